@@ -1,0 +1,150 @@
+"""One OpenAI batch file on one Bedrock model: `batch_inference`, and `python -m flows.batch`."""
+
+import sys
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from prefect import flow, unmapped
+from prefect.client.schemas.objects import FlowRun
+from prefect.flows import Flow
+from prefect.logging import get_logger
+from prefect.runtime import flow_run as current_run
+from prefect.states import State
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from tasks.assemble import assemble, publish_results
+from tasks.batches import batch_failed, begin_finalizing, fail_batch, open_or_resume, require_minimum, require_role
+from tasks.convert import convert
+from tasks.errors import BatchFailedError
+from tasks.fetch import fetch
+from tasks.normalize import normalize
+from tasks.on_demand import answer_on_demand
+from tasks.openai_format.batch import Batch
+from tasks.order import output_location, place_order, size_sampler
+from tasks.poll import poll
+from tasks.report import report
+from tasks.runs import batch_of_run, remember_batch
+from tasks.state import read
+from tasks.stop import stop_batch
+from tasks.submit import submit
+from tasks.upload import upload
+from tasks.validate import validate
+
+__all__ = ["BatchFailedError", "batch_inference"]
+
+
+def _run_name() -> str:
+    parameters = current_run.parameters
+    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {parameters.get('model')}"
+
+
+def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancelling the run stops its Bedrock jobs. Prefect calls this in another process, with no memory of the run."""
+    log = get_logger("flows.batch")
+    try:
+        ref = batch_of_run(flow_run.id)
+        if ref is None:
+            log.info("The run was cancelled before it had a batch: nothing runs on Bedrock")
+            return
+        batch = stop_batch(ref)
+        log.info("Batch %s is %s; the same call collects what was answered", batch.id, batch.status)
+    except Exception as error:
+        # Prefect swallows what a hook raises: say it, since jobs may still be running.
+        log.error("The jobs of cancelled run %s could not be stopped (%s): call cancel_batch", flow_run.id, error)
+
+
+@flow(
+    name="batch-inference",
+    flow_run_name=_run_name,
+    on_cancellation=[stop_on_cancel],
+    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    persist_result=False,
+)
+def batch_inference(
+    input_file: str,
+    model: str,
+    endpoint: str | None = None,
+    completion_window: str = "24h",
+    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    job_name: str | None = None,
+    role_arn: str | None = None,
+    output_data_config: dict[str, Any] | None = None,
+    on_invalid: Literal["fail", "skip"] = "fail",
+    unsupported: Literal["error", "drop"] = "error",
+    below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
+    poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+) -> Batch:
+    """Run an OpenAI batch file on one Bedrock model.
+
+    Calling it again with the same input, model and options finds the same batch: finished, it is returned;
+    interrupted, it carries on, and nothing is submitted twice.
+
+    Args:
+        input_file: Local path, s3:// URI (or URL-encoded), folder or glob of .jsonl files; gzip and zstd are read.
+        model: Bedrock model id, inference profile id or ARN.
+        endpoint: Taken from the lines; given, every line must match it.
+        completion_window: 24h to 168h (or 1d to 7d); "immediate" answers on demand, without a batch job.
+        metadata: Kept on the batch and put on its jobs as tags.
+        job_name: Start of the Bedrock jobs' names.
+        role_arn: Service role of the jobs; BEDROCK_BATCH_ROLE_ARN by default.
+        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ...}}: results go there too.
+        on_invalid: A bad line fails the batch before anything is uploaded, or goes to the error file.
+        unsupported: A field the model cannot honour is an error for its request, or is dropped and counted.
+        below_minimum: What to do with fewer records than a job accepts.
+        poll_seconds: Fixed seconds between looks at the jobs; adaptive (1 to 60) when empty.
+
+    Returns:
+        OpenAI's Batch object with `output_file`, `error_file` and `parquet_file` (URIs). `expired` and `cancelled`
+        batches are returned with what was salvaged.
+
+    Raises:
+        BatchFailedError: The batch ended as `failed`; its `.batch` is the result.
+        PipelineError: A setting, permission or input is wrong; the message names the remedy.
+    """
+    order = place_order(
+        input_file,
+        model,
+        endpoint=endpoint,
+        completion_window=completion_window,
+        metadata=metadata,
+        job_name=job_name,
+        role_arn=role_arn,
+        output_data_config=output_data_config,
+        on_invalid=on_invalid,
+        unsupported=unsupported,
+        below_minimum=below_minimum,
+    )
+    summary = validate(input_file, endpoint, order.codec.endpoints, size_sampler(order), on_invalid)
+    ref, document = open_or_resume(order, summary)
+    remember_batch(ref)
+    if not document.finished:
+        require_role(order, summary)
+        if document.bedrock.shards is None:
+            if refusal := require_minimum(order, summary):
+                raise fail_batch(ref, [refusal])
+            converted = convert.map(unmapped(ref), unmapped(document), document.bedrock.ranges).result()  # type: ignore[arg-type, call-overload]
+            document = upload(ref, document, converted)
+        if any(shard.route == "on_demand" for shard in document.bedrock.shards or []):
+            answer_on_demand(ref)
+        while submit(ref).open:
+            poll(ref, poll_seconds)
+        document = begin_finalizing(ref)
+        outputs = fetch(ref, document)
+        results = normalize.map(
+            unmapped(ref), unmapped(document), document.bedrock.ranges, unmapped(outputs)  # type: ignore[arg-type]
+        ).result()  # type: ignore[call-overload]
+        document = assemble(ref, document, results)
+        report(ref, document, results)
+    if location := output_location(output_data_config):
+        publish_results(ref, document, location, order.output_kms_key)
+    batch = read(ref).public()
+    if batch.status == "failed":
+        raise batch_failed(batch)
+    return batch
+
+
+if __name__ == "__main__":
+    from flows.cli import run_batch
+
+    sys.exit(run_batch())

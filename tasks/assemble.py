@@ -1,0 +1,226 @@
+"""Stage 8: put the ranges' results together, prove that every request is there exactly once, and end the batch."""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.batches import discard
+from tasks.bedrock import aws
+from tasks.errors import AccountingError
+from tasks.normalize import RESULT_SCHEMA, RangeResult, add_up, piece, read_index
+from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
+from tasks.openai_format.requests import custom_id_of
+from tasks.state import BatchDocument, BatchRef, Range, update
+from tasks.storage.reader import Source, read_lines
+from tasks.storage.uris import S3Uri, parse_location
+from tasks.storage.writer import S3Writer
+
+OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
+_COPY_BYTES = 4 << 20
+
+
+def put_together(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> BatchDocument:
+    """Write the batch's result files from their pieces and end the batch.
+
+    Raises AccountingError, and ends nothing, unless the index and the written lines agree request by request.
+    """
+    completed = sum(result.completed for result in results)
+    failed = sum(result.failed for result in results)
+    total = document.request_counts.total
+    if completed + failed != total:
+        raise AccountingError(f"{total:,} requests went in, {completed:,} answers and {failed:,} errors came out.")
+    ranges = document.bedrock.ranges
+    with (
+        S3Writer(ref.uri(OUTPUT), ref.kms_key) as output,
+        S3Writer(ref.uri(ERRORS), ref.kms_key) as errors,
+        S3Writer(ref.uri(PARQUET), ref.kms_key, "application/vnd.apache.parquet") as parquet,
+    ):
+        written = 0
+        for range_ in ranges:
+            written += _copy_proven(ref, range_, output, errors)
+        if written != total:
+            raise AccountingError(f"{total:,} requests went in, {written:,} result lines were written.")
+        _join_tables(ref, ranges, parquet)
+        if not completed:
+            output.abort()
+        if not failed:
+            errors.abort()
+    document = update(ref, lambda current: _end(ref, current, results, completed, failed))
+    discard(ref, "results")
+    return document
+
+
+def _copy_proven(ref: BatchRef, range_: Range, output: S3Writer, errors: S3Writer) -> int:
+    """Copy a range's lines, holding each against the index: every request next in one of the two files."""
+    answers = _Lines(piece(ref, range_, OUTPUT))
+    failures = _Lines(piece(ref, range_, ERRORS))
+    count = 0
+    previous = range_.first_request - 1
+    for batch in read_index(ref, range_).iter_batches(columns=["request", "custom_id"]):
+        for request, custom_id in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if request == previous:
+                continue
+            if request != previous + 1:
+                raise AccountingError(f"The index of {range_.name} skips from request {previous:,} to {request:,}.")
+            previous = request
+            if answers.next_id_is(custom_id):
+                output.write(answers.take())
+            elif failures.next_id_is(custom_id):
+                errors.write(failures.take())
+            else:
+                raise AccountingError(f"Request {request:,} of the input is in neither result file of {range_.name}.")
+            count += 1
+    if answers.more() or failures.more():
+        raise AccountingError(f"The results of {range_.name} hold a request more than once.")
+    return count
+
+
+class _Lines:
+    """The lines of a result piece, with the custom_id of the next one."""
+
+    def __init__(self, uri: S3Uri) -> None:
+        self._lines = self._read(uri)
+        self._advance()
+
+    @staticmethod
+    def _read(uri: S3Uri) -> Iterator[bytes]:
+        try:
+            head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+        except (ClientError, BotoCoreError) as error:
+            raise aws.explain(error, f"reading {uri}") from error
+        for block in read_lines(Source(uri.key, str(uri), head["ETag"], head["ContentLength"]), limit=1 << 40):
+            yield from block.lines
+
+    def _advance(self) -> None:
+        self._line = next(self._lines, None)
+        self._id = custom_id_of(self._line) if self._line else None
+
+    def more(self) -> bool:
+        return bool(self._line)
+
+    def next_id_is(self, custom_id: str | None) -> bool:
+        return bool(self._line) and self._id == (custom_id or None)
+
+    def take(self) -> bytes:
+        line = self._line or b""
+        self._advance()
+        return line + b"\n"
+
+
+def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
+    with pq.ParquetWriter(pa.PythonFile(out, mode="w"), RESULT_SCHEMA, compression="zstd") as writer:
+        for range_ in ranges:
+            uri = piece(ref, range_, PARQUET)
+            with tempfile.TemporaryFile(prefix="bedrock-batch-") as local:
+                try:
+                    aws.s3().download_fileobj(uri.bucket, uri.key, local)
+                except (ClientError, BotoCoreError) as error:
+                    raise aws.explain(error, f"reading {uri}") from error
+                local.seek(0)
+                table = pq.ParquetFile(local)
+                for group in range(table.num_row_groups):
+                    writer.write_table(table.read_row_group(group))
+
+
+def outcome(document: BatchDocument) -> Literal["completed", "failed", "expired", "cancelled"]:
+    """The batch's final status, by what became of its jobs."""
+    statuses = {shard.job.status for shard in document.bedrock.shards or [] if shard.job}
+    if "Failed" in statuses:
+        return "failed"
+    if document.status in ("cancelling", "cancelled") or "Stopped" in statuses:
+        return "cancelled"
+    if statuses & {"Expired", "PartiallyCompleted"}:
+        return "expired"
+    return "completed"
+
+
+def _end(ref: BatchRef, document: BatchDocument, results: list[RangeResult], completed: int, failed: int) -> None:
+    now = int(time.time())
+    status = outcome(document)
+    document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
+    document.usage = add_up(results)
+    document.output_file = str(ref.uri(OUTPUT)) if completed else None
+    document.error_file = str(ref.uri(ERRORS)) if failed else None
+    document.output_file_id, document.error_file_id = document.output_file, document.error_file
+    document.parquet_file = str(ref.uri(PARQUET))
+    document.status = status
+    setattr(document, f"{status}_at", now)
+    if status == "failed":
+        document.errors = BatchErrors(data=_job_errors(document))
+    oddities: Counter[str] = Counter()
+    for result in results:
+        oddities.update(result.oddities)
+    for oddity, count in oddities.items():
+        warn(document, f"{count:,} {oddity}")
+    if completed == 0 and failed:
+        warn(document, "no request was answered: see the error file for the causes")
+
+
+def _job_errors(document: BatchDocument) -> list[BatchError]:
+    return [
+        BatchError(
+            code="job_failed",
+            message=f"The Bedrock job {shard.job.name} failed: {shard.job.message or 'it gave no reason'}",
+        )
+        for shard in document.bedrock.shards or []
+        if shard.job and shard.job.status == "Failed"
+    ]
+
+
+def warn(document: BatchDocument, text: str) -> None:
+    if text not in document.bedrock.warnings:
+        document.bedrock.warnings.append(text)
+
+
+def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+    """Copy the result files to the place of `output_data_config`, under BATCH_ID/; once for each place."""
+    target = parse_location(location, "output_data_config").join(ref.batch_id)
+    if target.join("").key.rstrip("/") == ref.folder.key and target.bucket == ref.folder.bucket:
+        return document
+    if str(target) in document.bedrock.published:
+        return document
+    for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
+        if uri is not None:
+            _copy(ref.uri(name), target.join(name), kms_key or ref.kms_key)
+
+    def change(current: BatchDocument) -> None:
+        if str(target) not in current.bedrock.published:
+            current.bedrock.published.append(str(target))
+
+    return update(ref, change)
+
+
+def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
+    try:
+        body = aws.s3().get_object(Bucket=source.bucket, Key=source.key)["Body"]
+        with S3Writer(target, kms_key) as out:
+            for block in body.iter_chunks(_COPY_BYTES):
+                out.write(block)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"copying {source} to {target}") from error
+
+
+@task(name="assemble", task_run_name="assemble", cache_policy=NO_CACHE, persist_result=False)
+def assemble(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> BatchDocument:
+    """Put the result files together, prove the account, and end the batch."""
+    document = put_together(ref, document, results)
+    counts = document.request_counts
+    get_run_logger().info(
+        "Every request is there exactly once: %s = %s answers + %s errors",
+        f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
+    )  # fmt: skip
+    return document
+
+
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+def publish_results(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+    """Copy the result files to where output_data_config wants them."""
+    return publish(ref, document, location, kms_key)

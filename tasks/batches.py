@@ -1,0 +1,253 @@
+"""Opening, failing and finishing a batch: the changes of its state that belong to no single stage."""
+
+import time
+from typing import Any
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.bedrock import aws
+from tasks.bedrock.limits import Limits
+from tasks.bedrock.models import Model
+from tasks.bedrock.names import batch_id
+from tasks.codecs.base import Codec
+from tasks.errors import BatchFailedError, ConfigurationError
+from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
+from tasks.plan import plan_ranges
+from tasks.settings import Settings
+from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, update
+from tasks.storage.uris import S3Uri
+from tasks.storage.writer import S3Writer
+from tasks.validate import InputSummary
+
+_SHOWN_CAUSES = 3
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the user asked for, checked; all that a batch is opened with."""
+
+    input_file: str
+    model: Model
+    codec: Codec
+    completion_window: str
+    window_hours: int | None
+    metadata: dict[str, str]
+    job_name: str | None
+    on_invalid: str
+    unsupported: str
+    below_minimum: str
+    limits: Limits
+    settings: Settings
+    output_kms_key: str | None
+
+    @property
+    def immediate(self) -> bool:
+        return self.window_hours is None
+
+
+def parse_window(completion_window: str) -> int | None:
+    """Hours of a completion window, `24h` to `168h` or `1d` to `7d`; None for `immediate`. Raises ValueError."""
+    text = completion_window.strip().lower()
+    if text == "immediate":
+        return None
+    number, unit = text[:-1], text[-1:]
+    hours = int(number) * {"h": 1, "d": 24}[unit] if number.isdigit() and unit in ("h", "d") else 0
+    if not 24 <= hours <= 168:
+        raise ValueError(
+            f"completion_window must be 24h to 168h (or 1d to 7d), or 'immediate', not {completion_window!r}: "
+            "a Bedrock job runs for at least a day and at most a week."
+        )
+    return hours
+
+
+def check_bucket(root: S3Uri) -> None:
+    """Raise ConfigurationError, before any work, for a bucket that is not there or not ours."""
+    try:
+        aws.s3().head_bucket(Bucket=root.bucket)
+    except ClientError as error:
+        code = aws.code_of(error)
+        if code in ("404", "NoSuchBucket"):
+            raise ConfigurationError(
+                f"The bucket {root.bucket!r} does not exist: create it in the region of the jobs, "
+                "or set BEDROCK_BATCH_BUCKET to another."
+            ) from error
+        if code in ("403", "AccessDenied"):
+            raise ConfigurationError(
+                f"AWS denied access to the bucket {root.bucket!r}: it belongs to someone else, or the caller lacks "
+                "s3:ListBucket (see the IAM section of README.md)."
+            ) from error
+        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
+    except BotoCoreError as error:
+        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
+
+
+def open_batch(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
+    """Find the batch that this input, model and options name, or make it.
+
+    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else.
+    """
+    options = {"endpoint": summary.endpoint, "on_invalid": order.on_invalid, "unsupported": order.unsupported}
+    ref = BatchRef(order.settings.root, batch_id(summary.sha256, order.model.id, options), order.settings.kms_key)
+    now = int(time.time())
+    loaded = load(ref)
+    if loaded is None:
+        document = create(ref, _new_document(ref, order, summary, options, now))
+    elif loaded[0].finished and loaded[0].status != "failed":
+        return ref, loaded[0]
+    else:
+        document = update(ref, lambda old: _reopen(old, order, summary, now))
+    return ref, document
+
+
+def _new_document(
+    ref: BatchRef, order: Order, summary: InputSummary, options: dict[str, Any], now: int
+) -> BatchDocument:
+    section = BedrockSection(
+        model=order.model.id,
+        base_model=order.model.base_id,
+        family=order.codec.family,
+        invocation=order.codec.invocation,
+        options=options,
+        limits={},
+    )
+    document = BatchDocument(
+        id=ref.batch_id,
+        endpoint=summary.endpoint or "",
+        model=order.model.id,
+        input_file_id=order.input_file,
+        completion_window=order.completion_window,
+        status="validating",
+        created_at=now,
+        bedrock=section,
+    )
+    _reopen(document, order, summary, now)
+    return document
+
+
+def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: int) -> None:
+    section = document.bedrock
+    document.input_file_id = order.input_file
+    document.completion_window = order.completion_window
+    document.metadata = order.metadata
+    document.request_counts = RequestCounts(total=summary.requests)
+    if order.window_hours:
+        document.expires_at = (document.created_at or now) + order.window_hours * 3600
+    if document.status == "failed":
+        document.status, document.failed_at, document.errors = "validating", None, None
+        for shard in section.shards or []:
+            # A failed job that processed nothing was not paid for: its records are tried once more.
+            if shard.job and shard.job.status == "Failed" and not shard.job.processed:
+                shard.done = False
+    section.role_arn = order.settings.role_arn
+    section.kms_key = order.output_kms_key or order.settings.kms_key
+    section.job_name = order.job_name
+    section.options["below_minimum"] = order.below_minimum
+    section.invalid_lines = summary.invalid
+    if section.shards is None:
+        # Until the shards are settled, a changed limit or a moved file may still change the plan.
+        section.limits = msgspec.to_builtins(order.limits)
+        section.sources = [msgspec.to_builtins(source) for source in summary.sources]
+        section.ranges = plan_ranges(summary, order.limits)
+
+
+def begin_finalizing(ref: BatchRef) -> BatchDocument:
+    """Note that all jobs are over and the results are being written."""
+
+    def change(document: BatchDocument) -> None:
+        if document.status in ("validating", "in_progress"):
+            document.status, document.finalizing_at = "finalizing", int(time.time())
+
+    return update(ref, change)
+
+
+def store_invalid_lines(ref: BatchRef, summary: InputSummary) -> S3Uri:
+    """Upload the list of all bad lines: what is wrong with each, never its text."""
+    assert summary.invalid_file is not None
+    uri = ref.uri("invalid.jsonl")
+    with S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
+        while block := lines.read(1 << 20):
+            out.write(block)
+    return uri
+
+
+def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) -> None:
+    """Delete what lies in some folders of a batch, but for the keys to keep."""
+    client = aws.s3()
+    try:
+        for folder in folders:
+            uri = ref.uri(folder)
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=uri.key + "/"):
+                keys = [entry["Key"] for entry in page.get("Contents", []) if entry["Key"] not in keep]
+                for key in keys:
+                    client.delete_object(Bucket=uri.bucket, Key=key)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"cleaning up {ref.folder}") from error
+
+
+def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
+    """Note in batch.json that the batch failed, and return the error to raise."""
+
+    def change(document: BatchDocument) -> None:
+        document.status = "failed"
+        document.failed_at = document.failed_at or int(time.time())
+        document.errors = BatchErrors(data=errors)
+
+    return batch_failed(update(ref, change).public())
+
+
+def batch_failed(batch: Batch) -> BatchFailedError:
+    """The error that a failed batch raises; its message names the first causes."""
+    errors = batch.errors.data if batch.errors else []
+    causes = [
+        (f"line {error.line}: " if error.line else "") + f"{error.code}: {error.message}"
+        for error in errors[:_SHOWN_CAUSES]
+    ]
+    more = f"; and {len(errors) - _SHOWN_CAUSES:,} more" if len(errors) > _SHOWN_CAUSES else ""
+    return BatchFailedError(f"Batch {batch.id} failed: {'; '.join(causes) or 'no cause was given'}{more}", batch)
+
+
+@task(name="open batch", task_run_name="open-batch", cache_policy=NO_CACHE, persist_result=False)
+def open_or_resume(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
+    """Name the batch by its content, model and options; find it in S3 or make it. Raises BatchFailedError.
+
+    Under on_invalid="fail" a bad line ends the batch here, before any record is uploaded.
+    """
+    log = get_run_logger()
+    ref, document = open_batch(order, summary)
+    if document.finished:
+        log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
+        return ref, document
+    if summary.invalid_file is not None:
+        stored = store_invalid_lines(ref, summary)
+        log.warning("%s bad lines are listed in %s", f"{summary.invalid:,}", stored)
+    if not summary.requests or (summary.invalid and order.on_invalid == "fail"):
+        raise fail_batch(ref, summary.errors())
+    resumed = document.bedrock.shards is not None
+    log.info("Batch %s %s in %s", ref.batch_id, "goes on" if resumed else "is opened", ref.folder)
+    return ref, document
+
+
+def require_role(order: Order, summary: InputSummary) -> None:
+    """Raise ConfigurationError early where jobs will be submitted and no role is set."""
+    needs_job = summary.valid >= order.limits.min_records_per_job or order.below_minimum == "pad"
+    if not order.immediate and needs_job and summary.valid and not order.settings.role_arn:
+        raise ConfigurationError(
+            "No service role is set: pass role_arn, or set BEDROCK_BATCH_ROLE_ARN to a role that Bedrock may assume "
+            "and that may read and write the bucket (deployments/iam holds its policies)."
+        )
+
+
+def require_minimum(order: Order, summary: InputSummary) -> BatchError | None:
+    """Why a batch below the minimum is refused under below_minimum="fail"; None where it is not."""
+    minimum = order.limits.min_records_per_job
+    if order.immediate or order.below_minimum != "fail" or not summary.valid or summary.valid >= minimum:
+        return None
+    return BatchError(
+        code="below_minimum",
+        message=f"The batch has {summary.valid:,} valid requests; a job of this model takes at least {minimum:,}. "
+        'Add requests, or choose below_minimum="on_demand" or "pad".',
+    )
+
+

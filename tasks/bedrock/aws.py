@@ -1,0 +1,160 @@
+"""boto3 clients, and AWS errors in one line: what happened and what to do about it."""
+
+import functools
+import os
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError as BotoConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ResponseStreamingError,
+    TokenRetrievalError,
+)  # fmt: skip
+
+from tasks.errors import ConfigurationError, PipelineError
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock import BedrockClient
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+    from mypy_boto3_s3 import S3Client
+
+READ_ATTEMPTS = 6
+
+#: Error codes that pass by themselves. botocore retries most of them a few times before we see them.
+TRANSIENT_CODES = frozenset(
+    {
+        "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
+        "InternalServerException", "InternalError", "InternalFailure", "ServiceUnavailable",
+        "ServiceUnavailableException", "RequestTimeout", "ModelTimeoutException", "ModelNotReadyException",
+        "ModelErrorException", "500", "502", "503", "504",
+    }
+)  # fmt: skip
+
+_CREDENTIAL_CODES = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch",
+     "UnrecognizedClientException", "RequestExpired", "InvalidToken"}
+)  # fmt: skip
+_CREDENTIAL_ERRORS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+_NETWORK_ERRORS = (BotoConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)
+_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden", "UnauthorizedException"})
+
+
+@functools.lru_cache(maxsize=16)
+def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
+    settings = dict(environment)
+    custom_s3 = "AWS_ENDPOINT_URL_S3" in settings or "AWS_ENDPOINT_URL" in settings
+    try:
+        return boto3.session.Session().client(
+            service,
+            config=Config(
+                retries={"mode": "standard", "max_attempts": 8},
+                max_pool_connections=64,
+                connect_timeout=10,
+                # An on-demand answer of a slow model arrives in one piece.
+                read_timeout=600 if service == "bedrock-runtime" else 60,
+                # S3-compatible stores are rarely reachable under bucket.host.
+                s3={"addressing_style": "path"} if custom_s3 and service == "s3" else None,
+            ),
+        )
+    except (NoRegionError, ValueError, BotoCoreError) as error:
+        raise explain(error, f"connecting to {service}") from error
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    # A client holds the endpoint and credentials it was made with: a changed environment needs another one.
+    return tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
+
+
+def s3() -> "S3Client":
+    client: S3Client = _client("s3", _environment())
+    return client
+
+
+def bedrock() -> "BedrockClient":
+    client: BedrockClient = _client("bedrock", _environment())
+    return client
+
+
+def runtime() -> "BedrockRuntimeClient":
+    client: BedrockRuntimeClient = _client("bedrock-runtime", _environment())
+    return client
+
+
+def code_of(error: BaseException) -> str:
+    """The AWS error code of a ClientError, else an empty string."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def message_of(error: BaseException) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Message", "")) or code_of(error)
+    return str(error)
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status of a ClientError; 503 for a connection that failed."""
+    if isinstance(error, ClientError):
+        return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+    return 503
+
+
+def is_transient(error: BaseException) -> bool:
+    """True for throttling, 5xx and network errors: the same call may succeed later."""
+    if isinstance(error, ClientError):
+        return code_of(error) in TRANSIENT_CODES or status_of(error) >= 500 or status_of(error) == 429
+    return isinstance(error, _NETWORK_ERRORS)
+
+
+def is_credential_problem(error: BaseException) -> bool:
+    return code_of(error) in _CREDENTIAL_CODES or isinstance(error, _CREDENTIAL_ERRORS)
+
+
+def back_off(attempt: int, cap_seconds: float = 20.0) -> None:
+    """Sleep with full jitter: up to 2^attempt / 2 seconds, at most `cap_seconds`."""
+    time.sleep(random.uniform(0, min(cap_seconds, 2**attempt / 2)))
+
+
+def explain(error: BaseException, doing: str) -> PipelineError:
+    """One line: what failed while `doing` something, why, and the remedy."""
+    code, message = code_of(error), message_of(error)
+    if isinstance(error, NoRegionError):
+        return ConfigurationError("No AWS region is set: set AWS_REGION (or a region in your AWS profile).")
+    if isinstance(error, _CREDENTIAL_ERRORS):
+        return ConfigurationError(
+            f"No usable AWS credentials while {doing} ({type(error).__name__}): "
+            "set AWS_PROFILE or log in again, then repeat the same call; it resumes."
+        )
+    if code in _CREDENTIAL_CODES:
+        return ConfigurationError(
+            f"AWS refused the credentials while {doing} ({code}): refresh them, then repeat the same call; it resumes."
+        )
+    if code in _DENIED_CODES:
+        return ConfigurationError(
+            f"AWS denied access while {doing} ({code}): {message}. "
+            "Grant the permission to the caller (see the IAM section of README.md)."
+        )
+    if code in ("NoSuchBucket",):
+        return ConfigurationError(f"The bucket does not exist ({doing}): create it, or set BEDROCK_BATCH_BUCKET.")
+    if code in ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
+        return ConfigurationError(
+            f"The bucket is in another region ({doing}): use a bucket in the region of the job, or set AWS_REGION."
+        )
+    if isinstance(error, BotoConnectionError):
+        return ConfigurationError(
+            f"AWS could not be reached while {doing} ({type(error).__name__}): check the network, the region and any "
+            "AWS_ENDPOINT_URL_* setting, then repeat the same call; it resumes."
+        )
+    if isinstance(error, ClientError):
+        return PipelineError(f"AWS refused {doing} ({code}): {message}")
+    return PipelineError(f"{doing} failed ({type(error).__name__}): {message}")

@@ -1,0 +1,146 @@
+"""Bedrock's model invocation jobs: create, find, watch and stop (API reference: CreateModelInvocationJob …)."""
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.bedrock import aws
+from tasks.bedrock.models import parse_model
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock.type_defs import CreateModelInvocationJobRequestTypeDef
+
+#: Jobs that count against the quota of jobs in flight.
+OPEN_STATUSES: Final = ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
+#: Jobs that will never change again.
+FINAL_STATUSES: Final = frozenset({"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"})
+
+_TAG: Final = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
+#: A quota on what the job holds never frees itself, one on jobs in flight does.
+_CONTENT_QUOTA: Final = re.compile(r"\b(?:records?|size|file)\b", re.IGNORECASE)
+
+
+class JobRequest(msgspec.Struct):
+    """What a create call needs; `timeout_hours` within 24 to 168."""
+
+    name: str
+    token: str
+    model_id: str
+    role_arn: str
+    input_uri: str
+    output_uri: str
+    invocation: Literal["InvokeModel", "Converse"]
+    timeout_hours: int
+    kms_key: str | None = None
+    tags: dict[str, str] | None = None
+
+
+class JobStatus(msgspec.Struct):
+    """The part of GetModelInvocationJob that a batch follows. Counters may lag by a minute."""
+
+    arn: str
+    status: str
+    message: str | None = None
+    total: int = 0
+    processed: int = 0
+    succeeded: int = 0
+    errored: int = 0
+
+
+class NoFreeSlot(Exception):
+    """Bedrock takes no further job of this model now; one will be free when another ends."""
+
+
+def create_job(request: JobRequest) -> str:
+    """Submit a job and return its ARN; with the token of an earlier job, that job's.
+
+    Raises NoFreeSlot where the account's quota of jobs in flight is used up, ClientError or BotoCoreError else.
+    """
+    output: Any = {"s3Uri": request.output_uri}
+    if request.kms_key:
+        output["s3EncryptionKeyId"] = request.kms_key
+    arguments: CreateModelInvocationJobRequestTypeDef = {
+        "jobName": request.name,
+        "clientRequestToken": request.token,
+        "modelId": request.model_id,
+        "roleArn": request.role_arn,
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": request.input_uri, "s3InputFormat": "JSONL"}},
+        "outputDataConfig": {"s3OutputDataConfig": output},
+        "timeoutDurationInHours": request.timeout_hours,
+        "modelInvocationType": request.invocation,
+    }
+    if request.tags:
+        arguments["tags"] = [{"key": key, "value": value} for key, value in request.tags.items()]
+    try:
+        return aws.bedrock().create_model_invocation_job(**arguments)["jobArn"]
+    except ClientError as error:
+        code, message = aws.code_of(error), aws.message_of(error)
+        if code == "ServiceQuotaExceededException" and not _CONTENT_QUOTA.search(message):
+            raise NoFreeSlot(message) from error
+        if code == "ConflictException":
+            # The token is known with other parameters, such as a role since changed: the job is there.
+            arn = find_job(request.name, request.token)
+            if arn:
+                return arn
+        raise
+
+
+def find_job(name: str, token: str) -> str | None:
+    """The ARN of the job with this name and token, if the service has it."""
+    pages = aws.bedrock().get_paginator("list_model_invocation_jobs").paginate(nameContains=name)
+    for page in pages:
+        for summary in page.get("invocationJobSummaries", []):
+            if summary["jobName"] == name and summary.get("clientRequestToken", token) == token:
+                return summary["jobArn"]
+    return None
+
+
+def get_job(arn: str) -> JobStatus:
+    """The state of one job. A reply without a status means that it is still running."""
+    reply = aws.bedrock().get_model_invocation_job(jobIdentifier=arn)
+    return JobStatus(
+        arn=arn,
+        status=reply.get("status") or "InProgress",
+        message=reply.get("message") or None,
+        total=reply.get("totalRecordCount") or 0,
+        processed=reply.get("processedRecordCount") or 0,
+        succeeded=reply.get("successRecordCount") or 0,
+        errored=reply.get("errorRecordCount") or 0,
+    )
+
+
+def stop_job(arn: str) -> bool:
+    """Stop a job; False where it was over already."""
+    try:
+        aws.bedrock().stop_model_invocation_job(jobIdentifier=arn)
+    except ClientError as error:
+        if aws.code_of(error) in ("ConflictException", "ValidationException"):
+            return False
+        raise
+    return True
+
+
+def count_open_jobs(model_id: str) -> int | None:
+    """How many jobs of this model the account has in flight; None where listing is not allowed or not possible."""
+    wanted = parse_model(model_id).base_id or model_id
+    count = 0
+    try:
+        paginator = aws.bedrock().get_paginator("list_model_invocation_jobs")
+        for status in OPEN_STATUSES:
+            for page in paginator.paginate(statusEquals=status):  # type: ignore[arg-type]
+                for summary in page.get("invocationJobSummaries", []):
+                    same = (parse_model(summary["modelId"]).base_id or summary["modelId"]) == wanted
+                    count += same and summary.get("status") == status
+    except (ClientError, BotoCoreError, ValueError):
+        return None
+    return count
+
+
+def job_tags(metadata: dict[str, str], batch: str) -> dict[str, str]:
+    """Metadata as tags: other characters than AWS allows become '_', lengths are cut to 128 and 256."""
+    tags = {_TAG.sub("_", key)[:128]: _TAG.sub("_", value)[:256] for key, value in metadata.items() if key}
+    return {key: value for key, value in tags.items() if not key.lower().startswith("aws:")} | {
+        "bedrock-batch-id": batch
+    }

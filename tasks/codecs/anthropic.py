@@ -1,0 +1,256 @@
+"""Anthropic Claude: the Messages API, as InvokeModel takes it.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    FinishReason,
+    Image,
+    InvocationType,
+    Part,
+    PlainChat,
+    Policy,
+    Text,
+    ToolCall,
+    ToolResult,
+    Turn,
+    Usage,
+    dumps,
+)
+from tasks.codecs.common import (
+    EMPTY_OBJECT,
+    named_function,
+    plain_sampling,
+    refuse_rest,
+    safe_tool_id,
+    stop_sequences,
+    tool_arguments,
+    unit_temperature,
+)
+from tasks.openai_format.requests import CHAT
+
+VERSION: Final = "bedrock-2023-05-31"
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+#: Claude 3 answers with at most 4,096 tokens; all later models take 8,192.
+_CLAUDE_3: Final = re.compile(r"claude-3-(?:haiku|sonnet|opus)-")
+#: Generations that refuse temperature and top_p in one request, and those that refuse either.
+_ONE_SAMPLING_FIELD: Final = re.compile(r"claude-(?:opus-4-[1-6]|(?:sonnet|haiku)-4-[5-9])(?:-|$)")
+_NO_SAMPLING: Final = re.compile(r"claude-(?:opus-4-[789]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)")
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: msgspec.Raw = EMPTY_OBJECT
+
+
+class _Usage(msgspec.Struct, gc=False):
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: list[_Block]
+    stop_reason: str | None = None
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class AnthropicCodec:
+    family = "anthropic"
+    invocation: InvocationType = "InvokeModel"
+    endpoints = frozenset({CHAT})
+
+    def serves(self, model: Model) -> bool:
+        return model.provider == "anthropic"
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+        temperature, top_p = self._sampling(chat, model, policy)
+        stops = stop_sequences(chat, policy)
+        refuse_rest(chat, policy)
+        body: dict[str, Any] = {
+            "anthropic_version": VERSION,
+            "max_tokens": chat.max_tokens or self._default_max_tokens(model),
+        }
+        if chat.system:
+            body["system"] = "\n\n".join(chat.system)
+        body["messages"] = [_encode_turn(turn) for turn in chat.turns]
+        if temperature is not None:
+            body["temperature"] = temperature
+        if top_p is not None:
+            body["top_p"] = top_p
+        if stops:
+            body["stop_sequences"] = stops
+        if chat.uses_tools:
+            body["tools"] = _encode_tools(chat)
+            choice = _encode_tool_choice(chat)
+            if choice:
+                body["tool_choice"] = choice
+        return body
+
+    def encode_plain(self, chat: PlainChat, model: Model) -> bytes | None:
+        if not plain_sampling(chat) or not self._takes(chat, model):
+            return None
+        parts = [
+            b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":%d'
+            % (chat.max_tokens or self._default_max_tokens(model))
+        ]
+        if chat.system is not None:
+            parts += (b',"system":', bytes(chat.system))
+        opening = b',"messages":['
+        for role, content in chat.turns:
+            parts += (opening, b'{"role":"%b","content":' % role.encode(), bytes(content), b"}")
+            opening = b","
+        parts.append(b"]")
+        if chat.temperature is not None:
+            parts.append(b',"temperature":%b' % dumps(chat.temperature))
+        if chat.top_p is not None:
+            parts.append(b',"top_p":%b' % dumps(chat.top_p))
+        parts.append(b"}")
+        return b"".join(parts)
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        try:
+            message = _decode(output)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DecodeError(f"not an Anthropic message ({error})") from None
+        text: list[str] = []
+        thinking: list[str] = []
+        calls: list[ToolCall] = []
+        for block in message.content:
+            if block.type == "text" and block.text is not None:
+                text.append(block.text)
+            elif block.type == "thinking" and block.thinking is not None:
+                thinking.append(block.thinking)
+            elif block.type == "tool_use" and block.id is not None and block.name is not None:
+                calls.append(ToolCall(block.id, block.name, tool_arguments(block.input)))
+        finish = _FINISH.get(message.stop_reason or "end_turn", "stop")
+        content = "".join(text) if text or not calls else None
+        answer = Answer(content, finish, _usage(message.usage), calls)
+        if thinking:
+            answer.reasoning = "".join(thinking)
+        if message.stop_reason == "refusal":
+            answer.refusal, answer.content = content or "The model declined to answer.", None
+        return answer
+
+    def padding(self) -> bytes:
+        return (
+            b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}'
+        )
+
+    @staticmethod
+    def _default_max_tokens(model: Model) -> int:
+        return 4096 if _CLAUDE_3.match(model.name + "-") else 8192
+
+    @staticmethod
+    def _takes(chat: PlainChat, model: Model) -> bool:
+        if chat.temperature is None and chat.top_p is None:
+            return True
+        if _NO_SAMPLING.match(model.name):
+            return False
+        both = chat.temperature is not None and chat.top_p is not None
+        return not (both and _ONE_SAMPLING_FIELD.match(model.name))
+
+    @staticmethod
+    def _sampling(chat: Chat, model: Model, policy: Policy) -> tuple[float | int | None, float | int | None]:
+        temperature, top_p = unit_temperature(chat, policy), chat.top_p
+        if _NO_SAMPLING.match(model.name):
+            for field, value in (("temperature", temperature), ("top_p", top_p)):
+                if value is not None:
+                    policy.refuse(field, "this Claude generation refuses sampling parameters.")
+            return None, None
+        if temperature is not None and top_p is not None and _ONE_SAMPLING_FIELD.match(model.name):
+            policy.refuse("top_p", "this Claude generation takes temperature or top_p, not both.")
+            return temperature, None
+        return temperature, top_p
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    cached = usage.cache_read_input_tokens or 0
+    # Claude counts cache reads and writes beside input_tokens; OpenAI counts them in.
+    prompt = usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0)
+    return Usage(prompt, usage.output_tokens, cached)
+
+
+def _encode_turn(turn: Turn) -> dict[str, Any]:
+    if len(turn.parts) == 1 and isinstance(turn.parts[0], Text):
+        return {"role": turn.role, "content": turn.parts[0].text}
+    return {"role": turn.role, "content": [_encode_part(part) for part in turn.parts]}
+
+
+def _encode_part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"type": "text", "text": text}
+        case Image(format, data):
+            return {"type": "image", "source": {"type": "base64", "media_type": f"image/{format}", "data": data}}
+        case ToolCall(id, name, arguments):
+            return {"type": "tool_use", "id": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}
+        case ToolResult(id, parts):
+            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_tool_id(id)}
+            if parts:
+                result["content"] = [_encode_part(inner) for inner in parts]
+            return result
+
+
+def _encode_tools(chat: Chat) -> list[dict[str, Any]]:
+    tools = []
+    for tool in chat.tools:
+        encoded: dict[str, Any] = {"name": tool.name}
+        if tool.description:
+            encoded["description"] = tool.description
+        encoded["input_schema"] = tool.parameters
+        if tool.strict:
+            encoded["strict"] = True
+        tools.append(encoded)
+    # Claude refuses tool_use blocks of tools that are not declared.
+    declared = {tool.name for tool in chat.tools}
+    used = {part.name: None for turn in chat.turns for part in turn.parts if isinstance(part, ToolCall)}
+    tools += [{"name": name, "input_schema": {"type": "object"}} for name in used if name not in declared]
+    return tools
+
+
+def _encode_tool_choice(chat: Chat) -> dict[str, Any] | None:
+    if not chat.tools:
+        return {"type": "none"}
+    choice = chat.tool_choice
+    if choice == "none":
+        return {"type": "none"}
+    encoded: dict[str, Any] = {"type": "auto"}
+    if choice == "required":
+        encoded = {"type": "any"}
+    elif choice is not None and choice != "auto":
+        encoded = {"type": "tool", "name": named_function(choice)}
+    if chat.parallel_tool_calls is False:
+        encoded["disable_parallel_tool_use"] = True
+    return encoded if choice is not None or chat.parallel_tool_calls is False else None
+
+
+CODEC = AnthropicCodec()

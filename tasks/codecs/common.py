@@ -1,0 +1,63 @@
+"""Pieces that several families share: sampling ranges, tool ids, and the pass-through of plain text."""
+
+import hashlib
+import re
+
+import msgspec
+
+from tasks.codecs.base import Chat, PlainChat, Policy
+
+# msgspec knows no `Raw | None`: this stands for an absent tool input.
+EMPTY_OBJECT = msgspec.Raw(b"{}")
+
+_UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def unit_temperature(chat: Chat, policy: Policy) -> float | int | None:
+    """OpenAI's temperature of 0..2 for a target of 0..1: equal up to 1; above it refused, or clamped and counted."""
+    if chat.temperature is not None and chat.temperature > 1:
+        policy.refuse("temperature", "it accepts 0 to 1; more than 1 cannot be expressed.",
+                      count_as="temperature (clamped to 1)")  # fmt: skip
+        return 1
+    return chat.temperature
+
+
+def refuse_rest(chat: Chat, policy: Policy) -> None:
+    """Refuse every field that no one took."""
+    for field in chat.rest:
+        policy.refuse(field, "there is no equivalent.")
+
+
+def stop_sequences(chat: Chat, policy: Policy) -> list[str]:
+    """Stop sequences for a target that refuses those of white space only."""
+    kept = [text for text in chat.stop if text.strip()]
+    if len(kept) < len(chat.stop):
+        policy.refuse("stop", "it refuses stop sequences of white space only.", count_as="stop (white space)")
+    return kept
+
+
+def safe_tool_id(tool_id: str) -> str:
+    """The id within [a-zA-Z0-9_-]{1,64}, as every family takes it; distinct ids stay distinct."""
+    if len(tool_id) <= 64 and not _UNSAFE.search(tool_id):
+        return tool_id
+    return f"{_UNSAFE.sub('_', tool_id)[:47]}_{hashlib.sha256(tool_id.encode()).hexdigest()[:16]}"
+
+
+def plain_sampling(chat: PlainChat) -> bool:
+    """True if a plain chat's parameters are within every 0..1 target's ranges and need no word with the user."""
+    temperature, top_p = chat.temperature, chat.top_p
+    return (
+        (temperature is None or 0 <= temperature <= 1)
+        and (top_p is None or 0 <= top_p <= 1)
+        and (chat.max_tokens is None or chat.max_tokens >= 1)
+    )
+
+
+def tool_arguments(value: msgspec.Raw) -> bytes:
+    """The arguments of a tool call as the model gave them: JSON, untouched but for null."""
+    text = bytes(value)
+    return b"{}" if text == b"null" else text
+
+
+def named_function(tool_choice: str) -> str:
+    return tool_choice.removeprefix("function:")

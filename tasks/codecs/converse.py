@@ -1,0 +1,227 @@
+"""Converse: one body for every chat model that has it, and the parts that Nova's native body shares with it.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    FinishReason,
+    Image,
+    InvocationType,
+    Part,
+    PlainChat,
+    Policy,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+    dumps,
+)
+from tasks.codecs.common import (
+    EMPTY_OBJECT,
+    plain_sampling,
+    refuse_rest,
+    safe_tool_id,
+    stop_sequences,
+    tool_arguments,
+    unit_temperature,
+)
+from tasks.openai_format.requests import CHAT
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "malformed_model_output": "stop",
+    "malformed_tool_use": "stop",
+}
+
+
+class _ReasoningText(msgspec.Struct, gc=False):
+    text: str | None = None
+
+
+class _Reasoning(msgspec.Struct, rename="camel", gc=False):
+    reasoning_text: _ReasoningText | None = None
+
+
+class _ToolUse(msgspec.Struct, rename="camel", gc=False):
+    tool_use_id: str
+    name: str
+    input: msgspec.Raw = EMPTY_OBJECT
+
+
+class _Block(msgspec.Struct, rename="camel", gc=False):
+    # A batch job echoes every alternative of the union, the others as null: only values count, not keys.
+    text: str | None = None
+    tool_use: _ToolUse | None = None
+    reasoning_content: _Reasoning | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: list[_Block] | None = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    message: _Message | None = None
+
+
+class _Usage(msgspec.Struct, rename="camel", gc=False):
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    cache_read_input_token_count: int | None = None
+    cache_write_input_token_count: int | None = None
+
+
+class _Response(msgspec.Struct, rename="camel", gc=False):
+    output: _Output
+    stop_reason: str | None = None
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+
+
+def encode_content(part: Part) -> dict[str, Any]:
+    """One ContentBlock."""
+    match part:
+        case Text(text):
+            return {"text": text}
+        case Image(format, data):
+            return {"image": {"format": format, "source": {"bytes": data}}}
+        case ToolCall(id, name, arguments):
+            return {"toolUse": {"toolUseId": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}}
+        case ToolResult(id, parts):
+            # A result needs content, and blank text is refused: an empty answer becomes an empty object.
+            content = [encode_content(inner) for inner in parts] or [{"json": {}}]
+            return {"toolResult": {"toolUseId": safe_tool_id(id), "content": content}}
+
+
+def encode_conversation(chat: Chat) -> dict[str, Any]:
+    """`system` and `messages`."""
+    body: dict[str, Any] = {}
+    if chat.system:
+        body["system"] = [{"text": text} for text in chat.system]
+    body["messages"] = [
+        {"role": turn.role, "content": [encode_content(part) for part in turn.parts]} for turn in chat.turns
+    ]
+    return body
+
+
+def encode_inference_config(chat: Chat, policy: Policy) -> dict[str, Any]:
+    values = {
+        "maxTokens": chat.max_tokens,
+        "temperature": unit_temperature(chat, policy),
+        "topP": chat.top_p,
+        "stopSequences": stop_sequences(chat, policy) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def encode_plain_body(chat: PlainChat, opening: bytes) -> bytes:
+    """The same for a plain chat, its raw JSON strings passed through; `opening` starts the object."""
+    parts = [opening]
+    if chat.system is not None:
+        parts += (b'"system":[{"text":', bytes(chat.system), b"}],")
+    lead = b'"messages":['
+    for role, content in chat.turns:
+        parts += (lead, b'{"role":"%b","content":[{"text":' % role.encode(), bytes(content), b"}]}")
+        lead = b","
+    parts.append(b"]")
+    config = [
+        b'"%b":%b' % (name, dumps(value))
+        for name, value in ((b"maxTokens", chat.max_tokens), (b"temperature", chat.temperature), (b"topP", chat.top_p))
+        if value is not None
+    ]
+    if config:
+        parts += (b',"inferenceConfig":{', b",".join(config), b"}")
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
+    """The answer in a Converse response, or in Nova's native one, which has its shape."""
+    try:
+        response = _decode(output)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DecodeError(f"not {what} ({error})") from None
+    if response.output.message is None:
+        raise DecodeError(f"not {what} (no message)")
+    text: list[str] = []
+    reasoning: list[str] = []
+    calls: list[ToolCall] = []
+    for block in response.output.message.content or ():
+        if block.text is not None:
+            text.append(block.text)
+        elif block.tool_use is not None:
+            use = block.tool_use
+            calls.append(ToolCall(use.tool_use_id, use.name, tool_arguments(use.input)))
+        elif block.reasoning_content is not None and block.reasoning_content.reasoning_text is not None:
+            reasoning.append(block.reasoning_content.reasoning_text.text or "")
+    finish = _FINISH.get(response.stop_reason or "end_turn", "stop")
+    answer = Answer("".join(text) if text or not calls else None, finish, _usage(response.usage), calls)
+    if reasoning:
+        answer.reasoning = "".join(reasoning)
+    return answer
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    # Nova's native body names the cache counters with ...TokenCount; either way input_tokens excludes them.
+    cached = usage.cache_read_input_tokens or usage.cache_read_input_token_count or 0
+    written = usage.cache_write_input_tokens or usage.cache_write_input_token_count or 0
+    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached)
+
+
+class ConverseCodec:
+    family = "converse"
+    invocation: InvocationType = "Converse"
+    endpoints = frozenset({CHAT})
+
+    def serves(self, model: Model) -> bool:
+        return True
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+        if chat.uses_tools:
+            self._refuse_tools(chat, policy)
+        config = encode_inference_config(chat, policy)
+        refuse_rest(chat, policy)
+        body = encode_conversation(chat)
+        if config:
+            body["inferenceConfig"] = config
+        return body
+
+    def encode_plain(self, chat: PlainChat, model: Model) -> bytes | None:
+        return encode_plain_body(chat, b"{") if plain_sampling(chat) else None
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        return decode_response(output, "a Converse response")
+
+    def padding(self) -> bytes:
+        return b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}],"inferenceConfig":{"maxTokens":1}}'
+
+    @staticmethod
+    def _refuse_tools(chat: Chat, policy: Policy) -> None:
+        """Converse jobs answer a toolConfig with an error (UG/batch-inference), and tool blocks need one."""
+        why = "a Converse batch job takes no tools; choose a Claude or Nova model."
+        if any(isinstance(part, ToolCall | ToolResult) for turn in chat.turns for part in turn.parts):
+            # Leaving calls and results out of a conversation would change what is asked.
+            policy.refuse_always("messages[].tool_calls", why)
+        policy.refuse("tools", why)
+
+
+CODEC = ConverseCodec()

@@ -1,0 +1,57 @@
+"""The exceptions of the pipeline, in one place.
+
+PipelineError                 every error the pipeline raises on purpose
+├── InputFileError            the input cannot be found or read
+├── ConfigurationError        a setting, a permission or a credential is missing or wrong
+├── BatchFailedError          the batch ended as `failed`; `.batch` is the result
+├── BatchNotFoundError        no batch of that id under the prefix
+├── StateConflictError        another runner changed batch.json meanwhile
+└── AccountingError           promise 1 does not hold: a request is lost or there twice
+
+Messages name the cause and the remedy, never a prompt or a credential.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.openai_format.batch import Batch
+
+
+class PipelineError(Exception):
+    """An error whose message is meant for the user."""
+
+
+class InputFileError(PipelineError):
+    """The input file cannot be found, opened or read."""
+
+
+class ConfigurationError(PipelineError):
+    """A setting, permission, credential or resource in AWS is missing or wrong."""
+
+
+class BatchNotFoundError(PipelineError):
+    """There is no such batch under the configured bucket and prefix."""
+
+
+class StateConflictError(PipelineError):
+    """batch.json was changed by someone else between our read and our write."""
+
+
+class AccountingError(PipelineError):
+    """Some request is in neither result file, or in more than one place."""
+
+
+class BatchFailedError(PipelineError):
+    """The batch ended with status `failed`.
+
+    `batch` is the same object that `batch_inference` returns otherwise, with `errors.data[]` filled.
+    """
+
+    def __init__(self, message: str, batch: Batch) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+    def __reduce__(self) -> tuple[type[BatchFailedError], tuple[str, Batch]]:
+        return type(self), (str(self), self.batch)

@@ -1,0 +1,122 @@
+"""Stage 6: find what each job left in S3, and hold it against what the job says of itself."""
+
+import time
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.bedrock import aws
+from tasks.on_demand import answers_folder
+from tasks.state import BatchDocument, BatchRef, Job, Shard
+from tasks.storage.uris import S3Uri
+
+_MANIFEST = "manifest.json.out"
+_OUTPUT_SUFFIX = ".jsonl.out"
+#: A job may say Completed a moment before its output can be listed.
+_LISTING_ATTEMPTS = 6
+
+
+class OutputObject(msgspec.Struct, frozen=True):
+    uri: str
+    etag: str
+    bytes: int
+
+
+class Manifest(msgspec.Struct, rename="camel", frozen=True):
+    """manifest.json.out: what the job counted."""
+
+    total_record_count: int | None = None
+    processed_record_count: int | None = None
+    success_record_count: int | None = None
+    error_record_count: int | None = None
+    input_token_count: int | None = None
+    output_token_count: int | None = None
+
+
+class ShardOutput(msgspec.Struct):
+    """All output objects of one shard, of every attempt at it, the oldest first."""
+
+    shard: str
+    objects: list[OutputObject]
+    manifest: Manifest | None
+    warnings: list[str]
+
+
+def find_output(ref: BatchRef, shard: Shard) -> ShardOutput:
+    """List what a shard's jobs, or its on-demand calls, left behind."""
+    if shard.route == "on_demand":
+        return ShardOutput(shard.id, _list(answers_folder(ref, shard)), None, [])
+    objects: list[OutputObject] = []
+    warnings: list[str] = []
+    manifest = None
+    for job in shard.jobs:
+        if job.arn is None:
+            continue
+        folder = ref.uri("bedrock", job.id)
+        listed = _list_when_there(folder, job)
+        objects += [o for o in listed if o.uri.endswith(_OUTPUT_SUFFIX)]
+        manifest = _read_manifest(folder, listed)
+        if job.status in ("Completed", "PartiallyCompleted") and not any(
+            o.uri.endswith(_OUTPUT_SUFFIX) for o in listed
+        ):
+            warnings.append(f"Job {job.name} is {job.status} but left no output under {folder}.")
+        processed = manifest.processed_record_count if manifest else None
+        if processed is not None and job.status == "Completed" and processed != shard.records + shard.padding:
+            warnings.append(
+                f"The manifest of job {job.name} counts {processed:,} records of {shard.records + shard.padding:,}."
+            )
+    return ShardOutput(shard.id, objects, manifest, warnings)
+
+
+def _list_when_there(folder: S3Uri, job: Job) -> list[OutputObject]:
+    for attempt in range(_LISTING_ATTEMPTS):
+        listed = _list(folder)
+        if job.status not in ("Completed", "PartiallyCompleted") or any(o.uri.endswith(_OUTPUT_SUFFIX) for o in listed):
+            return listed
+        if attempt < _LISTING_ATTEMPTS - 1:
+            time.sleep(min(2**attempt / 4, 10))
+    return listed
+
+
+def _list(folder: S3Uri) -> list[OutputObject]:
+    objects = []
+    try:
+        pages = aws.s3().get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
+        for page in pages:
+            for entry in page.get("Contents", []):
+                objects.append(OutputObject(str(S3Uri(folder.bucket, entry["Key"])), entry["ETag"], entry["Size"]))
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"listing {folder}") from error
+    return sorted(objects, key=lambda o: o.uri)
+
+
+def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None:
+    """The job's manifest; None where it wrote none, as failed and expired jobs do, or none that can be read."""
+    uri = folder.join(_MANIFEST)
+    if not any(o.uri == str(uri) for o in listed):
+        return None
+    try:
+        body = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
+        return msgspec.json.decode(body, type=Manifest)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    except msgspec.DecodeError:
+        return None
+
+
+@task(name="fetch", task_run_name="fetch", cache_policy=NO_CACHE, persist_result=False)
+def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
+    """Find the output of every shard; by shard id."""
+    log = get_run_logger()
+    outputs = {shard.id: find_output(ref, shard) for shard in document.bedrock.shards or []}
+    for output in outputs.values():
+        for warning in output.warnings:
+            log.warning("%s", warning)
+    found = sum(len(output.objects) for output in outputs.values())
+    size = sum(o.bytes for output in outputs.values() for o in output.objects)
+    log.info("Found %s output objects of %s bytes", f"{found:,}", f"{size:,}")
+    return outputs
+
+

@@ -1,0 +1,94 @@
+"""Lines of OpenAI's batch output and error files (https://platform.openai.com/docs/guides/batch, "output")."""
+
+from typing import Any
+
+import msgspec
+
+
+class HttpError(msgspec.Struct, frozen=True, gc=False):
+    """A request that was answered with an HTTP error, as OpenAI's API would have answered it."""
+
+    status: int
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+class RunError(msgspec.Struct, frozen=True, gc=False):
+    """A request that was never answered: OpenAI's non-HTTP errors, such as `batch_expired`."""
+
+    code: str
+    message: str
+
+
+class _Error(msgspec.Struct, gc=False):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class _ErrorBody(msgspec.Struct, gc=False):
+    error: _Error
+
+
+class _Response(msgspec.Struct, gc=False):
+    status_code: int
+    request_id: str
+    body: Any
+
+
+class ResultLine(msgspec.Struct, gc=False):
+    id: str
+    custom_id: str | None
+    response: _Response | None
+    error: RunError | None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_error = msgspec.json.Decoder(HttpError).decode
+
+#: OpenAI's error type for an HTTP status (https://platform.openai.com/docs/guides/error-codes).
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "server_error",
+    413: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+def error_type(status: int) -> str:
+    return _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+
+
+def http_error(status: int, message: str) -> HttpError:
+    """The error of a record that Bedrock answered with `status`."""
+    code = "rate_limit_exceeded" if status == 429 else None
+    return HttpError(status, message, error_type(status), code)
+
+
+def encode_error(error: HttpError) -> bytes:
+    """For the index."""
+    return _encode(error)
+
+
+def decode_error(data: bytes) -> HttpError:
+    return _decode_error(data)
+
+
+def output_line(id: str, custom_id: str | None, body: Any) -> bytes:
+    """A line of the output file; `body` is anything msgspec encodes."""
+    return _encode(ResultLine(f"batch_req_{id}", custom_id, _Response(200, f"req_{id}", body), None)) + b"\n"
+
+
+def error_line(id: str, custom_id: str | None, error: HttpError | RunError) -> bytes:
+    """A line of the error file."""
+    if isinstance(error, RunError):
+        return _encode(ResultLine(f"batch_req_{id}", custom_id, None, error)) + b"\n"
+    body = _ErrorBody(_Error(error.message, error.type, error.param, error.code))
+    return _encode(ResultLine(f"batch_req_{id}", custom_id, _Response(error.status, f"req_{id}", body), None)) + b"\n"

@@ -1,0 +1,111 @@
+"""From a call's parameters to an `Order`: everything checked that can be checked without reading the input."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.batches import Order, check_bucket, parse_window
+from tasks.bedrock import aws
+from tasks.bedrock.limits import limits_for
+from tasks.bedrock.models import Model, parse_model
+from tasks.codecs import codec_for
+from tasks.codecs.base import RequestError
+from tasks.codecs.encoder import Encoder
+from tasks.errors import ConfigurationError
+from tasks.openai_format.requests import CHAT, canonical_endpoint
+from tasks.settings import load_settings
+from tasks.storage.uris import parse_location
+
+#: What a record adds around its modelInput: recordId, keys, braces and the line end.
+_RECORD_OVERHEAD = len(b'{"recordId":"r000000000","modelInput":}\n')
+
+
+def place_order(
+    input_file: str,
+    model: str,
+    *,
+    endpoint: str | None,
+    completion_window: str,
+    metadata: dict[str, str],
+    job_name: str | None,
+    role_arn: str | None,
+    output_data_config: dict[str, Any] | None,
+    on_invalid: str,
+    unsupported: str,
+    below_minimum: str,
+) -> Order:
+    """Check and complete what the user asked for. Raises ConfigurationError naming the parameter that is wrong."""
+    try:
+        parsed = parse_model(model)
+        limits = limits_for(parsed)
+        window_hours = parse_window(completion_window)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    settings = load_settings(role_arn)
+    output_location(output_data_config)
+    resolved = _resolve(parsed)
+    codec = codec_for(resolved)
+    wanted = canonical_endpoint(endpoint) if endpoint else None
+    if wanted and wanted not in codec.endpoints:
+        raise ConfigurationError(
+            f"endpoint {wanted} is not served by {model} ({codec.family}); it serves {', '.join(codec.endpoints)}."
+        )
+    check_bucket(settings.root)
+    return Order(
+        input_file=input_file,
+        model=resolved,
+        codec=codec,
+        completion_window=completion_window,
+        window_hours=window_hours,
+        metadata=metadata,
+        job_name=job_name,
+        on_invalid=on_invalid,
+        unsupported=unsupported,
+        below_minimum=below_minimum,
+        limits=limits,
+        settings=settings,
+        output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
+    )
+
+
+def output_location(output_data_config: dict[str, Any] | None) -> str | None:
+    """Where `output_data_config` wants the result files; None without it. Raises ConfigurationError."""
+    uri = _s3_output(output_data_config).get("s3Uri")
+    if output_data_config and not uri:
+        raise ConfigurationError('output_data_config must be {"s3OutputDataConfig": {"s3Uri": "s3://…"}}.')
+    if uri:
+        parse_location(uri, "output_data_config")
+    return uri
+
+
+def _s3_output(output_data_config: dict[str, Any] | None) -> dict[str, Any]:
+    inner = (output_data_config or {}).get("s3OutputDataConfig")
+    return inner if isinstance(inner, dict) else {}
+
+
+def _resolve(model: Model) -> Model:
+    """What an application inference profile stands for: only the service knows."""
+    if model.base_id:
+        return model
+    try:
+        profile = aws.bedrock().get_inference_profile(inferenceProfileIdentifier=model.id)
+        base = parse_model(profile["models"][0]["modelArn"])
+    except (ClientError, BotoCoreError, ValueError, LookupError):
+        # Without the permission to look it up, Converse serves any chat model.
+        return model
+    return Model(model.id, base.base_id, base.provider, model.region)
+
+
+def size_sampler(order: Order) -> Callable[[bytes], int]:
+    """A function that tells how many bytes of records a line becomes, for planning the shards."""
+    unsupported: Literal["error", "drop"] = "drop" if order.unsupported == "drop" else "error"
+    encoder = Encoder(order.codec, order.model, CHAT, unsupported)
+
+    def size(line: bytes) -> int:
+        try:
+            return sum(len(model_input) + _RECORD_OVERHEAD for model_input in encoder.encode(line).model_inputs)
+        except RequestError:
+            return 0
+
+    return size

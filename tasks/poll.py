@@ -1,0 +1,136 @@
+"""Stage 5: watch all jobs of a batch from one place until something is to be done."""
+
+import time
+from collections import Counter
+from uuid import UUID
+
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.bedrock import aws
+from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job, stop_job
+from tasks.state import BatchDocument, BatchRef, Job, read, update
+from tasks.submit import Progress, running_shards, waiting_shards
+
+#: The adaptive interval: a tenth of the time waited so far, within these bounds, in seconds.
+_SHORTEST, _LONGEST, _SHARE = 1.0, 60.0, 0.1
+
+
+def interval(waited_seconds: float, poll_seconds: float | None) -> float:
+    """Seconds until the next look: short while jobs are young, a minute when they take hours."""
+    if poll_seconds is not None:
+        return poll_seconds
+    return min(_LONGEST, max(_SHORTEST, waited_seconds * _SHARE))
+
+
+def look(ref: BatchRef, document: BatchDocument) -> BatchDocument:
+    """Ask for the state of every running job once, and note in batch.json which ones changed.
+
+    A job whose state cannot be had now (throttling, network) keeps the one it had.
+    """
+    seen: dict[str, JobStatus] = {}
+    for shard in running_shards(document):
+        assert shard.job is not None and shard.job.arn is not None
+        try:
+            seen[shard.job.arn] = get_job(shard.job.arn)
+        except (ClientError, BotoCoreError) as error:
+            if not aws.is_transient(error):
+                raise aws.explain(error, f"asking for the state of {shard.job.arn}") from error
+    if not any(status.status != job.status for job in _jobs(document) if (status := seen.get(job.arn or ""))):
+        for job in _jobs(document):
+            _take_counts(job, seen.get(job.arn or ""))
+        return document
+
+    def change(current: BatchDocument) -> None:
+        for shard in current.bedrock.shards or []:
+            job = shard.job
+            status = seen.get(job.arn or "") if job else None
+            if job is None or status is None or job.status in FINAL_STATUSES:
+                continue
+            _take_counts(job, status)
+            job.status, job.message = status.status, status.message
+            if status.status in FINAL_STATUSES:
+                job.ended_at = int(time.time())
+                shard.done = True
+
+    return update(ref, change)
+
+
+def _jobs(document: BatchDocument) -> list[Job]:
+    return [shard.job for shard in document.bedrock.shards or [] if shard.job is not None]
+
+
+def _take_counts(job: Job, status: JobStatus | None) -> None:
+    if status is not None:
+        job.total, job.processed = max(job.total, status.total), max(job.processed, status.processed)
+        job.succeeded, job.errored = max(job.succeeded, status.succeeded), max(job.errored, status.errored)
+
+
+def stop_running(document: BatchDocument) -> int:
+    """Stop every job of the batch that runs; returns how many were."""
+    stopped = 0
+    for shard in running_shards(document):
+        if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
+            stopped += stop_job(shard.job.arn)
+    return stopped
+
+
+def describe(document: BatchDocument) -> tuple[str, float]:
+    """Progress in words and in percent."""
+    shards = [shard for shard in document.bedrock.shards or [] if shard.route == "batch"]
+    total = sum(shard.records + shard.padding for shard in shards)
+    processed = sum(
+        shard.records + shard.padding if shard.job and shard.job.status == "Completed" else shard.job.processed
+        for shard in shards
+        if shard.job
+    )
+    states = Counter(shard.job.status or "Submitting" if shard.job else "Waiting" for shard in shards)
+    parts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return f"{processed:,} of {total:,} records; jobs: {parts}", 100.0 * processed / total if total else 100.0
+
+
+@task(name="poll", task_run_name="poll", cache_policy=NO_CACHE, persist_result=False)
+def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
+    """Wait until all jobs are over, or until one is and another waits for its slot.
+
+    Throttling and network errors never end the wait. Raises PipelineError for what waiting does not mend.
+    """
+    log = get_run_logger()
+    started = time.monotonic()
+    document = read(ref)
+    waiting = len(waiting_shards(document))
+    in_flight = len(running_shards(document))
+    artifact = create_progress_artifact(progress=0.0, key="bedrock-jobs", description=f"Jobs of {ref.batch_id}")
+    shown = ""
+    while True:
+        document = look(ref, document)
+        text, percent = describe(document)
+        if text != shown:
+            log.info("%s", text)
+            if isinstance(artifact, UUID):
+                update_progress_artifact(artifact, progress=percent, description=text)  # type: ignore[unused-coroutine]
+            shown = text
+        running = len(running_shards(document))
+        if not running or (waiting and running < in_flight):
+            break
+        time.sleep(interval(time.monotonic() - started, poll_seconds))
+        document = _refresh(ref, document)
+    if waiting and not in_flight:
+        # No slot, and no job of ours that could free one: others hold them all.
+        time.sleep(interval(120, poll_seconds))
+    return Progress(len(waiting_shards(document)), running)
+
+
+def _refresh(ref: BatchRef, document: BatchDocument) -> BatchDocument:
+    """batch.json as it is now: it may have been cancelled from elsewhere. Counters live in memory only."""
+    try:
+        current = read(ref)
+    except Exception:
+        return document
+    for job, known in zip(_jobs(current), _jobs(document), strict=False):
+        if job.arn == known.arn:
+            _take_counts(job, JobStatus(job.arn or "", job.status or "", None, known.total, known.processed,
+                                        known.succeeded, known.errored))  # fmt: skip
+    return current

@@ -1,0 +1,88 @@
+"""The last word: a summary of the batch as an artifact in the Prefect UI and as lines on the terminal."""
+
+from collections.abc import Iterable
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.normalize import RangeResult
+from tasks.state import BatchDocument, BatchRef
+
+_SHOWN_CAUSES = 10
+
+
+def merged_causes(results: Iterable[RangeResult]) -> list[tuple[str, int, str, int]]:
+    """(cause, count, first custom_id, first line) of all ranges, the most frequent first."""
+    causes: dict[str, tuple[int, str, int]] = {}
+    for result in results:
+        for cause, (count, custom_id, line) in result.causes.items():
+            known = causes.get(cause)
+            causes[cause] = (count + known[0], known[1], known[2]) if known else (count, custom_id, line)
+    ranked = sorted(causes.items(), key=lambda item: -item[1][0])
+    return [(cause, count, custom_id, line) for cause, (count, custom_id, line) in ranked]
+
+
+def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> str:
+    """The summary: counts, tokens, where the files are, the first errors grouped by cause."""
+    counts, usage, section = document.request_counts, document.usage, document.bedrock
+    lines = [
+        f"# Batch {document.status}",
+        "",
+        f"`{document.id}` · {document.endpoint} · **{document.model}** ({section.family}, {section.invocation})",
+        "",
+        "| requests | answered | failed | input tokens | output tokens |",
+        "|---:|---:|---:|---:|---:|",
+        f"| {counts.total:,} | {counts.completed:,} | {counts.failed:,} | "
+        f"{usage.input_tokens if usage else 0:,} | {usage.output_tokens if usage else 0:,} |",
+        "",
+        "## Files",
+        "",
+    ]
+    for name, uri in (("Output", document.output_file), ("Errors", document.error_file),
+                      ("Parquet", document.parquet_file)):  # fmt: skip
+        lines.append(f"- {name}: `{uri}`" if uri else f"- {name}: none")
+    lines += [f"- Copies: `{place}/`" for place in section.published]
+    lines.append(f"- State: `{ref.document}`")
+    causes = merged_causes(results)
+    if causes:
+        lines += ["", "## Errors by cause", "", "| requests | cause | first |", "|---:|---|---|"]
+        lines += [
+            f"| {count:,} | {_cell(cause)} | `{_cell(custom_id)}`, line {line} |"
+            for cause, count, custom_id, line in causes[:_SHOWN_CAUSES]
+        ]
+        if len(causes) > _SHOWN_CAUSES:
+            lines.append(f"| | and {len(causes) - _SHOWN_CAUSES} more causes, in the error file | |")
+    if section.dropped_fields:
+        lines += ["", '## Dropped fields (unsupported="drop")', "", "| requests | field |", "|---:|---|"]
+        lines += [f"| {count:,} | {_cell(field)} |" for field, count in section.dropped_fields.items()]
+    without = sum(result.without_usage for result in results)
+    if without:
+        lines += ["", f"{without:,} answers carry no token counts: this family reports none."]
+    truncated = sum(result.finish_reasons.get("length", 0) for result in results)
+    if truncated:
+        lines += ["", f"{truncated:,} answers were cut off at max_tokens (finish_reason `length`)."]
+    if section.warnings:
+        lines += ["", "## Warnings", "", *(f"- {_cell(warning)}" for warning in section.warnings)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> None:
+    """Leave the summary in the UI, and its main lines in the log."""
+    create_markdown_artifact(  # type: ignore[unused-coroutine]
+        key="batch-summary", markdown=summary_markdown(ref, document, results), description=f"Batch {document.id}"
+    )
+    log = get_run_logger()
+    counts, usage = document.request_counts, document.usage
+    log.info(
+        "Batch %s %s: %s requests, %s answered, %s failed; %s tokens in, %s out",
+        document.id, document.status, f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
+        f"{usage.input_tokens if usage else 0:,}", f"{usage.output_tokens if usage else 0:,}",
+    )  # fmt: skip
+    for cause, count, custom_id, line in merged_causes(results)[:3]:
+        log.warning("%s requests failed with %s (first: %s, line %s)", f"{count:,}", cause, custom_id, line)

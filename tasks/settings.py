@@ -1,0 +1,62 @@
+"""What a person sets once: bucket, prefix, role and key; from the environment or from a Prefect block."""
+
+import os
+from typing import Any
+
+import msgspec
+from prefect.blocks.core import Block
+from pydantic import Field
+
+from tasks.errors import ConfigurationError
+from tasks.storage.uris import S3Uri, parse_location
+
+
+class BedrockBatchSettings(Block):
+    """Where batches live and which role runs them. Environment variables and flow parameters go before it."""
+
+    _block_type_name = "Bedrock Batch Settings"
+    _block_type_slug = "bedrock-batch-settings"
+    _description = "The bucket, prefix, service role and KMS key of OpenAI batches on Amazon Bedrock."
+
+    bucket: str = Field(description="An existing bucket in the region of the jobs (BEDROCK_BATCH_BUCKET).")
+    prefix: str = Field(default="bedrock-batch", description="Folder of all batches (BEDROCK_BATCH_PREFIX).")
+    role_arn: str | None = Field(default=None, description="Service role of the jobs (BEDROCK_BATCH_ROLE_ARN).")
+    kms_key: str | None = Field(default=None, description="KMS key for all objects (BEDROCK_BATCH_KMS_KEY).")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of one run. `root` is the folder that holds `batches/`."""
+
+    root: S3Uri
+    role_arn: str | None
+    kms_key: str | None
+
+
+def load_settings(role_arn: str | None = None) -> Settings:
+    """Read the environment, then the block `bedrock-batch-settings/default` for what it leaves open.
+
+    Raises ConfigurationError when there is no bucket, or when bucket or prefix break Bedrock's patterns.
+    """
+    bucket = os.environ.get("BEDROCK_BATCH_BUCKET", "").strip()
+    block: Any = None if bucket else _load_block()
+    bucket = bucket or (block.bucket if block else "")
+    if not bucket:
+        raise ConfigurationError(
+            "No bucket is set: set BEDROCK_BATCH_BUCKET to an existing bucket in the region of the jobs, or save a "
+            "'Bedrock Batch Settings' block named 'default' in Prefect."
+        )
+    prefix = os.environ.get("BEDROCK_BATCH_PREFIX") or (block.prefix if block else None) or "bedrock-batch"
+    bucket = bucket.removeprefix("s3://").strip("/")
+    return Settings(
+        root=parse_location(f"s3://{bucket}/{prefix.strip('/')}", "BEDROCK_BATCH_BUCKET and BEDROCK_BATCH_PREFIX"),
+        role_arn=role_arn or os.environ.get("BEDROCK_BATCH_ROLE_ARN") or (block.role_arn if block else None),
+        kms_key=os.environ.get("BEDROCK_BATCH_KMS_KEY") or (block.kms_key if block else None),
+    )
+
+
+def _load_block() -> BedrockBatchSettings | None:
+    try:
+        loaded = BedrockBatchSettings.load("default")
+    except ValueError:
+        return None
+    return loaded if isinstance(loaded, BedrockBatchSettings) else None

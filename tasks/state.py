@@ -1,0 +1,238 @@
+"""A batch's state: `batch.json` in S3, changed by conditional writes only.
+
+Layout under `s3://BUCKET/PREFIX/batches/BATCH_ID/`:
+
+batch.json                     OpenAI's Batch object and the "bedrock" section below
+input/part-00000.jsonl         Bedrock records, one object per shard
+index/part-00000.parquet       every request of a range of the input: recordId, custom_id, line, choice
+bedrock/JOB_ID/…               what Bedrock writes; bedrock/on-demand/… what we write for on-demand answers
+output.jsonl errors.jsonl results.parquet
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.bedrock import aws
+from tasks.errors import BatchNotFoundError, PipelineError, StateConflictError
+from tasks.openai_format.batch import Batch
+from tasks.storage.uris import S3Uri
+from tasks.storage.writer import encryption
+
+_CONFLICTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+class _Section(BaseModel):
+    # Unknown fields are kept: an older runner must not erase what a newer one wrote.
+    model_config = ConfigDict(extra="allow")
+
+
+class Segment(_Section):
+    """A run of whole lines in one source: byte offsets of its decompressed content, and what they hold."""
+
+    source: int
+    start: int
+    end: int
+    first_request: int
+    first_line: int
+    requests: int
+
+
+class Range(_Section):
+    """The part of the input that one worker converts and normalises, and that one index describes."""
+
+    index: int
+    segments: list[Segment]
+
+    @property
+    def name(self) -> str:
+        return f"part-{self.index:05d}"
+
+    @property
+    def first_request(self) -> int:
+        return self.segments[0].first_request
+
+    @property
+    def requests(self) -> int:
+        return sum(segment.requests for segment in self.segments)
+
+
+class Job(_Section):
+    """One attempt at running a shard: recorded before it is submitted, so that a lost reply can be found again."""
+
+    attempt: int
+    name: str
+    token: str
+    arn: str | None = None
+    status: str | None = None
+    message: str | None = None
+    total: int = 0
+    processed: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    submitted_at: int | None = None
+    ended_at: int | None = None
+
+    @property
+    def id(self) -> str:
+        return (self.arn or "").rsplit("/", 1)[-1]
+
+
+class Shard(_Section):
+    """One object of records. `route` says how its records get their answers."""
+
+    id: str
+    range: int
+    records: int
+    padding: int = 0
+    bytes: int = 0
+    etag: str = ""
+    crc32: int = 0
+    route: Literal["batch", "on_demand", "none"] = "batch"
+    jobs: list[Job] = Field(default_factory=list)
+    done: bool = False
+
+    @property
+    def job(self) -> Job | None:
+        return self.jobs[-1] if self.jobs else None
+
+
+class BedrockSection(_Section):
+    version: int = 1
+    model: str
+    base_model: str = ""
+    family: str
+    invocation: Literal["InvokeModel", "Converse"]
+    role_arn: str | None = None
+    kms_key: str | None = None
+    job_name: str | None = None
+    options: dict[str, Any]
+    limits: dict[str, int]
+    sources: list[dict[str, Any]] = Field(default_factory=list)
+    ranges: list[Range] = Field(default_factory=list)
+    shards: list[Shard] | None = None
+    invalid_lines: int = 0
+    dropped_fields: dict[str, int] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    published: list[str] = Field(default_factory=list)
+
+
+class BatchDocument(Batch):
+    bedrock: BedrockSection
+
+    def public(self) -> Batch:
+        """The batch as users see it."""
+        return Batch.model_validate(self.model_dump(exclude={"bedrock"}))
+
+
+class BatchRef(msgspec.Struct, frozen=True):
+    """Where a batch lives; small enough to hand to every task."""
+
+    root: S3Uri
+    batch_id: str
+    kms_key: str | None = None
+
+    @property
+    def folder(self) -> S3Uri:
+        return self.root.join("batches", self.batch_id)
+
+    def uri(self, *parts: str) -> S3Uri:
+        return self.folder.join(*parts)
+
+    @property
+    def document(self) -> S3Uri:
+        return self.uri("batch.json")
+
+
+def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
+    """batch.json and its ETag, or None. Raises PipelineError when it cannot be read or is not ours."""
+    uri = ref.document
+    try:
+        reply = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)
+        body = reply["Body"].read()
+    except ClientError as error:
+        if aws.code_of(error) in ("NoSuchKey", "404"):
+            return None
+        raise aws.explain(error, f"reading {uri}") from error
+    except BotoCoreError as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    try:
+        return BatchDocument.model_validate_json(body), reply["ETag"]
+    except ValidationError as error:
+        raise PipelineError(
+            f"{uri} is not a batch of this program ({error.error_count()} fields are off): move it away."
+        ) from None
+
+
+def read(ref: BatchRef) -> BatchDocument:
+    """batch.json of a batch that must exist. Raises BatchNotFoundError."""
+    loaded = load(ref)
+    if loaded is None:
+        raise BatchNotFoundError(f"There is no batch {ref.batch_id} under {ref.root}.")
+    return loaded[0]
+
+
+def create(ref: BatchRef, document: BatchDocument) -> BatchDocument:
+    """Write a new batch.json; where another runner was faster, its document is returned instead."""
+    try:
+        _put(ref, document, IfNoneMatch="*")
+        return document
+    except StateConflictError:
+        return read(ref)
+
+
+def update(ref: BatchRef, change: Callable[[BatchDocument], None]) -> BatchDocument:
+    """Apply `change` to the current document; repeated on the newer one whenever somebody else was faster.
+
+    `change` must bear being applied again. Nothing is written where it changes nothing.
+    """
+    for attempt in range(20):
+        loaded = load(ref)
+        if loaded is None:
+            raise BatchNotFoundError(f"There is no batch {ref.batch_id} under {ref.root}.")
+        document, etag = loaded
+        before = document.model_dump_json()
+        change(document)
+        if document.model_dump_json() == before:
+            return document
+        try:
+            _put(ref, document, IfMatch=etag)
+            return document
+        except StateConflictError:
+            aws.back_off(min(attempt, 4))
+    raise StateConflictError(f"{ref.document} is being changed by others all the time; try again.")
+
+
+def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
+    uri = ref.document
+    options: Any = {**condition, **encryption(ref.kms_key)}
+    try:
+        aws.s3().put_object(
+            Bucket=uri.bucket,
+            Key=uri.key,
+            Body=document.model_dump_json(indent=1).encode(),
+            ContentType="application/json",
+            **options,
+        )
+    except ClientError as error:
+        if aws.code_of(error) in _CONFLICTS:
+            raise StateConflictError(f"{uri} was changed meanwhile.") from None
+        raise aws.explain(error, f"writing {uri}") from error
+    except BotoCoreError as error:
+        raise aws.explain(error, f"writing {uri}") from error
+
+
+def batch_ids(root: S3Uri) -> Iterator[str]:
+    """The ids of all batches under a root, in S3's order."""
+    prefix = root.join("batches").key + "/"
+    try:
+        for page in aws.s3().get_paginator("list_objects_v2").paginate(
+            Bucket=root.bucket, Prefix=prefix, Delimiter="/"
+        ):
+            for entry in page.get("CommonPrefixes", []):
+                yield entry["Prefix"][len(prefix) :].strip("/")
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"listing {root}") from error

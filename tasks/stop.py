@@ -1,0 +1,31 @@
+"""Stopping a batch, from any machine: mark it, then stop its jobs."""
+
+import time
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.bedrock import aws
+from tasks.openai_format.batch import Batch
+from tasks.poll import stop_running
+from tasks.state import BatchDocument, BatchRef, update
+
+
+def stop_batch(ref: BatchRef) -> Batch:
+    """Stop a batch's Bedrock jobs and let no further one start; a finished batch stays as it is.
+
+    The batch is `cancelling` until a run, the same call again for one, has collected what was answered.
+    Raises BatchNotFoundError, or PipelineError where a job cannot be stopped.
+    """
+
+    def change(document: BatchDocument) -> None:
+        if not document.finished:
+            document.status = "cancelling"
+            document.cancelling_at = document.cancelling_at or int(time.time())
+
+    document = update(ref, change)
+    if not document.finished:
+        try:
+            stop_running(document)
+        except (ClientError, BotoCoreError) as error:
+            raise aws.explain(error, "stopping the jobs") from error
+    return document.public()

@@ -1,0 +1,1 @@
+"""Reading and writing bytes: local files and S3, streamed."""

@@ -1,0 +1,250 @@
+"""Input files as streams of lines: local or S3, plain, gzip or zstd, without ever holding a file in memory."""
+
+import glob
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
+
+import msgspec
+import pyarrow as pa
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.bedrock import aws
+from tasks.errors import InputFileError
+from tasks.openai_format.requests import MAX_LINE_BYTES
+from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BLOCK_BYTES = 1 << 20
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_BOM = b"\xef\xbb\xbf"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One file of the input. `version` (an S3 ETag, or size and mtime) pins what was validated."""
+
+    name: str
+    uri: str
+    version: str
+    bytes: int
+    compression: str | None = None
+
+
+class Lines(NamedTuple):
+    """Whole lines of one block, without their \\n, and the offset of the first in the decompressed file."""
+
+    offset: int
+    lines: list[bytes]
+
+
+class Digest(Protocol):
+    """What hashlib's and zlib's running digests have in common."""
+
+    def update(self, data: bytes, /) -> object: ...
+
+
+def find_sources(input_file: str) -> list[Source]:
+    """The files that `input_file` names: a file, an S3 object, a folder or a glob; sorted by name.
+
+    Raises InputFileError when there is none, or when it cannot be reached.
+    """
+    return _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+
+
+def _find_locally(input_file: str) -> list[Source]:
+    path = Path(input_file).expanduser()
+    if path.is_file():
+        found = [path]
+    elif path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
+        if not found:
+            raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
+    else:
+        found = sorted(Path(p) for p in glob.glob(str(path)) if Path(p).is_file())
+        if not found:
+            raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
+    sources = []
+    for file in found:
+        try:
+            stat = file.stat()
+            with file.open("rb") as stream:
+                magic = stream.read(4)
+        except OSError as error:
+            raise InputFileError(f"{file} cannot be read: {error.strerror}.") from None
+        version = f"{stat.st_size}-{stat.st_mtime_ns}"
+        sources.append(Source(file.name, str(file.resolve()), version, stat.st_size, _compression(magic)))
+    return sources
+
+
+def _find_in_s3(input_file: str) -> list[Source]:
+    uri = parse_input_uri(input_file)
+    client = aws.s3()
+    try:
+        if uri.key and not uri.key.endswith("/") and not any(c in uri.key for c in "*?"):
+            try:
+                head = client.head_object(Bucket=uri.bucket, Key=uri.key)
+                return [_s3_source(client, uri, head["ETag"], head["ContentLength"])]
+            except ClientError as error:
+                if aws.code_of(error) not in ("404", "NoSuchKey", "NotFound"):
+                    raise
+        return _list_s3(client, uri, input_file)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"reading {uri}") from error
+
+
+def _list_s3(client: "S3Client", uri: S3Uri, input_file: str) -> list[Source]:
+    prefix, pattern = uri.key, None
+    if any(c in uri.key for c in "*?"):
+        cut = min(i for i in (uri.key.find("*"), uri.key.find("?")) if i >= 0)
+        prefix, pattern = uri.key[:cut], uri.key
+    elif prefix and not prefix.endswith("/"):
+        prefix += "/"
+    sources = []
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            key = entry["Key"]
+            matches = Path(key).match(pattern) if pattern else "/" not in key[len(prefix) :]
+            if matches and (pattern or key.endswith(_SUFFIXES)):
+                sources.append(_s3_source(client, S3Uri(uri.bucket, key), entry["ETag"], entry["Size"]))
+    if not sources:
+        raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
+    return sorted(sources, key=lambda source: source.uri)
+
+
+def _s3_source(client: "S3Client", uri: S3Uri, etag: str, size: int) -> Source:
+    magic = b""
+    if size:
+        magic = client.get_object(Bucket=uri.bucket, Key=uri.key, Range="bytes=0-3")["Body"].read()
+    return Source(uri.key.rsplit("/", 1)[-1], str(uri), etag, size, _compression(magic))
+
+
+def _compression(magic: bytes) -> str | None:
+    return next((name for start, name in _MAGIC.items() if magic.startswith(start)), None)
+
+
+class S3Stream(io.RawIOBase):
+    """A read-only stream over an S3 object, pinned to one ETag, that reopens where a connection broke off."""
+
+    def __init__(self, client: "S3Client", uri: S3Uri, etag: str, size: int, start: int = 0) -> None:
+        self._client, self._uri, self._etag, self._size = client, uri, etag, size
+        self._position = start
+        self._body: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        if self._position >= self._size:
+            return 0
+        for attempt in range(aws.READ_ATTEMPTS):
+            try:
+                if self._body is None:
+                    self._body = self._client.get_object(
+                        Bucket=self._uri.bucket,
+                        Key=self._uri.key,
+                        Range=f"bytes={self._position}-{self._size - 1}",
+                        IfMatch=self._etag,
+                    )["Body"]
+                data = self._body.read(len(view))
+                if not data:
+                    raise OSError("the object ended early")
+                view[: len(data)] = data
+                self._position += len(data)
+                return len(data)
+            except Exception as error:
+                self._body = None
+                if isinstance(error, ClientError) and not aws.is_transient(error):
+                    raise
+                if attempt == aws.READ_ATTEMPTS - 1:
+                    raise
+                aws.back_off(attempt)
+        raise AssertionError("unreachable")
+
+
+def open_source(source: Source, start: int = 0) -> BinaryIO:
+    """The decompressed bytes of a source from offset `start` on."""
+    if is_s3(source.uri):
+        uri = parse_input_uri(source.uri)
+        begin = 0 if source.compression else start
+        raw: Any = io.BufferedReader(S3Stream(aws.s3(), uri, source.version, source.bytes, begin), BLOCK_BYTES)
+    else:
+        raw = Path(source.uri).open("rb")
+        if not source.compression:
+            raw.seek(start)
+    if not source.compression:
+        return cast(BinaryIO, raw)
+    # pyarrow reads concatenated members, and says so when the stream is cut off.
+    stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), source.compression)
+    remaining = start
+    while remaining > 0:
+        skipped = len(stream.read(min(remaining, BLOCK_BYTES)))
+        if not skipped:
+            break
+        remaining -= skipped
+    return cast(BinaryIO, stream)
+
+
+def read_lines(
+    source: Source,
+    start: int = 0,
+    end: int | None = None,
+    limit: int = MAX_LINE_BYTES,
+    digest: Digest | None = None,
+) -> Iterator[Lines]:
+    """Blocks of whole lines of `source`, between two byte offsets of its decompressed content.
+
+    `start` must be the start of a line. A byte order mark at the file's start is skipped. Of a line longer than
+    `limit` bytes, the first `limit + 1` arrive: enough to be refused, and no more. `digest` sees every byte.
+    Raises InputFileError when the source cannot be read to its end.
+    """
+    try:
+        with open_source(source, start) as stream:
+            yield from _lines_of(stream, start, end, limit, digest)
+    except FileNotFoundError:
+        raise InputFileError(f"{source.name} is no longer there.") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputFileError(
+            f"{source.name} cannot be read to its end ({type(error).__name__}): it is cut off, damaged or unreachable."
+        ) from error
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"reading {source.uri}") from error
+
+
+def _lines_of(
+    stream: BinaryIO, start: int, end: int | None, limit: int, digest: Digest | None
+) -> Iterator[Lines]:
+    position, carry, carry_at, skipping = start, b"", start, False
+    while end is None or position < end:
+        block = stream.read(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
+        if not block:
+            break
+        if digest is not None:
+            digest.update(block)
+        if position == 0 and block.startswith(_BOM):
+            carry_at = len(_BOM)
+            position += len(block)
+            block = block[len(_BOM) :]
+        else:
+            position += len(block)
+        data = carry + block if carry else block
+        # Only \n ends a line: str.splitlines() would also split at U+2028 and U+0085 inside JSON strings.
+        lines = data.split(b"\n")
+        carry = lines.pop()
+        at, carry_at = carry_at, carry_at + len(data) - len(carry)
+        if skipping and lines:
+            at += len(lines.pop(0)) + 1
+            skipping = False
+        if lines:
+            yield Lines(at, lines)
+        if skipping:
+            carry_at, carry = carry_at + len(carry), b""
+        elif len(carry) > limit:
+            yield Lines(carry_at, [carry[: limit + 1]])
+            carry_at, carry, skipping = carry_at + len(carry), b"", True
+    if carry:
+        yield Lines(carry_at, [carry])

@@ -1,0 +1,157 @@
+"""Streamed uploads to S3: multipart in the background, every part verified by S3, aborted on failure."""
+
+import logging
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.bedrock import aws
+from tasks.storage.uris import S3Uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+log = logging.getLogger(__name__)
+
+#: Parts of 8 MiB: above S3's minimum of 5 MiB, and 10,000 of them hold 80 GB.
+PART_BYTES = 8 << 20
+
+
+def encryption(kms_key: str | None) -> dict[str, Any]:
+    """The upload parameters that make S3 encrypt with `kms_key`, or none to keep the bucket's default."""
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+
+
+class S3Writer:
+    """A write-only binary stream into one S3 object.
+
+    Up to one part it is a single PutObject; beyond that a multipart upload whose parts go out on a background
+    thread while the caller goes on. botocore sends a CRC32 with each part and S3 refuses what does not match.
+    The object appears on a clean exit only: an exception inside the `with` block aborts the upload.
+    """
+
+    def __init__(self, uri: S3Uri, kms_key: str | None = None, content_type: str = "application/jsonl") -> None:
+        self.uri = uri
+        self.bytes_written = 0
+        self.crc32 = 0
+        self.etag = ""
+        self._client: S3Client = aws.s3()
+        self._options = {**encryption(kms_key), "ContentType": content_type}
+        self._buffer = bytearray()
+        self._upload_id: str | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._parts: list[Future[CompletedPartTypeDef]] = []
+        self.closed = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:
+        self._buffer += data
+        if len(self._buffer) >= PART_BYTES:
+            self._flush_part()
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing to do: parts go out when they are full, the rest on close."""
+
+    def __enter__(self) -> "S3Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def close(self) -> None:
+        """Finish the object. Raises PipelineError, with the upload aborted, when S3 refuses it."""
+        if self.closed:
+            return
+        try:
+            if self._upload_id is None:
+                self._account(self._buffer)
+                body = bytes(self._buffer)
+                put = self._client.put_object(
+                    Bucket=self.uri.bucket, Key=self.uri.key, Body=body, ChecksumAlgorithm="CRC32", **self._options
+                )
+                self.etag = put["ETag"]
+            else:
+                if self._buffer:
+                    self._flush_part()
+                done = self._client.complete_multipart_upload(
+                    Bucket=self.uri.bucket,
+                    Key=self.uri.key,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": [part.result() for part in self._parts]},
+                )
+                self.etag = done["ETag"]
+        except (ClientError, BotoCoreError) as error:
+            self.abort()
+            raise aws.explain(error, f"uploading {self.uri}") from error
+        except BaseException:
+            self.abort()
+            raise
+        self._finish()
+
+    def abort(self) -> None:
+        """Leave nothing behind: S3 bills the parts of an upload that is never completed."""
+        if self.closed:
+            return
+        self._finish(cancel=True)
+        if self._upload_id is not None:
+            try:
+                self._client.abort_multipart_upload(
+                    Bucket=self.uri.bucket, Key=self.uri.key, UploadId=self._upload_id
+                )
+            except (ClientError, BotoCoreError) as error:
+                log.warning("The upload of %s could not be aborted (%s)", self.uri, type(error).__name__)
+
+    def _finish(self, cancel: bool = False) -> None:
+        self.closed = True
+        self._buffer = bytearray()
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=cancel)
+
+    def _account(self, data: bytes | bytearray) -> None:
+        self.bytes_written += len(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
+
+    def _flush_part(self) -> None:
+        if self._upload_id is None:
+            try:
+                self._upload_id = self._client.create_multipart_upload(
+                    Bucket=self.uri.bucket, Key=self.uri.key, ChecksumAlgorithm="CRC32", **self._options
+                )["UploadId"]
+            except (ClientError, BotoCoreError) as error:
+                raise aws.explain(error, f"uploading {self.uri}") from error
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="s3-upload")
+        assert self._executor is not None
+        data, self._buffer = bytes(self._buffer), bytearray()
+        self._account(data)
+        if len(self._parts) > 1:
+            # One part on its way, one waiting: the caller may not run further ahead of the network.
+            try:
+                self._parts[-2].result()
+            except (ClientError, BotoCoreError) as error:
+                raise aws.explain(error, f"uploading {self.uri}") from error
+        self._parts.append(self._executor.submit(self._upload_part, len(self._parts) + 1, data))
+
+    def _upload_part(self, number: int, data: bytes) -> "CompletedPartTypeDef":
+        assert self._upload_id is not None
+        reply = self._client.upload_part(
+            Bucket=self.uri.bucket,
+            Key=self.uri.key,
+            UploadId=self._upload_id,
+            PartNumber=number,
+            Body=data,
+            ChecksumAlgorithm="CRC32",
+        )
+        part: CompletedPartTypeDef = {"PartNumber": number, "ETag": reply["ETag"]}
+        if "ChecksumCRC32" in reply:
+            part["ChecksumCRC32"] = reply["ChecksumCRC32"]
+        return part

@@ -1,0 +1,160 @@
+"""Stage 4: submit the shards that wait for a job, never more than the model's quota of jobs in flight."""
+
+import time
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.batches import discard, fail_batch, parse_window
+from tasks.bedrock import aws
+from tasks.bedrock.jobs import FINAL_STATUSES, JobRequest, NoFreeSlot, count_open_jobs, create_job, find_job, job_tags
+from tasks.bedrock.names import client_request_token, job_name
+from tasks.convert import shard_object
+from tasks.openai_format.batch import BatchError
+from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
+
+#: Errors of a create call that no waiting mends.
+_PERMANENT = frozenset({"ValidationException", "AccessDeniedException", "ResourceNotFoundException",
+                        "ServiceQuotaExceededException", "ConflictException"})  # fmt: skip
+
+
+class Progress(msgspec.Struct):
+    """Where the jobs of a batch stand after a pass."""
+
+    waiting: int
+    in_flight: int
+    submitted: int = 0
+
+    @property
+    def open(self) -> bool:
+        return self.waiting > 0 or self.in_flight > 0
+
+
+def waiting_shards(document: BatchDocument) -> list[Shard]:
+    """Shards that need a job and have none: never submitted, submitted without a known reply, or failed before."""
+    if document.status in ("cancelling", "cancelled"):
+        return []
+    return [s for s in document.bedrock.shards or [] if s.route == "batch" and not s.done and not _running(s)]
+
+
+def running_shards(document: BatchDocument) -> list[Shard]:
+    return [s for s in document.bedrock.shards or [] if s.route == "batch" and not s.done and _running(s)]
+
+
+def _running(shard: Shard) -> bool:
+    job = shard.job
+    return job is not None and job.arn is not None and job.status not in FINAL_STATUSES
+
+
+def submit_jobs(ref: BatchRef) -> Progress:
+    """Submit what fits. Every job's name and token are in batch.json before Bedrock hears of it.
+
+    Raises BatchFailedError where Bedrock refuses the batch for good and none of its jobs ever ran.
+    """
+    document = read(ref)
+    waiting = waiting_shards(document)
+    running = len(running_shards(document))
+    limit = document.bedrock.limits["max_jobs"]
+    if not waiting:
+        return Progress(0, running)
+    in_account = count_open_jobs(document.bedrock.model)
+    chosen = [shard.id for shard in waiting[: max(0, limit - max(running, in_account or 0))]]
+    # A shard that has a job without an ARN was about to be submitted when the run was cut off.
+    unsure = {shard.id for shard in waiting if shard.job and not shard.job.arn}
+    if not chosen:
+        return Progress(len(waiting), running)
+    document = update(ref, lambda current: _intend(ref, current, set(chosen)))
+    arns: dict[str, str] = {}
+    try:
+        for shard in document.bedrock.shards or []:
+            if shard.id in chosen and shard.job is not None and shard.job.arn is None:
+                arns[shard.id] = _submit(ref, document, shard, shard.job, look_first=shard.id in unsure)
+                _note(ref, {shard.id: arns[shard.id]})
+    except NoFreeSlot:
+        pass
+    except (ClientError, BotoCoreError) as error:
+        if not aws.is_transient(error):
+            raise _refused(ref, error) from error
+    return Progress(len(waiting) - len(arns), running + len(arns), len(arns))
+
+
+def _intend(ref: BatchRef, document: BatchDocument, chosen: set[str]) -> None:
+    for number, shard in enumerate(document.bedrock.shards or []):
+        if shard.id not in chosen or _running(shard) or (shard.job and not shard.job.arn):
+            continue
+        attempt = len(shard.jobs) + 1
+        name = job_name(ref.batch_id, number, attempt, document.bedrock.job_name)
+        shard.jobs.append(Job(attempt=attempt, name=name, token=client_request_token(ref.batch_id, number, attempt)))
+
+
+def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look_first: bool) -> str:
+    if look_first:
+        found = find_job(job.name, job.token)
+        if found:
+            return found
+    section = document.bedrock
+    return create_job(
+        JobRequest(
+            name=job.name,
+            token=job.token,
+            model_id=section.model,
+            role_arn=section.role_arn or "",
+            input_uri=str(shard_object(ref, shard.id)),
+            output_uri=str(ref.uri("bedrock")) + "/",
+            invocation=section.invocation,
+            timeout_hours=parse_window(document.completion_window) or 24,
+            kms_key=section.kms_key,
+            tags=job_tags(document.metadata or {}, ref.batch_id),
+        )
+    )
+
+
+def _note(ref: BatchRef, arns: dict[str, str]) -> None:
+    def change(document: BatchDocument) -> None:
+        for shard in document.bedrock.shards or []:
+            if shard.id in arns and shard.job is not None:
+                shard.job.arn = arns[shard.id]
+                shard.job.status = shard.job.status or "Submitted"
+                shard.job.submitted_at = shard.job.submitted_at or int(time.time())
+
+    update(ref, change)
+
+
+def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
+    """What a create call that failed for good means for the batch."""
+    document = read(ref)
+    shards = document.bedrock.shards or []
+    never_ran = not any(job.arn for shard in shards for job in shard.jobs)
+    if aws.code_of(error) not in _PERMANENT or not never_ran:
+        return aws.explain(error, "submitting the job")
+    cause = aws.explain(error, f"the job for model {document.bedrock.model} with role {document.bedrock.role_arn}")
+
+    def forget(current: BatchDocument) -> None:
+        current.bedrock.shards = None
+
+    # Nothing was paid for and nothing will run: leave no records lying in the bucket.
+    update(ref, forget)
+    discard(ref, "input", "index")
+    return fail_batch(ref, [BatchError(code=_error_code(error), message=str(cause))])
+
+
+def _error_code(error: ClientError | BotoCoreError) -> str:
+    message = aws.message_of(error).lower()
+    if aws.code_of(error) == "ResourceNotFoundException" or "model" in message and "role" not in message:
+        return "model_not_found"
+    return "permission_denied" if aws.code_of(error) == "AccessDeniedException" else "invalid_request"
+
+
+@task(name="submit", task_run_name="submit", cache_policy=NO_CACHE, persist_result=False)
+def submit(ref: BatchRef) -> Progress:
+    """Submit as many waiting shards as Bedrock takes now."""
+    progress = submit_jobs(ref)
+    log = get_run_logger()
+    if progress.submitted:
+        log.info("Submitted %d jobs; %d in flight, %d waiting for a slot", progress.submitted, progress.in_flight,
+                 progress.waiting)  # fmt: skip
+    elif progress.waiting:
+        log.info("No slot is free: %d jobs wait, %d are in flight", progress.waiting, progress.in_flight)
+    return progress

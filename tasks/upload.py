@@ -1,0 +1,76 @@
+"""Stage 3: check that S3 holds every shard as it was written, and settle them in batch.json."""
+
+import time
+
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.batches import discard, fail_batch
+from tasks.bedrock import aws
+from tasks.convert import Converted, index_object, shard_object
+from tasks.errors import PipelineError
+from tasks.openai_format.batch import BatchError
+from tasks.state import BatchDocument, BatchRef, Shard, update
+
+
+def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
+    """Verify the uploaded shards and make them part of the batch: from here on they are never made again.
+
+    Raises PipelineError where an object is not what was uploaded, BatchFailedError where a shard is below the
+    minimum and below_minimum="fail".
+    """
+    shards = [shard for part in converted for shard in part.shards]
+    for shard in shards:
+        _verify(ref, shard)
+    below = [shard for shard in shards if shard.route == "on_demand"]
+    if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
+        discard(ref, "input", "index")
+        minimum = document.bedrock.limits["min_records_per_job"]
+        message = (
+            f"{below[0].records:,} requests can be sent; a job of this model takes at least {minimum:,}. "
+            'Add requests, or choose below_minimum="on_demand" or "pad".'
+        )
+        raise fail_batch(ref, [BatchError(code="below_minimum", message=message)])
+    keep = {shard_object(ref, shard.id).key for shard in shards}
+    keep |= {index_object(ref, range_).key for range_ in document.bedrock.ranges}
+    # An earlier, interrupted run may have cut the input differently.
+    discard(ref, "input", "index", keep=frozenset(keep))
+
+    dropped: dict[str, int] = {}
+    for part in converted:
+        for field, count in part.dropped.items():
+            dropped[field] = dropped.get(field, 0) + count
+
+    def change(current: BatchDocument) -> None:
+        if current.bedrock.shards is None:
+            current.bedrock.shards = shards
+            current.bedrock.dropped_fields = dropped
+        if current.status == "validating":
+            current.status, current.in_progress_at = "in_progress", int(time.time())
+
+    return update(ref, change)
+
+
+def _verify(ref: BatchRef, shard: Shard) -> None:
+    uri = shard_object(ref, shard.id)
+    try:
+        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"checking {uri}") from error
+    if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:
+        raise PipelineError(f"{uri} is not what was uploaded ({head['ContentLength']:,} bytes for {shard.bytes:,}): "
+                            "somebody else writes there. Run the same call again.")  # fmt: skip
+
+
+@task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, persist_result=False)
+def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
+    """Check the uploaded shards against what was written, and settle them in batch.json."""
+    log = get_run_logger()
+    document = commit_shards(ref, document, converted)
+    shards = document.bedrock.shards or []
+    log.info("Uploaded %s records in %d shards, %s bytes", f"{sum(s.records for s in shards):,}", len(shards),
+             f"{sum(s.bytes for s in shards):,}")  # fmt: skip
+    for field, count in document.bedrock.dropped_fields.items():
+        log.warning("Dropped from %s requests: %s", f"{count:,}", field)
+    return document

@@ -1,0 +1,330 @@
+"""Stage 1: read the whole input once; check every line, name its content, and note where each request starts."""
+
+import hashlib
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import xxhash
+from prefect import get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.openai_format.batch import BatchError
+from tasks.openai_format.requests import (
+    MAX_LINE_BYTES,
+    Envelope,
+    LineError,
+    canonical_endpoint,
+    check_line,
+    custom_id_of,
+)
+from tasks.storage.reader import Source, find_sources, read_lines
+
+#: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
+SHOWN_ERRORS = 100
+_KEPT_ERRORS = 1000
+#: The first lines are all converted to learn how much conversion adds; after them one in so many.
+_SAMPLE_ALL, _SAMPLE_EVERY = 2000, 64
+
+
+class InvalidLine(msgspec.Struct):
+    """One bad line. `request` is its place in the input, from 0; `line` its line in `file`, from 1."""
+
+    request: int
+    line: int
+    file: str
+    code: str
+    message: str
+    param: str | None
+    custom_id: str | None
+
+
+@dataclass
+class InputSummary:
+    """What validation learned about an input; `offsets` and `lines` are what it keeps per request (12 bytes)."""
+
+    sources: list[Source]
+    sha256: str
+    endpoint: str | None
+    requests: int
+    invalid: int
+    codes: dict[str, int]
+    first_invalid: list[InvalidLine]
+    #: All bad lines, as JSON lines in the order of the input; None where there are none.
+    invalid_file: Path | None
+    offsets: "array[int]"
+    lines: "array[int]"
+    #: The number of the first request of each source, and of the end.
+    source_starts: list[int]
+    #: Decompressed length of each source.
+    source_bytes: list[int]
+    #: Estimated bytes of all records.
+    record_bytes: int
+
+    @property
+    def valid(self) -> int:
+        return self.requests - self.invalid
+
+    def errors(self) -> list[BatchError]:
+        """OpenAI's `errors.data[]`: the first thousand."""
+        if not self.requests:
+            names = ", ".join(source.name for source in self.sources[:3])
+            return [BatchError(code="empty_file", message=f"The input file is empty: {names} holds no request.")]
+        many = len(self.sources) > 1
+        return [
+            BatchError(
+                code=bad.code,
+                message=f"{bad.file}: {bad.message}" if many else bad.message,
+                param=bad.param,
+                line=bad.line,
+            )
+            for bad in self.first_invalid
+        ]
+
+
+class _Length:
+    """Counts decompressed bytes for the reader, and hashes them."""
+
+    def __init__(self, sha256: "hashlib._Hash") -> None:
+        self.sha256 = sha256
+        self.length = 0
+
+    def update(self, data: bytes, /) -> None:
+        self.sha256.update(data)
+        self.length += len(data)
+
+
+class Validator:
+    """Checks an input line by line. Memory per request: 20 bytes while it runs, 12 afterwards."""
+
+    def __init__(
+        self, endpoint: str | None, served: frozenset[str], sample: Callable[[bytes], int] | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self.served = served
+        self.model: str | None = None
+        self.offsets: array[int] = array("Q")
+        self.lines: array[int] = array("I")
+        self.hashes: array[int] = array("Q")
+        self.invalid: list[InvalidLine] = []
+        self._sample = sample
+        self._sampled = [0, 0]
+        self._seen_bytes = 0
+
+    def run(self, sources: list[Source], work: Path) -> InputSummary:
+        sha256 = hashlib.sha256()
+        starts, lengths = [0], []
+        spool = work / "invalid-lines"
+        count = 0
+        codes: Counter[str] = Counter()
+        first: list[InvalidLine] = []
+        with spool.open("wb") as out:
+            for source in sources:
+                length = _Length(sha256)
+                number = 0
+                for block in read_lines(source, digest=length):
+                    number = self._check_block(block.offset, block.lines, number, source.name)
+                    count += self._spill(out, codes, first)
+                starts.append(len(self.offsets))
+                lengths.append(length.length)
+                sha256.update(b"\n")
+            duplicates = self._find_duplicates(sources, starts)
+        if duplicates:
+            count += len(duplicates)
+            codes["duplicate_custom_id"] += len(duplicates)
+            spool = _merge(spool, duplicates, work / "invalid-lines-all")
+            first = sorted([*first, *duplicates[:_KEPT_ERRORS]], key=lambda bad: bad.request)[:_KEPT_ERRORS]
+        sampled, converted = self._sampled
+        ratio = converted / sampled if sampled else 1.0
+        return InputSummary(
+            sources=sources,
+            sha256=sha256.hexdigest(),
+            endpoint=self.endpoint,
+            requests=len(self.offsets),
+            invalid=count,
+            codes=dict(codes),
+            first_invalid=first,
+            invalid_file=spool if count else None,
+            offsets=self.offsets,
+            lines=self.lines,
+            source_starts=starts,
+            source_bytes=lengths,
+            record_bytes=int(self._seen_bytes * ratio),
+        )
+
+    def _check_block(self, offset: int, lines: list[bytes], number: int, file: str) -> int:
+        """Check the lines of one block; returns the number of the last line."""
+        readable = _is_utf8(lines)
+        for line in lines:
+            number += 1
+            start, offset = offset, offset + len(line) + 1
+            if not line or line.isspace():
+                continue
+            request = len(self.offsets)
+            self.offsets.append(start)
+            self.lines.append(number)
+            try:
+                if len(line) > MAX_LINE_BYTES:
+                    raise LineError(
+                        "request_too_large",
+                        f"This line is longer than {MAX_LINE_BYTES:,} bytes, the most that Bedrock takes as a request.",
+                    )
+                if not readable:
+                    _require_utf8(line)
+                envelope = check_line(line, self.endpoint, self.served, self.model)
+            except LineError as error:
+                self.hashes.append(0)
+                custom_id = error.custom_id or custom_id_of(line)
+                self.invalid.append(
+                    InvalidLine(request, number, file, error.code, error.message, error.param, custom_id)
+                )
+                continue
+            self._accept(envelope, line, request)
+        return number
+
+    def _accept(self, envelope: Envelope, line: bytes, request: int) -> None:
+        if self.endpoint is None:
+            self.endpoint = envelope.url
+        if self.model is None:
+            self.model = envelope.model
+        # 0 stands for a bad line, which is nobody's duplicate.
+        self.hashes.append(xxhash.xxh3_64_intdigest(envelope.custom_id) or 1)
+        self._seen_bytes += len(line)
+        if self._sample is not None and (request < _SAMPLE_ALL or request % _SAMPLE_EVERY == 0):
+            self._sampled[0] += len(line)
+            self._sampled[1] += self._sample(line)
+
+    def _spill(self, out: Any, codes: Counter[str], first: list[InvalidLine]) -> int:
+        spilled, self.invalid = self.invalid, []
+        for bad in spilled:
+            out.write(msgspec.json.encode(bad) + b"\n")
+            codes[bad.code] += 1
+        first += spilled[: _KEPT_ERRORS - len(first)]
+        return len(spilled)
+
+    def _find_duplicates(self, sources: list[Source], starts: list[int]) -> list[InvalidLine]:
+        """All lines whose custom_id an earlier line has: equal hashes are looked up in the file again."""
+        hashes = np.frombuffer(self.hashes, dtype=np.uint64)
+        self.hashes = array("Q")
+        order = np.argsort(hashes, kind="stable")
+        ranked = hashes[order]
+        equal = np.zeros(len(ranked), dtype=bool)
+        if len(ranked) > 1:
+            same = (ranked[1:] == ranked[:-1]) & (ranked[1:] != 0)
+            equal[1:] |= same
+            equal[:-1] |= same
+        candidates = np.sort(order[equal])
+        if not len(candidates):
+            return []
+        return self._confirm(candidates.tolist(), sources, starts)
+
+    def _confirm(self, candidates: list[int], sources: list[Source], starts: list[int]) -> list[InvalidLine]:
+        seen: dict[str, tuple[int, str]] = {}
+        duplicates = []
+        for number, source in enumerate(sources):
+            wanted = [c for c in candidates if starts[number] <= c < starts[number + 1]]
+            lookup = {self.offsets[c]: c for c in wanted}
+            for block in read_lines(source) if lookup else ():
+                offset = block.offset
+                for line in block.lines:
+                    request = lookup.get(offset)
+                    offset += len(line) + 1
+                    custom_id = custom_id_of(line) if request is not None else None
+                    if request is None or custom_id is None:
+                        continue
+                    at = self.lines[request]
+                    earlier = seen.setdefault(custom_id, (at, source.name))
+                    if earlier != (at, source.name):
+                        place = f"line {earlier[0]}" + (f" of {earlier[1]}" if len(sources) > 1 else "")
+                        message = f"The custom_id for this request is a duplicate of {place}; it must be unique."
+                        duplicates.append(
+                            InvalidLine(request, at, source.name, "duplicate_custom_id", message, "custom_id", custom_id)
+                        )
+        return duplicates
+
+
+def _is_utf8(lines: list[bytes]) -> bool:
+    try:
+        b"\n".join(lines).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _require_utf8(line: bytes) -> None:
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        raise LineError(
+            "invalid_json_line", f"This line is not valid UTF-8 (byte {error.start + 1}); save the file as UTF-8."
+        ) from None
+
+
+def _merge(spool: Path, duplicates: list[InvalidLine], target: Path) -> Path:
+    """The bad lines of both kinds in the order of the input."""
+    waiting = iter(duplicates)
+    extra = next(waiting, None)
+    with spool.open("rb") as lines, target.open("wb") as out:
+        for line in lines:
+            request = msgspec.json.decode(line, type=InvalidLine).request
+            while extra is not None and extra.request < request:
+                out.write(msgspec.json.encode(extra) + b"\n")
+                extra = next(waiting, None)
+            out.write(line)
+        while extra is not None:
+            out.write(msgspec.json.encode(extra) + b"\n")
+            extra = next(waiting, None)
+    return target
+
+
+def validate_input(
+    input_file: str,
+    endpoint: str | None,
+    served: frozenset[str],
+    work: Path,
+    sample: Callable[[bytes], int] | None = None,
+) -> InputSummary:
+    """Check every line of the input.
+
+    `served` are the endpoints of the chosen model's family; `work` is a folder for the list of bad lines; `sample`
+    returns the bytes that a line's records will have. Raises InputFileError when the input cannot be read.
+    """
+    wanted = canonical_endpoint(endpoint) if endpoint else None
+    summary = Validator(wanted, served, sample).run(find_sources(input_file), work)
+    if not summary.requests:
+        summary.codes = {"empty_file": 1}
+    return summary
+
+
+@task(name="validate", task_run_name="validate", cache_policy=NO_CACHE, persist_result=False)
+def validate(
+    input_file: str,
+    endpoint: str | None,
+    served: frozenset[str],
+    sample: Callable[[bytes], int] | None,
+    on_invalid: Literal["fail", "skip"],
+) -> InputSummary:
+    """Read the whole input and report every bad line, before anything is uploaded."""
+    log = get_run_logger()
+    summary = validate_input(input_file, endpoint, served, Path(tempfile.mkdtemp(prefix="bedrock-batch-")), sample)
+    files = f"{len(summary.sources)} files" if len(summary.sources) > 1 else summary.sources[0].name
+    log.info("Checked %s: %s requests, %s bad lines", files, f"{summary.requests:,}", f"{summary.invalid:,}")
+    if summary.invalid:
+        rows = [
+            {"file": bad.file, "line": bad.line, "code": bad.code, "param": bad.param or "", "message": bad.message}
+            for bad in summary.first_invalid[:SHOWN_ERRORS]
+        ]
+        outcome = "the batch fails" if on_invalid == "fail" else "they go to the error file"
+        create_table_artifact(  # type: ignore[unused-coroutine]
+            key="invalid-lines",
+            table=rows,
+            description=f"{summary.invalid:,} bad lines ({outcome}); the first {len(rows)} are shown.",
+        )
+    return summary
