@@ -195,7 +195,7 @@ class Validator:
         if self.model is None:
             self.model = envelope.model
         # 0 stands for a bad line, which is nobody's duplicate.
-        self.hashes.append(xxhash.xxh3_64_intdigest(envelope.custom_id) or 1)
+        self.hashes.append(xxhash.xxh3_64_intdigest(envelope.custom_id.encode()) or 1)
         self._seen_bytes += len(line)
         if self._sample is not None and (request < _SAMPLE_ALL or request % _SAMPLE_EVERY == 0):
             self._sampled[0] += len(line)

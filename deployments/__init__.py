@@ -1,0 +1,1 @@
+"""How the pipeline runs: the local sandbox, IAM and image templates, and what prefect.yaml names."""

@@ -1,0 +1,105 @@
+"""What the imitation is told to do wrong, and the journal of what it was asked."""
+
+import hashlib
+import json
+import random
+import threading
+from collections import Counter
+from typing import Any
+
+#: Every fault, with the value that means none.
+DEFAULTS: dict[str, Any] = {
+    # Shares of calls that are answered 429 or 500, per API call.
+    "throttle": 0.0,
+    "server_error": 0.0,
+    # So many create calls are carried out and then answered with a broken connection.
+    "lose_create_replies": 0,
+    # Ends of the next jobs, in order: {"status": "Expired", "fraction": 0.5, "message": "..."}.
+    "job_ends": [],
+    # Seconds from submission to the end of a job, spread over its states; None leaves the setting.
+    "job_seconds": None,
+    # Jobs stay InProgress until this is false again.
+    "hold": False,
+    "max_jobs": 20,
+    "min_records": 100,
+    "max_records": 50_000,
+    # Share of records answered with this error.
+    "record_errors": {"rate": 0.0, "code": 400, "message": "The model refused the request."},
+    # So many records of each job are left out, come twice, come unasked, or are cut off in the middle.
+    "missing": 0,
+    "doubled": 0,
+    "unasked": 0,
+    "garbled": 0,
+    # The answer text of every model call is this, where set.
+    "denied_operations": [],
+    # Milliseconds that each runtime call takes.
+    "latency_ms": 0,
+    # A role that Bedrock cannot assume.
+    "bad_roles": [],
+}
+
+
+class Faults:
+    """Thread-safe settings; unknown names are refused."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values = json.loads(json.dumps(DEFAULTS))
+        self._random = random.Random(1)
+
+    def set(self, changes: dict[str, Any]) -> dict[str, Any]:
+        unknown = changes.keys() - DEFAULTS.keys()
+        if unknown:
+            raise ValueError(f"unknown faults: {sorted(unknown)}; known: {sorted(DEFAULTS)}")
+        with self._lock:
+            self._values.update(changes)
+            return dict(self._values)
+
+    def get(self, name: str) -> Any:
+        with self._lock:
+            return self._values[name]
+
+    def happens(self, name: str) -> bool:
+        """Whether a fault given as a share strikes this time."""
+        with self._lock:
+            return self._random.random() < self._values[name]
+
+    def take_one(self, name: str) -> bool:
+        """Use up one of a fault given as a number."""
+        with self._lock:
+            if self._values[name] > 0:
+                self._values[name] -= 1
+                return True
+            return False
+
+    def next_end(self) -> dict[str, Any] | None:
+        with self._lock:
+            return self._values["job_ends"].pop(0) if self._values["job_ends"] else None
+
+
+class Journal:
+    """Counts calls, and how often each record's body was paid for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.calls: Counter[str] = Counter()
+        self._bodies: Counter[str] = Counter()
+
+    def call(self, operation: str) -> None:
+        with self._lock:
+            self.calls[operation] += 1
+
+    def paid(self, model_id: str, body: Any) -> None:
+        text = json.dumps([model_id, body], sort_keys=True, ensure_ascii=False)
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        with self._lock:
+            self._bodies[digest] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                "calls": dict(self.calls),
+                "bodies": len(self._bodies),
+                "paid": sum(self._bodies.values()),
+                "most_often": max(self._bodies.values(), default=0),
+            }

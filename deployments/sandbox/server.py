@@ -1,0 +1,79 @@
+"""The sandbox's process: moto's S3 server and the Bedrock imitation, each on a port of 127.0.0.1."""
+
+import json
+import logging
+import sys
+import threading
+from typing import Any
+
+import boto3
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from deployments.sandbox.faults import Faults, Journal
+from deployments.sandbox.jobs import ACCOUNT, Jobs
+from deployments.sandbox.service import Bedrock
+
+REGION = "us-east-1"
+BUCKET = "sandbox-batches"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/BedrockBatchRole"
+
+
+class _Quiet(WSGIRequestHandler):
+    """Keeps connections open, says nothing, and cuts a connection off where the application wants a reply lost."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        pass
+
+    def run_wsgi(self) -> None:
+        try:
+            super().run_wsgi()
+        except ConnectionAbortedError:
+            self.close_connection = True
+
+
+def environment(s3_url: str, bedrock_url: str) -> dict[str, str]:
+    """What to set so that boto3, and so the pipeline, talks to the sandbox."""
+    return {
+        "AWS_ENDPOINT_URL_S3": s3_url,
+        "AWS_ENDPOINT_URL_BEDROCK": bedrock_url,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock_url,
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "BEDROCK_BATCH_BUCKET": BUCKET,
+        "BEDROCK_BATCH_ROLE_ARN": ROLE,
+    }
+
+
+def start(s3_port: int = 0, bedrock_port: int = 0, seconds: float = 3.0) -> dict[str, str]:
+    """Start both servers on threads and return the environment; 0 picks a free port."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=s3_port, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    s3_url = f"http://{host}:{port}"
+    s3 = boto3.client(
+        "s3", endpoint_url=s3_url, region_name=REGION, aws_access_key_id="sandbox", aws_secret_access_key="sandbox"
+    )
+    s3.create_bucket(Bucket=BUCKET)
+    faults, journal = Faults(), Journal()
+    application = Bedrock(Jobs(s3, REGION, faults, journal, seconds), faults, journal, REGION)
+    server = make_server("127.0.0.1", bedrock_port, application, threaded=True, request_handler=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return environment(s3_url, f"http://127.0.0.1:{server.server_port}")
+
+
+def serve(s3_port: int, bedrock_port: int, seconds: float) -> None:
+    """Start, print the environment as one line of JSON, and run until standard input or the process ends."""
+    print(json.dumps(start(s3_port, bedrock_port, seconds)), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -1,0 +1,168 @@
+"""The imitation of Bedrock's two HTTP APIs: the control plane of batch jobs, and the runtime.
+
+Admin calls of its own: GET /_sandbox/journal, POST /_sandbox/faults, GET /_sandbox/jobs.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+from werkzeug.wrappers import Request, Response
+
+from deployments.sandbox import models, patterns
+from deployments.sandbox.checks import Refused
+from deployments.sandbox.faults import Faults, Journal
+from deployments.sandbox.jobs import ACCOUNT, Jobs
+
+#: The exception that AWS names with a status; 402 and 409 stand for two that come as 400.
+_ERRORS = {
+    400: ("ValidationException", 400),
+    402: ("ServiceQuotaExceededException", 400),
+    403: ("AccessDeniedException", 403),
+    404: ("ResourceNotFoundException", 404),
+    409: ("ConflictException", 400),
+    429: ("ThrottlingException", 429),
+    500: ("InternalServerException", 500),
+}
+
+
+class Bedrock:
+    """A WSGI application."""
+
+    def __init__(self, jobs: Jobs, faults: Faults, journal: Journal, region: str) -> None:
+        self._jobs, self._faults, self._journal, self._region = jobs, faults, journal, region
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        request = Request(environ)
+        try:
+            response = self._route(request)
+        except Refused as error:
+            name, status = _ERRORS.get(error.status, ("InternalServerException", 500))
+            response = _json({"message": error.message}, status)
+            response.headers["x-amzn-errortype"] = name
+        if response is None:
+            # The reply is lost: the connection ends before a status line.
+            raise ConnectionAbortedError("reply lost")
+        return response(environ, start_response)
+
+    def _route(self, request: Request) -> Response | None:
+        # The raw path: an ARN in it is percent-encoded, and its slashes are not separators.
+        path = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path).partition("?")[0]
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        if parts[0] == "_sandbox":
+            return self._admin(request, parts[1:])
+        match (request.method, parts):
+            case ("POST", ["model-invocation-job"]):
+                return self._create(request)
+            case ("GET", ["model-invocation-job", *identifier]):
+                self._call("GetModelInvocationJob")
+                return _json(self._jobs.get("/".join(identifier)).describe())
+            case ("POST", ["model-invocation-job", *identifier, "stop"]):
+                self._call("StopModelInvocationJob")
+                self._jobs.stop("/".join(identifier))
+                return _json({})
+            case ("GET", ["model-invocation-jobs"]):
+                return self._list(request)
+            case ("GET", ["inference-profiles", *identifier]):
+                return self._profile("/".join(identifier))
+            case ("POST", ["model", *model, "invoke"]):
+                return self._invoke(request, "/".join(model), "InvokeModel")
+            case ("POST", ["model", *model, "converse"]):
+                return self._invoke(request, "/".join(model), "Converse")
+        raise Refused(f"The imitation does not know {request.method} {path}.", 404)
+
+    def _call(self, operation: str) -> None:
+        self._journal.call(operation)
+        if operation in self._faults.get("denied_operations"):
+            raise Refused(f"User is not authorized to perform: bedrock:{operation}", 403)
+        if self._faults.happens("throttle"):
+            raise Refused("Too many requests, please wait before trying again.", 429)
+        if self._faults.happens("server_error"):
+            raise Refused("An internal server error occurred.", 500)
+
+    def _create(self, request: Request) -> Response | None:
+        self._call("CreateModelInvocationJob")
+        body = _body(request)
+        problem = patterns.problem(body)
+        if problem:
+            raise Refused(problem)
+        arn = self._jobs.create(body)
+        if self._faults.take_one("lose_create_replies"):
+            return None
+        return _json({"jobArn": arn})
+
+    def _list(self, request: Request) -> Response:
+        self._call("ListModelInvocationJobs")
+        query = request.args
+        found = [
+            job.describe()
+            for job in self._jobs.all()
+            if query.get("statusEquals", job.status) == job.status
+            and query.get("nameContains", "") in job.request["jobName"]
+        ]
+        found.sort(key=lambda job: job["submitTime"], reverse=query.get("sortOrder") != "Ascending")
+        start, size = int(query.get("nextToken") or 0), int(query.get("maxResults") or 50)
+        reply: dict[str, Any] = {"invocationJobSummaries": found[start : start + size]}
+        if start + size < len(found):
+            reply["nextToken"] = str(start + size)
+        return _json(reply)
+
+    def _profile(self, identifier: str) -> Response:
+        self._call("GetInferenceProfile")
+        name = identifier.rsplit("/", 1)[-1]
+        # An application profile's name here tells which model it stands for: app-nova-lite and the like.
+        models_by_name = {"appnova": "amazon.nova-lite-v1:0", "appclaude": "anthropic.claude-haiku-4-5-20251001-v1:0"}
+        if name not in models_by_name:
+            raise Refused(f"There is no inference profile {identifier}.", 404)
+        arn = f"arn:aws:bedrock:{self._region}::foundation-model/{models_by_name[name]}"
+        return _json({
+            "inferenceProfileName": name, "models": [{"modelArn": arn}], "inferenceProfileId": name,
+            "inferenceProfileArn": f"arn:aws:bedrock:{self._region}:{ACCOUNT}:application-inference-profile/{name}",
+            "status": "ACTIVE", "type": "APPLICATION",
+        })  # fmt: skip
+
+    def _invoke(self, request: Request, model_id: str, operation: str) -> Response:
+        self._call(operation)
+        time.sleep(self._faults.get("latency_ms") / 1000)
+        body = _body(request)
+        models.base_model(model_id)
+        self._journal.paid(model_id, body)
+        answer = models.answer(model_id, body, operation, batch=False)
+        if operation == "Converse":
+            answer = _without_nulls(answer)
+        return _json(answer)
+
+    def _admin(self, request: Request, parts: list[str]) -> Response:
+        if parts == ["journal"]:
+            return _json(self._journal.snapshot())
+        if parts == ["jobs"]:
+            return _json([job.describe() for job in self._jobs.all()])
+        if parts == ["faults"] and request.method == "POST":
+            try:
+                return _json(self._faults.set(_body(request)))
+            except ValueError as error:
+                raise Refused(str(error)) from None
+        raise Refused("unknown admin call", 404)
+
+
+def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(request.get_data())
+    except (UnicodeDecodeError, ValueError):
+        raise Refused("Malformed input request: not JSON.") from None
+    if not isinstance(body, dict):
+        raise Refused("Malformed input request: not a JSON object.")
+    return body
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False), status, content_type="application/json")
+
+
+def _without_nulls(value: Any) -> Any:
+    """On demand, the service leaves out what a batch job echoes as null."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

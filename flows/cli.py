@@ -1,0 +1,123 @@
+"""The shell forms: `python -m flows.batch …`."""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tasks.bedrock import aws
+from tasks.errors import BatchFailedError, PipelineError
+from tasks.openai_format.batch import Batch
+from tasks.storage.uris import parse_input_uri
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.batch",
+        description="Run an OpenAI batch file on one Amazon Bedrock model. The same call again resumes.",
+    )
+    parser.add_argument("input_file", help="path, s3:// URI, folder or glob of .jsonl files (.gz, .zst)")
+    parser.add_argument("--model", required=True, help="model id, inference profile id or ARN")
+    parser.add_argument("--endpoint", help="taken from the lines; given, they must match")
+    parser.add_argument("--completion-window", default="24h", help="24h to 168h, or immediate (default 24h)")
+    parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    parser.add_argument("--job-name", help="start of the Bedrock jobs' names")
+    parser.add_argument("--role-arn", help="service role (default BEDROCK_BATCH_ROLE_ARN)")
+    parser.add_argument("--output-location", metavar="S3_URI", help="put the result files here too, under the batch id")
+    parser.add_argument("--on-invalid", choices=("fail", "skip"), default="fail")
+    parser.add_argument("--unsupported", choices=("error", "drop"), default="error")
+    parser.add_argument("--below-minimum", choices=("on_demand", "pad", "fail"), default="on_demand")
+    parser.add_argument("--poll-seconds", type=float, help="fixed seconds between looks (default adaptive)")
+    parser.add_argument("--output-dir", type=Path, help="download the result files into this folder")
+    parser.add_argument("--sandbox", action="store_true", help="run in the local sandbox: no AWS, synthetic answers")
+    return parser
+
+
+def run_batch(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    metadata = dict(pair.partition("=")[::2] for pair in options.metadata)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    from flows.batch import batch_inference
+
+    with _sandbox() if options.sandbox else contextlib.nullcontext():
+        try:
+            batch = batch_inference(
+                options.input_file,
+                options.model,
+                endpoint=options.endpoint,
+                completion_window=options.completion_window,
+                metadata=metadata,
+                job_name=options.job_name,
+                role_arn=options.role_arn,
+                output_data_config={"s3OutputDataConfig": {"s3Uri": options.output_location}}
+                if options.output_location
+                else None,
+                on_invalid=options.on_invalid,
+                unsupported=options.unsupported,
+                below_minimum=options.below_minimum,
+                poll_seconds=options.poll_seconds,
+            )
+            status = 0
+        except BatchFailedError as error:
+            print(f"error: {error}", file=sys.stderr)
+            batch, status = error.batch, 1
+        except PipelineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
+                  "call flows.operations.cancel_batch to stop them.", file=sys.stderr)  # fmt: skip
+            return 130
+        files = download(batch, options.output_dir) if options.output_dir else {}
+        print_table(batch, files)
+        return status
+
+
+@contextlib.contextmanager
+def _sandbox() -> Iterator[None]:
+    from deployments.sandbox import NOTICE, running
+
+    print(NOTICE, file=sys.stderr)
+    with running():
+        yield
+
+
+def download(batch: Batch, folder: Path) -> dict[str, Path]:
+    """Copy a batch's result files and its Batch object into a local folder; returns them by name."""
+    target = folder / batch.id
+    target.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, uri in (("output", batch.output_file), ("errors", batch.error_file), ("parquet", batch.parquet_file)):
+        if uri:
+            place = parse_input_uri(uri)
+            path = target / place.key.rsplit("/", 1)[-1]
+            aws.s3().download_file(place.bucket, place.key, str(path))
+            files[name] = path
+    batch_file = target / "batch.json"
+    batch_file.write_text(json.dumps(batch.model_dump(), indent=2) + "\n", encoding="utf-8")
+    return {**files, "batch": batch_file}
+
+
+def print_table(batch: Batch, files: dict[str, Path]) -> None:
+    """A short table of what came of a batch, for people."""
+    counts, usage = batch.request_counts, batch.usage
+    rows = [
+        ("batch", batch.id),
+        ("status", batch.status),
+        ("model", batch.model or ""),
+        ("requests", f"{counts.total:,} = {counts.completed:,} answered + {counts.failed:,} failed"),
+        ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out" if usage else "unknown"),
+    ]
+    uris = {"output": batch.output_file, "errors": batch.error_file, "parquet": batch.parquet_file}
+    rows += [(name, str(files.get(name) or uri)) for name, uri in uris.items() if uri]
+    width = max(len(name) for name, _ in rows)
+    print()
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+    logging.shutdown()
