@@ -5,11 +5,10 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from prefect import flow, unmapped
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_run
-from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -24,7 +23,7 @@ from tasks.openai_format.batch import Batch
 from tasks.order import output_location, place_order, size_sampler
 from tasks.poll import poll
 from tasks.report import report
-from tasks.runs import batch_of_run, remember_batch
+from tasks.runs import batch_of_run, forget_batch, remember_batch
 from tasks.state import read
 from tasks.stop import stop_batch
 from tasks.submit import submit
@@ -34,12 +33,16 @@ from tasks.validate import validate
 __all__ = ["BatchFailedError", "batch_inference"]
 
 
+# Two ranges at a time: one converts while the other waits for the network.
+_WORKERS: Any = ThreadPoolTaskRunner(max_workers=2)
+
+
 def _run_name() -> str:
     parameters = current_run.parameters
     return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {parameters.get('model')}"
 
 
-def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Cancelling the run stops its Bedrock jobs. Prefect calls this in another process, with no memory of the run."""
     log = get_logger("flows.batch")
     try:
@@ -58,7 +61,7 @@ def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     name="batch-inference",
     flow_run_name=_run_name,
     on_cancellation=[stop_on_cancel],
-    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    task_runner=_WORKERS,
     persist_result=False,
 )
 def batch_inference(
@@ -123,7 +126,7 @@ def batch_inference(
         if document.bedrock.shards is None:
             if refusal := require_minimum(order, summary):
                 raise fail_batch(ref, [refusal])
-            converted = convert.map(unmapped(ref), unmapped(document), document.bedrock.ranges).result()  # type: ignore[arg-type, call-overload]
+            converted = convert.map(unmapped(ref), unmapped(document), document.bedrock.ranges).result()
             document = upload(ref, document, converted)
         if any(shard.route == "on_demand" for shard in document.bedrock.shards or []):
             answer_on_demand(ref)
@@ -132,12 +135,16 @@ def batch_inference(
         document = begin_finalizing(ref)
         outputs = fetch(ref, document)
         results = normalize.map(
-            unmapped(ref), unmapped(document), document.bedrock.ranges, unmapped(outputs)  # type: ignore[arg-type]
-        ).result()  # type: ignore[call-overload]
+            unmapped(ref),
+            unmapped(document),
+            document.bedrock.ranges,
+            unmapped(outputs),
+        ).result()
         document = assemble(ref, document, results)
         report(ref, document, results)
     if location := output_location(output_data_config):
         publish_results(ref, document, location, order.output_kms_key)
+    forget_batch(ref)
     batch = read(ref).public()
     if batch.status == "failed":
         raise batch_failed(batch)

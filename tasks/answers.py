@@ -1,6 +1,5 @@
 """The answers to one range of the input: joined by recordId from unordered output, at a few bytes a record."""
 
-import contextlib
 import os
 import tempfile
 from collections import Counter
@@ -123,5 +122,4 @@ def _read_small(objects: list[OutputObject]) -> Iterator[bytes]:
 
 def _read_object(entry: OutputObject) -> bytes:
     source = Source(entry.uri, entry.uri, entry.etag, entry.bytes)
-    with contextlib.closing(read_lines(source, limit=1 << 40)) as blocks:
-        return b"\n".join(line for block in blocks for line in block.lines)
+    return b"\n".join(line for block in read_lines(source, limit=1 << 40) for line in block.lines)

@@ -249,5 +249,3 @@ def require_minimum(order: Order, summary: InputSummary) -> BatchError | None:
         message=f"The batch has {summary.valid:,} valid requests; a job of this model takes at least {minimum:,}. "
         'Add requests, or choose below_minimum="on_demand" or "pad".',
     )
-
-

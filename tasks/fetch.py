@@ -118,5 +118,3 @@ def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
     size = sum(o.bytes for output in outputs.values() for o in output.objects)
     log.info("Found %s output objects of %s bytes", f"{found:,}", f"{size:,}")
     return outputs
-
-

@@ -218,9 +218,7 @@ class Normalizer:
         if self._cancelled or status == "Stopped":
             return RunError("batch_cancelled", "This request was not executed before the batch was cancelled.")
         if status in ("Expired", "PartiallyCompleted"):
-            return RunError(
-                "batch_expired", "This request could not be executed before the completion window expired."
-            )
+            return RunError("batch_expired", "This request could not be executed before the completion window expired.")
         if status == "Failed":
             message = shard.job.message if shard.job else None
             return RunError("server_error", f"The Bedrock job failed: {message or 'it gave no reason'}")
@@ -240,9 +238,7 @@ def _record_error(error: RecordError) -> HttpError | RunError:
     return http_error(error.status, error.message)
 
 
-def normalize_range(
-    ref: BatchRef, document: BatchDocument, range_: Range, outputs: list[ShardOutput]
-) -> RangeResult:
+def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outputs: list[ShardOutput]) -> RangeResult:
     """Write the result files of one range. Raises AccountingError where index and input disagree."""
     normalizer = Normalizer(ref, document, range_)
     index = read_index(ref, range_)
@@ -308,9 +304,7 @@ def add_up(results: list[RangeResult]) -> BatchUsage:
 
 
 @task(name="normalize", task_run_name="normalize-{range_.name}", cache_policy=NO_CACHE, persist_result=False)
-def normalize(
-    ref: BatchRef, document: BatchDocument, range_: Range, outputs: dict[str, ShardOutput]
-) -> RangeResult:
+def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: dict[str, ShardOutput]) -> RangeResult:
     """Join, decode and write one range's answers in OpenAI's format."""
     shards = [shard.id for shard in document.bedrock.shards or [] if shard.range == range_.index]
     result = normalize_range(ref, document, range_, [outputs[shard] for shard in shards])

@@ -38,7 +38,7 @@ def answers_folder(ref: BatchRef, shard: Shard) -> S3Uri:
 
 
 def answered(ref: BatchRef, shard: Shard) -> set[str]:
-    """recordIds that have an object of their own already."""
+    """RecordIds that have an object of their own already."""
     folder = answers_folder(ref, shard)
     found = set()
     try:

@@ -1,6 +1,7 @@
 """How an input is cut into ranges, one per worker and job, within Bedrock's limits. Pure."""
 
 from bisect import bisect_right
+from itertools import pairwise
 
 from tasks.bedrock.limits import Limits
 from tasks.state import Range, Segment
@@ -21,7 +22,7 @@ def plan_ranges(summary: InputSummary, limits: Limits) -> list[Range]:
     cuts = [summary.requests * part // count for part in range(count + 1)]
     return [
         Range(index=index, segments=_segments(summary, first, last))
-        for index, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False))
+        for index, (first, last) in enumerate(pairwise(cuts))
     ]
 
 

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
 from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job, stop_job
-from tasks.state import BatchDocument, BatchRef, Job, read, update
+from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
 from tasks.submit import Progress, running_shards, waiting_shards
 
 #: The adaptive interval: a tenth of the time waited so far, within these bounds, in seconds.
@@ -32,9 +32,9 @@ def look(ref: BatchRef, document: BatchDocument) -> BatchDocument:
     """
     seen: dict[str, JobStatus] = {}
     for shard in running_shards(document):
-        assert shard.job is not None and shard.job.arn is not None
+        assert shard.job is not None
         try:
-            seen[shard.job.arn] = get_job(shard.job.arn)
+            seen[shard.job.arn or ""] = get_job(shard.job.arn or "")
         except (ClientError, BotoCoreError) as error:
             if not aws.is_transient(error):
                 raise aws.explain(error, f"asking for the state of {shard.job.arn}") from error
@@ -70,22 +70,25 @@ def _take_counts(job: Job, status: JobStatus | None) -> None:
 
 def stop_running(document: BatchDocument) -> int:
     """Stop every job of the batch that runs; returns how many were."""
-    stopped = 0
+    stopped: int = 0
     for shard in running_shards(document):
         if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
             stopped += stop_job(shard.job.arn)
     return stopped
 
 
+def _processed(shard: Shard) -> int:
+    if shard.job is None:
+        return 0
+    # The counters lag by up to a minute; a completed job has processed all.
+    return shard.records + shard.padding if shard.job.status == "Completed" else shard.job.processed
+
+
 def describe(document: BatchDocument) -> tuple[str, float]:
     """Progress in words and in percent."""
     shards = [shard for shard in document.bedrock.shards or [] if shard.route == "batch"]
     total = sum(shard.records + shard.padding for shard in shards)
-    processed = sum(
-        shard.records + shard.padding if shard.job and shard.job.status == "Completed" else shard.job.processed
-        for shard in shards
-        if shard.job
-    )
+    processed = sum(_processed(shard) for shard in shards)
     states = Counter(shard.job.status or "Submitting" if shard.job else "Waiting" for shard in shards)
     parts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return f"{processed:,} of {total:,} records; jobs: {parts}", 100.0 * processed / total if total else 100.0
@@ -110,7 +113,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
         if text != shown:
             log.info("%s", text)
             if isinstance(artifact, UUID):
-                update_progress_artifact(artifact, progress=percent, description=text)  # type: ignore[unused-coroutine]
+                update_progress_artifact(artifact, progress=percent, description=text)
             shown = text
         running = len(running_shards(document))
         if not running or (waiting and running < in_flight):

@@ -74,7 +74,7 @@ def _cell(text: str) -> str:
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> None:
     """Leave the summary in the UI, and its main lines in the log."""
-    create_markdown_artifact(  # type: ignore[unused-coroutine]
+    create_markdown_artifact(
         key="batch-summary", markdown=summary_markdown(ref, document, results), description=f"Batch {document.id}"
     )
     log = get_run_logger()

@@ -7,6 +7,8 @@ input/part-00000.jsonl         Bedrock records, one object per shard
 index/part-00000.parquet       every request of a range of the input: recordId, custom_id, line, choice
 bedrock/JOB_ID/…               what Bedrock writes; bedrock/on-demand/… what we write for on-demand answers
 output.jsonl errors.jsonl results.parquet
+
+Beside `batches/`, `runs/FLOW_RUN_ID.json` names the batch of a Prefect run while it lasts.
 """
 
 from collections.abc import Callable, Iterator
@@ -229,8 +231,8 @@ def batch_ids(root: S3Uri) -> Iterator[str]:
     """The ids of all batches under a root, in S3's order."""
     prefix = root.join("batches").key + "/"
     try:
-        for page in aws.s3().get_paginator("list_objects_v2").paginate(
-            Bucket=root.bucket, Prefix=prefix, Delimiter="/"
+        for page in (
+            aws.s3().get_paginator("list_objects_v2").paginate(Bucket=root.bucket, Prefix=prefix, Delimiter="/")
         ):
             for entry in page.get("CommonPrefixes", []):
                 yield entry["Prefix"][len(prefix) :].strip("/")

@@ -142,7 +142,7 @@ def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
 
 def _error_code(error: ClientError | BotoCoreError) -> str:
     message = aws.message_of(error).lower()
-    if aws.code_of(error) == "ResourceNotFoundException" or "model" in message and "role" not in message:
+    if aws.code_of(error) == "ResourceNotFoundException" or ("model" in message and "role" not in message):
         return "model_not_found"
     return "permission_denied" if aws.code_of(error) == "AccessDeniedException" else "invalid_request"
 

@@ -245,7 +245,9 @@ class Validator:
                         place = f"line {earlier[0]}" + (f" of {earlier[1]}" if len(sources) > 1 else "")
                         message = f"The custom_id for this request is a duplicate of {place}; it must be unique."
                         duplicates.append(
-                            InvalidLine(request, at, source.name, "duplicate_custom_id", message, "custom_id", custom_id)
+                            InvalidLine(
+                                request, at, source.name, "duplicate_custom_id", message, "custom_id", custom_id
+                            )
                         )
         return duplicates
 
@@ -322,7 +324,7 @@ def validate(
             for bad in summary.first_invalid[:SHOWN_ERRORS]
         ]
         outcome = "the batch fails" if on_invalid == "fail" else "they go to the error file"
-        create_table_artifact(  # type: ignore[unused-coroutine]
+        create_table_artifact(
             key="invalid-lines",
             table=rows,
             description=f"{summary.invalid:,} bad lines ({outcome}); the first {len(rows)} are shown.",

@@ -27,7 +27,8 @@ def running(seconds: float = 3.0, s3_port: int = 0, bedrock_port: int = 0) -> It
         text=True,
         start_new_session=True,
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     before = dict(os.environ)
     try:
         line = process.stdout.readline()

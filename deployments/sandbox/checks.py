@@ -80,7 +80,7 @@ def anthropic(body: dict[str, Any], model_id: str = "") -> None:
     for stop in body.get("stop_sequences", []):
         need(isinstance(stop, str) and stop.strip(), "stop_sequences: each stop sequence must contain non-whitespace")
     declared = _anthropic_tools(body)
-    messages = body.get("messages")
+    messages: Any = body.get("messages")
     need(isinstance(messages, list) and messages, "messages: at least one message is required")
     need(messages[0].get("role") == "user", "messages: first message must use the user role")
     asked: set[str] = set()
@@ -171,7 +171,7 @@ def _image(media_type: Any, data: Any, where: str) -> None:
 # --- Converse, and Nova's native body -------------------------------------------------------------------------------
 
 _validator = ParamValidator()
-_converse_shape = (
+_converse_shape: Any = (
     botocore.session.get_session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
 )
 
@@ -192,7 +192,7 @@ def converse(body: dict[str, Any], model_id: str = "", *, batch: bool = False) -
     need(config.get("maxTokens", 1) >= 1, "inferenceConfig.maxTokens: must be at least 1")
 
 
-def nova(body: dict[str, Any], model_id: str = "") -> None:
+def nova(body: dict[str, Any]) -> None:
     only(body, {"schemaVersion", "system", "messages", "inferenceConfig", "toolConfig", "reasoningConfig"}, "")
     need(body.get("schemaVersion", "messages-v1") == "messages-v1", "schemaVersion: messages-v1")
     for part in body.get("system", []):
@@ -220,7 +220,7 @@ def nova(body: dict[str, Any], model_id: str = "") -> None:
 
 
 def _conversation(body: dict[str, Any], tools: bool) -> None:
-    messages = body.get("messages")
+    messages: Any = body.get("messages")
     need(isinstance(messages, list) and messages, "messages: at least one message is required")
     need(messages[0].get("role") == "user", "A conversation must start with a user message.")
     asked: set[str] = set()
@@ -253,7 +253,7 @@ def _conversation(body: dict[str, Any], tools: bool) -> None:
 
 
 def _with_bytes(value: Any) -> Any:
-    """botocore's model wants blobs as bytes where JSON has base64."""
+    """Botocore's model wants blobs as bytes where JSON has base64."""
     if isinstance(value, dict):
         return {k: _decoded(v) if k == "bytes" and isinstance(v, str) else _with_bytes(v) for k, v in value.items()}
     return [_with_bytes(item) for item in value] if isinstance(value, list) else value

@@ -62,7 +62,7 @@ class Faults:
     def happens(self, name: str) -> bool:
         """Whether a fault given as a share strikes this time."""
         with self._lock:
-            return self._random.random() < self._values[name]
+            return bool(self._random.random() < self._values[name])
 
     def take_one(self, name: str) -> bool:
         """Use up one of a fault given as a number."""

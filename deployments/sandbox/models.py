@@ -40,7 +40,7 @@ def answer(model_id: str, body: Any, invocation: str, *, batch: bool) -> dict[st
             checks.anthropic(body, name)
             return synthetic.anthropic(body, name)
         if name.startswith("amazon.nova-"):
-            checks.nova(body, name)
+            checks.nova(body)
             return synthetic.converse(body, name, nulls=False)
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise Refused(f"Malformed input request ({type(error).__name__}), please reformat your input.") from None

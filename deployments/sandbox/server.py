@@ -59,7 +59,11 @@ def start(s3_port: int = 0, bedrock_port: int = 0, seconds: float = 3.0) -> dict
     host, port = moto.get_host_and_port()
     s3_url = f"http://{host}:{port}"
     s3 = boto3.client(
-        "s3", endpoint_url=s3_url, region_name=REGION, aws_access_key_id="sandbox", aws_secret_access_key="sandbox"
+        "s3",
+        endpoint_url=s3_url,
+        region_name=REGION,
+        aws_access_key_id="sandbox",
+        aws_secret_access_key="sandbox",  # noqa: S106
     )
     s3.create_bucket(Bucket=BUCKET)
     faults, journal = Faults(), Journal()

@@ -49,7 +49,9 @@ class Bedrock:
 
     def _route(self, request: Request) -> Response | None:
         # The raw path: an ARN in it is percent-encoded, and its slashes are not separators.
-        path = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path).partition("?")[0]
+        path = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path).partition("?")[
+            0
+        ]
         parts = [unquote(part) for part in path.strip("/").split("/")]
         if parts[0] == "_sandbox":
             return self._admin(request, parts[1:])

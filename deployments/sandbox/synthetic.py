@@ -110,7 +110,7 @@ def anthropic(body: dict[str, Any], model_id: str) -> dict[str, Any]:
         content.append({"type": "tool_use", "id": f"toolu_bdrk_{outcome.id}", "name": name, "input": arguments})
         reason = "tool_use"
     return {
-        "model": model_id.split(".")[-1],
+        "model": model_id.rsplit(".", maxsplit=1)[-1],
         "id": f"msg_bdrk_{outcome.id}",
         "type": "message",
         "role": "assistant",

@@ -11,7 +11,6 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError as BotoConnectionError,
     CredentialRetrievalError,
     HTTPClientError,
     IncompleteReadError,
@@ -21,6 +20,9 @@ from botocore.exceptions import (
     ResponseStreamingError,
     TokenRetrievalError,
 )  # fmt: skip
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
 
 from tasks.errors import ConfigurationError, PipelineError
 
@@ -53,9 +55,10 @@ _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forb
 @functools.lru_cache(maxsize=16)
 def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
     settings = dict(environment)
+    client: Any = boto3.session.Session().client
     custom_s3 = "AWS_ENDPOINT_URL_S3" in settings or "AWS_ENDPOINT_URL" in settings
     try:
-        return boto3.session.Session().client(
+        return client(
             service,
             config=Config(
                 retries={"mode": "standard", "max_attempts": 8},

@@ -129,7 +129,7 @@ def count_open_jobs(model_id: str) -> int | None:
     try:
         paginator = aws.bedrock().get_paginator("list_model_invocation_jobs")
         for status in OPEN_STATUSES:
-            for page in paginator.paginate(statusEquals=status):  # type: ignore[arg-type]
+            for page in paginator.paginate(statusEquals=status):
                 for summary in page.get("invocationJobSummaries", []):
                     same = (parse_model(summary["modelId"]).base_id or summary["modelId"]) == wanted
                     count += same and summary.get("status") == status

@@ -38,11 +38,11 @@ _VARIABLES: Final = {
 def limits_for(model: Model) -> Limits:
     """The limits for a model's jobs, with the environment's overrides.
 
-    50,000 records a job is the lowest default among the models seen (Llama, Mistral, Nova, Titan); Claude's newer
-    models take 100,000, which `BEDROCK_BATCH_MAX_RECORDS_PER_JOB` can claim. Raises ValueError for an override that
-    is no positive number.
+    Custom models have three jobs in flight where base models have 20. 50,000 records a job is the lowest default among
+    the models seen (Llama, Mistral, Nova, Titan); Claude's newer models take 100,000, which
+    `BEDROCK_BATCH_MAX_RECORDS_PER_JOB` can claim. Raises ValueError for an override that is no positive number.
     """
-    values = {}
+    values = {"max_jobs": 3} if ":custom-model/" in model.id else {}
     for field, variable in _VARIABLES.items():
         text = os.environ.get(variable, "").strip()
         if not text:

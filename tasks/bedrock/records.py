@@ -53,7 +53,9 @@ def _read_error(error: Any) -> RecordError:
     code = error.get("errorCode")
     status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 500
     message = error.get("errorMessage")
-    return RecordError(status, str(message) if message else f"Bedrock reported error {code}.", bool(error.get("expired")))
+    return RecordError(
+        status, str(message) if message else f"Bedrock reported error {code}.", bool(error.get("expired"))
+    )
 
 
 def encode_error_line(record_id: str, status: int, message: str) -> bytes:

@@ -159,9 +159,7 @@ class AnthropicCodec:
         return answer
 
     def padding(self) -> bytes:
-        return (
-            b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}'
-        )
+        return b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}'
 
     @staticmethod
     def _default_max_tokens(model: Model) -> int:

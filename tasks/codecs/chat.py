@@ -106,9 +106,7 @@ def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], lis
             parts = _parse_parts(message.get("content"), f"{where}.content", policy)
             turns.append(Turn("user", [ToolResult(call, [part for part in parts if not _is_blank(part)])]))
         else:
-            raise RequestError(
-                f"'{where}.role' must be system, developer, user, assistant or tool.", f"{where}.role"
-            )
+            raise RequestError(f"'{where}.role' must be system, developer, user, assistant or tool.", f"{where}.role")
     return [text for text in system if text.strip()], turns
 
 
@@ -216,9 +214,7 @@ def _image_format(data: str, where: str) -> Any:
         return "gif"
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "webp"
-    raise RequestError(
-        f"'{where}.image_url.url' is not a PNG, JPEG, GIF or WebP image.", f"{where}.image_url.url"
-    )
+    raise RequestError(f"'{where}.image_url.url' is not a PNG, JPEG, GIF or WebP image.", f"{where}.image_url.url")
 
 
 def _is_blank(part: Part) -> bool:
@@ -279,9 +275,7 @@ def _parse_tools(tools: Any) -> list[Tool]:
             raise RequestError(f"'{at}' must be of type function.", f"{at}.type")
         name = function.get("name")
         if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
-            raise RequestError(
-                f"'{at}.function.name' must be 1 to 64 letters, digits, _ or -.", f"{at}.function.name"
-            )
+            raise RequestError(f"'{at}.function.name' must be 1 to 64 letters, digits, _ or -.", f"{at}.function.name")
         parameters = function.get("parameters")
         if parameters is None or parameters == {}:
             parameters = {"type": "object", "properties": {}}
@@ -296,7 +290,7 @@ def _parse_tools(tools: Any) -> list[Tool]:
 
 
 def _parse_tool_choice(choice: Any, tools: list[Tool]) -> str | None:
-    """"auto", "none", "required", or "function:NAME"."""
+    """ "auto", "none", "required", or "function:NAME"."""
     if choice is None:
         return None
     if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):

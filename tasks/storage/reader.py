@@ -35,7 +35,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Lines(NamedTuple):
-    """Whole lines of one block, without their \\n, and the offset of the first in the decompressed file."""
+    """Whole lines of one block, without their line ends, and the offset of the first in the decompressed file."""
 
     offset: int
     lines: list[bytes]
@@ -173,7 +173,7 @@ def open_source(source: Source, start: int = 0) -> BinaryIO:
         begin = 0 if source.compression else start
         raw: Any = io.BufferedReader(S3Stream(aws.s3(), uri, source.version, source.bytes, begin), BLOCK_BYTES)
     else:
-        raw = Path(source.uri).open("rb")
+        raw = Path(source.uri).open("rb")  # noqa: SIM115 (closed with the stream)
         if not source.compression:
             raw.seek(start)
     if not source.compression:
@@ -215,9 +215,7 @@ def read_lines(
         raise aws.explain(error, f"reading {source.uri}") from error
 
 
-def _lines_of(
-    stream: BinaryIO, start: int, end: int | None, limit: int, digest: Digest | None
-) -> Iterator[Lines]:
+def _lines_of(stream: BinaryIO, start: int, end: int | None, limit: int, digest: Digest | None) -> Iterator[Lines]:
     position, carry, carry_at, skipping = start, b"", start, False
     while end is None or position < end:
         block = stream.read(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))

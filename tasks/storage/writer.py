@@ -105,9 +105,7 @@ class S3Writer:
         self._finish(cancel=True)
         if self._upload_id is not None:
             try:
-                self._client.abort_multipart_upload(
-                    Bucket=self.uri.bucket, Key=self.uri.key, UploadId=self._upload_id
-                )
+                self._client.abort_multipart_upload(Bucket=self.uri.bucket, Key=self.uri.key, UploadId=self._upload_id)
             except (ClientError, BotoCoreError) as error:
                 log.warning("The upload of %s could not be aborted (%s)", self.uri, type(error).__name__)
 
