@@ -86,7 +86,7 @@ def _intend(ref: BatchRef, document: BatchDocument, chosen: set[str]) -> None:
             continue
         attempt = len(shard.jobs) + 1
         name = job_name(ref.batch_id, number, attempt, document.bedrock.job_name)
-        shard.jobs.append(Job(attempt=attempt, name=name, token=client_request_token(ref.batch_id, number, attempt)))
+        shard.jobs.append(Job(attempt=attempt, name=name, token=client_request_token(str(ref.folder), number, attempt)))
 
 
 def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look_first: bool) -> str:

@@ -52,7 +52,7 @@ class Faults:
         if unknown:
             raise ValueError(f"unknown faults: {sorted(unknown)}; known: {sorted(DEFAULTS)}")
         with self._lock:
-            self._values.update(changes)
+            self._values.update(json.loads(json.dumps(changes)))
             return dict(self._values)
 
     def get(self, name: str) -> Any:
@@ -94,6 +94,11 @@ class Journal:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         with self._lock:
             self._bodies[digest] += 1
+
+    def reset(self) -> None:
+        with self._lock:
+            self.calls.clear()
+            self._bodies.clear()
 
     def snapshot(self) -> dict[str, Any]:
         with self._lock:

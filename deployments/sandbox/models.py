@@ -7,6 +7,8 @@ from typing import Any
 from deployments.sandbox import checks, synthetic
 from deployments.sandbox.checks import Refused
 
+#: Application inference profiles of the imitation's account, and the model behind each.
+APPLICATION_PROFILES = {"appnova": "amazon.nova-lite-v1:0", "appclaude": "anthropic.claude-haiku-4-5-20251001-v1:0"}
 _PROFILES = ("us-gov.", "us.", "eu.", "apac.", "jp.", "au.", "ca.", "global.")
 _KNOWN = re.compile(
     r"(anthropic\.claude-[a-z0-9.-]+|amazon\.(nova|titan)-[a-z0-9.-]+|meta\.llama[a-z0-9.-]+|mistral\.[a-z0-9.-]+"
@@ -23,6 +25,7 @@ def base_model(model_id: str) -> str:
         if name.startswith(prefix):
             name = name[len(prefix) :]
             break
+    name = APPLICATION_PROFILES.get(name, name)
     if not _KNOWN.fullmatch(name):
         raise Refused("The provided model identifier is invalid.")
     return name

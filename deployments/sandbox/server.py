@@ -26,11 +26,8 @@ class _Quiet(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
 
-    def run_wsgi(self) -> None:
-        try:
-            super().run_wsgi()
-        except ConnectionAbortedError:
-            self.close_connection = True
+    def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+        self.close_connection = True
 
 
 def environment(s3_url: str, bedrock_url: str) -> dict[str, str]:

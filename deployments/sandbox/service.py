@@ -1,6 +1,6 @@
 """The imitation of Bedrock's two HTTP APIs: the control plane of batch jobs, and the runtime.
 
-Admin calls of its own: GET /_sandbox/journal, POST /_sandbox/faults, GET /_sandbox/jobs.
+Admin calls of its own: GET /_sandbox/journal, POST /_sandbox/faults, POST /_sandbox/reset, GET /_sandbox/jobs.
 """
 
 import json
@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from deployments.sandbox import models, patterns
 from deployments.sandbox.checks import Refused
-from deployments.sandbox.faults import Faults, Journal
+from deployments.sandbox.faults import DEFAULTS, Faults, Journal
 from deployments.sandbox.jobs import ACCOUNT, Jobs
 
 #: The exception that AWS names with a status; 402 and 409 stand for two that come as 400.
@@ -114,11 +114,9 @@ class Bedrock:
     def _profile(self, identifier: str) -> Response:
         self._call("GetInferenceProfile")
         name = identifier.rsplit("/", 1)[-1]
-        # An application profile's name here tells which model it stands for: app-nova-lite and the like.
-        models_by_name = {"appnova": "amazon.nova-lite-v1:0", "appclaude": "anthropic.claude-haiku-4-5-20251001-v1:0"}
-        if name not in models_by_name:
+        if name not in models.APPLICATION_PROFILES:
             raise Refused(f"There is no inference profile {identifier}.", 404)
-        arn = f"arn:aws:bedrock:{self._region}::foundation-model/{models_by_name[name]}"
+        arn = f"arn:aws:bedrock:{self._region}::foundation-model/{models.APPLICATION_PROFILES[name]}"
         return _json({
             "inferenceProfileName": name, "models": [{"modelArn": arn}], "inferenceProfileId": name,
             "inferenceProfileArn": f"arn:aws:bedrock:{self._region}:{ACCOUNT}:application-inference-profile/{name}",
@@ -139,6 +137,9 @@ class Bedrock:
     def _admin(self, request: Request, parts: list[str]) -> Response:
         if parts == ["journal"]:
             return _json(self._journal.snapshot())
+        if parts == ["reset"] and request.method == "POST":
+            self._journal.reset()
+            return _json(self._faults.set(DEFAULTS))
         if parts == ["jobs"]:
             return _json([job.describe() for job in self._jobs.all()])
         if parts == ["faults"] and request.method == "POST":

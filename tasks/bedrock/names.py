@@ -26,9 +26,12 @@ def job_name(batch: str, shard: int, attempt: int, wanted: str | None = None) ->
     return f"{head[: _JOB_NAME_BYTES - len(tail) - 1].rstrip('-')}-{tail}"
 
 
-def client_request_token(batch: str, shard: int, attempt: int) -> str:
-    """The idempotency token of one attempt at a shard: a second create with it makes no second job."""
-    return hashlib.sha256(f"{batch}|{shard}|{attempt}".encode()).hexdigest()[:40]
+def client_request_token(folder: str, shard: int, attempt: int) -> str:
+    """The idempotency token of one attempt at a shard: a second create with it makes no second job.
+
+    `folder` is the batch's S3 folder: the same batch under another prefix is another one to Bedrock.
+    """
+    return hashlib.sha256(f"{folder}|{shard}|{attempt}".encode()).hexdigest()[:40]
 
 
 def record_id(request: int, choice: int = 0) -> str:

@@ -1,0 +1,146 @@
+"""The sandbox, a Prefect server, and small ways to make inputs and read results."""
+
+import contextlib
+import json
+import os
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+SAMPLES = Path(__file__).resolve().parents[1].parent / "shared" / "samples"
+CLAUDE = "anthropic.claude-3-5-haiku-20241022-v1:0"
+NOVA = "us.amazon.nova-lite-v1:0"
+LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+
+
+class Sandbox:
+    """The running sandbox, as a test drives it."""
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.settings = settings
+        self.url = settings["AWS_ENDPOINT_URL_BEDROCK"]
+        self.bucket = settings["BEDROCK_BATCH_BUCKET"]
+        self.s3 = boto3.client("s3", endpoint_url=settings["AWS_ENDPOINT_URL_S3"])
+
+    def _call(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/_sandbox/{path}", data)) as reply:
+            return json.load(reply)
+
+    def faults(self, **changes: Any) -> None:
+        self._call("faults", changes)
+
+    def reset(self) -> None:
+        self._call("reset", {})
+
+    def journal(self) -> dict[str, Any]:
+        return self._call("journal")
+
+    def calls(self, operation: str) -> int:
+        return self.journal()["calls"].get(operation, 0)
+
+    def jobs(self, prefix: str = "") -> list[dict[str, Any]]:
+        jobs = self._call("jobs")
+        return [job for job in jobs if prefix in job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]]
+
+    def keys(self, prefix: str = "") -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def uploads(self) -> list[Any]:
+        return self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+
+    def read(self, uri: str | None) -> bytes:
+        assert uri is not None
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def lines(self, uri: str | None) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.read(uri).split(b"\n") if line] if uri else []
+
+
+@pytest.fixture(scope="session")
+def _sandbox() -> Iterator[Sandbox]:
+    from deployments.sandbox import running
+
+    with running(seconds=0.2) as settings:
+        yield Sandbox(settings)
+
+
+@pytest.fixture
+def sandbox(_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """The sandbox without faults, and a prefix of the test's own."""
+    for name in list(os.environ):
+        if name.startswith("BEDROCK_BATCH_"):
+            monkeypatch.delenv(name)
+    for name, value in _sandbox.settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BEDROCK_BATCH_PREFIX", f"test-{uuid.uuid4().hex[:12]}")
+    _sandbox.reset()
+    yield _sandbox
+    _sandbox.reset()
+
+
+@pytest.fixture
+def prefix(sandbox: Sandbox) -> str:
+    return os.environ["BEDROCK_BATCH_PREFIX"]
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Prefect's own test harness: a temporary server and database."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+def chat(custom_id: str, text: str = "Hello there", **body: Any) -> dict[str, Any]:
+    """A chat completion line."""
+    messages = body.pop("messages", [{"role": "user", "content": text}])
+    return {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "gpt-4o-mini", "messages": messages, **body},
+    }
+
+
+def write_lines(path: Path, lines: list[Any], end: str = "\n") -> Path:
+    """Write lines; strings as they are."""
+    texts = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
+    path.write_bytes(end.join([*texts, ""]).encode())
+    return path
+
+
+def write_chats(path: Path, count: int, **body: Any) -> Path:
+    return write_lines(path, [chat(f"req-{i}", f"Question number {i}?", **body) for i in range(count)])
+
+
+def account(sandbox: Sandbox, batch: Any, expected_ids: list[str | None]) -> tuple[list[Any], list[Any]]:
+    """Assert promise 1 on a batch's files, independently of the pipeline; returns output and error lines."""
+    output, errors = sandbox.lines(batch.output_file), sandbox.lines(batch.error_file)
+    order = {custom_id: place for place, custom_id in reversed(list(enumerate(expected_ids)))}
+    for lines in (output, errors):
+        places = [order[line["custom_id"]] for line in lines]
+        assert places == sorted(places), "not in the order of the input"
+    ids = [line["custom_id"] for line in output + errors]
+    assert sorted(ids, key=str) == sorted(expected_ids, key=str)
+    counts = batch.request_counts
+    assert (counts.total, counts.completed, counts.failed) == (len(expected_ids), len(output), len(errors))
+    with contextlib.suppress(ImportError):
+        from openai.types.chat import ChatCompletion
+
+        for line in output:
+            assert line["error"] is None
+            assert line["response"]["status_code"] == 200
+            ChatCompletion.model_validate(line["response"]["body"], strict=True)
+    for line in errors:
+        assert (line["response"] is None) != (line["error"] is None)
+        assert line["response"] is None or line["response"]["status_code"] >= 400
+    return output, errors
