@@ -1,0 +1,43 @@
+# Everything runs from a fresh clone: Python 3.11 or newer with venv, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo up test check bench lock clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(STAMP)  ## Set up .venv.
+
+demo: $(STAMP)  ## Run the shipped sample on one model in the local sandbox.
+	$(BIN)/python -m flows.batch deployments/samples/support_tickets.jsonl \
+	  --model anthropic.claude-haiku-4-5-20251001-v1:0 --sandbox --output-dir demo-output
+
+up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run" in the UI.
+	$(BIN)/python -m deployments.up
+
+test: $(STAMP)  ## Run the test suite.
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## Formatting, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## Measure convert and normalise beside two floors, in one run.
+	$(BIN)/python -m tests.bench
+
+lock:  ## Compile requirements.lock anew (needs uv).
+	uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+
+clean:  ## Remove what the other targets made.
+	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,109 @@
+"""prefect.yaml deploys without questions, and a worker runs and cancels what it deploys."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CLAUDE, Sandbox, account, write_chats
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def prefect_cli(prefect_server: None, sandbox: Sandbox) -> list[str]:
+    from prefect.settings import PREFECT_API_URL
+
+    os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value() or ""
+    return [sys.executable, "-m", "prefect", "--no-prompt"]
+
+
+def run(command: list[str], **kwargs: object) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=180,
+        env={**os.environ, "PWD": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def worker(prefect_cli: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    run([*prefect_cli, "work-pool", "create", "bedrock-batch", "--type", "process", "--overwrite"])
+    run([*prefect_cli, "deploy", "--all"])
+    process = subprocess.Popen(
+        [*prefect_cli, "worker", "start", "--pool", "bedrock-batch", "--type", "process"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def test_deploy_run_and_cancel(
+    sandbox: Sandbox, tmp_path: Path, prefix: str, worker: "subprocess.Popen[bytes]"
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.deployments import run_deployment
+    from prefect.states import Cancelling
+
+    def wait_for(run_id: object, *kinds: str) -> str:
+        for _ in range(600):
+            with get_client(sync_client=True) as client:
+                state = client.read_flow_run(run_id).state
+            if state is not None and state.type.value in kinds:
+                return state.type.value
+            time.sleep(0.2)
+        raise AssertionError(f"the run is {state}")
+
+    with get_client(sync_client=True) as client:
+        deployments = {d.name: d for d in client.read_deployments()}
+        deployment = deployments["openai-batch"]
+        assert deployment.description
+        assert set(deployment.tags) == {"bedrock", "openai"}
+        assert [schedule.active for schedule in deployment.schedules] == [False]
+        assert deployment.concurrency_options is not None
+        properties = deployment.parameter_openapi_schema["properties"]
+        assert properties["on_invalid"]["enum"] == ["fail", "skip"]
+        assert "s3:// URI" in properties["input_file"]["description"]
+
+    done = write_chats(tmp_path / "done.jsonl", 120)
+    parameters = {"input_file": str(done), "model": CLAUDE, "poll_seconds": 0.2}
+    first = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
+    assert wait_for(first.id, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
+    from flows.operations import list_batches
+
+    (batch,) = list_batches()
+    account(sandbox, batch, [f"req-{i}" for i in range(120)])
+    with get_client(sync_client=True) as client:
+        keys = {artifact.key for artifact in client.read_artifacts() if artifact.flow_run_id == first.id}
+    assert {"batch-summary", "bedrock-jobs"} <= keys
+
+    sandbox.faults(hold=True)
+    parameters["input_file"] = str(write_chats(tmp_path / "held.jsonl", 110))
+    second = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
+    for _ in range(600):
+        if any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
+            break
+        time.sleep(0.2)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(second.id, Cancelling())
+    assert wait_for(second.id, "CANCELLED", "CRASHED", "COMPLETED") == "CANCELLED"
+    for _ in range(100):
+        states = [job["status"] for job in sandbox.jobs(prefix)]
+        if "InProgress" not in states:
+            break
+        time.sleep(0.2)
+    assert sorted(states) == ["Completed", "Stopped"]
+    from flows.batch import batch_inference
+
+    collected = batch_inference(**parameters)
+    assert collected.status == "cancelled"
+    account(sandbox, collected, [f"req-{i}" for i in range(110)])
