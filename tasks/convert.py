@@ -1,10 +1,11 @@
 """Stage 2: turn a range of the input into Bedrock records, streamed straight into S3, with the index beside them."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,7 +24,7 @@ from tasks.openai_format.results import HttpError, encode_error
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.reader import Source, read_lines
 from tasks.storage.uris import S3Uri
-from tasks.storage.writer import S3Writer, encryption
+from tasks.storage.writer import S3Writer
 from tasks.validate import InvalidLine
 
 INDEX_SCHEMA = pa.schema(
@@ -41,6 +42,7 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 _INDEX_ROWS = 8192
+_SPACE = 0x20
 
 
 class Converted(msgspec.Struct):
@@ -58,22 +60,67 @@ class Index:
 
     def __init__(self) -> None:
         self._sink = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._sink, INDEX_SCHEMA, compression="zstd")
-        self._columns: list[list[Any]] = [[] for _ in INDEX_SCHEMA]
+        self._writer = pq.ParquetWriter(
+            self._sink, INDEX_SCHEMA, compression="zstd", use_dictionary=["file", "choice", "shard"]
+        )
+        self._file = 0
+        self._shard: str | None = None
+        self._start()
 
-    def add(self, *row: Any) -> None:
-        for column, value in zip(self._columns, row, strict=True):
-            column.append(value)
-        if len(self._columns[0]) >= _INDEX_ROWS:
+    def _start(self) -> None:
+        self._requests: list[int] = []
+        self._custom_ids: list[str | None] = []
+        self._lines: list[int] = []
+        self._special: dict[int, tuple[int, bytes | None, bytes | None]] = {}
+
+    def section(self, file: int, shard: str | None) -> None:
+        """The file and shard of the rows that follow."""
+        if (file, shard) != (self._file, self._shard):
+            self._flush()
+            self._file, self._shard = file, shard
+
+    def extend(self, first_request: int, custom_ids: list[str], lines: list[int]) -> None:
+        """Add consecutive requests that became one record each, with nothing to remember."""
+        self._requests += range(first_request, first_request + len(lines))
+        self._custom_ids += custom_ids
+        self._lines += lines
+        if len(self._lines) >= _INDEX_ROWS:
+            self._flush()
+
+    def add(
+        self, request: int, custom_id: str | None, line: int, choice: int, context: bytes | None, error: bytes | None
+    ) -> None:
+        """Add one record of a request, or the error of one that is never sent."""
+        self._special[len(self._lines)] = (choice, context, error)
+        self._requests.append(request)
+        self._custom_ids.append(custom_id)
+        self._lines.append(line)
+        if len(self._lines) >= _INDEX_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.table(self._columns, schema=INDEX_SCHEMA))
-        self._columns = [[] for _ in INDEX_SCHEMA]
+        count = len(self._lines)
+        if not count:
+            return
+        choices = np.zeros(count, dtype=np.int16)
+        record_ids: list[str | None] = [record_id(request) for request in self._requests]
+        shards: Any = pa.repeat(pa.scalar(self._shard, pa.string()), count)
+        contexts: Any = pa.nulls(count, pa.binary())
+        errors: Any = pa.nulls(count, pa.binary())
+        if self._special:
+            shards, contexts, errors = [self._shard] * count, [None] * count, [None] * count
+            for row, (choice, context, error) in self._special.items():
+                choices[row], contexts[row], errors[row] = choice, context, error
+                record_ids[row] = record_id(self._requests[row], choice)
+                if error is not None:
+                    record_ids[row] = shards[row] = None
+        columns = [np.array(self._requests), self._custom_ids, np.full(count, self._file, dtype=np.int32),
+                   np.array(self._lines), choices, record_ids, shards, contexts, errors]  # fmt: skip
+        self._writer.write_table(pa.table(columns, schema=INDEX_SCHEMA))
+        self._start()
 
     def finish(self) -> bytes:
-        if self._columns[0]:
-            self._flush()
+        self._flush()
         self._writer.close()
         return self._sink.getvalue()
 
@@ -81,9 +128,17 @@ class Index:
 class ShardWriter:
     """Writes records into as many objects as the limits ask for, cutting between requests only."""
 
-    def __init__(self, ref: BatchRef, range_: Range, document: BatchDocument, padding: bytes) -> None:
+    def __init__(
+        self,
+        ref: BatchRef,
+        range_: Range,
+        document: BatchDocument,
+        padding: bytes,
+        open_object: Callable[[S3Uri, str | None], S3Writer] = S3Writer,
+    ) -> None:
         section = document.bedrock
         self._ref, self._range, self._limits, self._padding = ref, range_, section.limits, padding
+        self._open = open_object
         self._pad = section.options.get("below_minimum") == "pad"
         self._immediate = document.completion_window == "immediate"
         self._writer: S3Writer | None = None
@@ -92,23 +147,29 @@ class ShardWriter:
         self.shards: list[Shard] = []
 
     @property
-    def next_id(self) -> str:
+    def current(self) -> str:
+        """The id of the shard that the next records go to, if there is room."""
         number = f"{self._range.index:05d}"
         return number if not self.shards else f"{number}-{len(self.shards)}"
 
-    def add(self, records: list[bytes]) -> str:
-        """Write the records of one request; returns the id of the shard they went to."""
-        size = sum(map(len, records))
-        full = self._records + len(records) > self._limits["max_records_per_job"]
-        if self._records and (full or self._bytes + size > self._limits["max_bytes_per_file"]):
+    def room(self) -> tuple[int, int]:
+        """How many records and bytes the current object still takes, or the next one where it is full."""
+        records, size = self._limits["max_records_per_job"], self._limits["max_bytes_per_file"]
+        if self._records >= records or self._bytes >= size:
+            return records, size
+        return records - self._records, size - self._bytes
+
+    def add(self, records: list[bytes]) -> None:
+        """Write the records of one or more requests, into another object where the current one has no room."""
+        data = b"".join(records)
+        most_records, most_bytes = self._limits["max_records_per_job"], self._limits["max_bytes_per_file"]
+        if self._records + len(records) > most_records or self._bytes + len(data) > most_bytes:
             self.close()
         if self._writer is None:
-            self._writer = S3Writer(shard_object(self._ref, self.next_id), self._ref.kms_key)
-        for record in records:
-            self._writer.write(record)
+            self._writer = self._open(shard_object(self._ref, self.current), self._ref.kms_key)
+        self._writer.write(data)
         self._records += len(records)
-        self._bytes += size
-        return self.next_id
+        self._bytes += len(data)
 
     def close(self) -> None:
         """Finish the current object, padded to the job's minimum where the user chose that."""
@@ -123,7 +184,7 @@ class ShardWriter:
         self._writer.close()
         self.shards.append(
             Shard(
-                id=self.next_id,
+                id=self.current,
                 range=self._range.index,
                 records=self._records,
                 padding=missing,
@@ -148,7 +209,92 @@ def index_object(ref: BatchRef, range_: Range) -> S3Uri:
     return ref.uri("index", f"{range_.name}.parquet")
 
 
-def convert_range(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
+class Converter:
+    """Converts the lines of one range."""
+
+    def __init__(self, document: BatchDocument, encoder: Encoder, writer: ShardWriter, index: Index) -> None:
+        self._encoder, self._writer, self._index = encoder, writer, index
+        self._largest = document.bedrock.limits["max_bytes_per_file"]
+        self.requests = 0
+        self.rejected = 0
+
+    def segment(self, source: Source, segment: Segment, invalid: dict[int, InvalidLine]) -> None:
+        """Convert the lines of one segment."""
+        request, number = segment.first_request, segment.first_line
+        for block in read_lines(source, segment.start, segment.end):
+            request, number = self._block(segment.source, block.lines, request, number, invalid)
+        self.requests += request - segment.first_request
+
+    def _block(
+        self, file: int, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]
+    ) -> tuple[int, int]:
+        """Convert the lines of a block, of which the first is line `number`; returns what the next one starts with.
+
+        This is the hot loop: runs of plain chats are gathered and written at once, everything else goes one by one.
+        """
+        records: list[bytes] = []
+        custom_ids: list[str] = []
+        numbers: list[int] = []
+        size = 0
+        encode_plain = self._encoder.encode_plain
+        room_records, room_bytes = self._writer.room()
+        for line in lines:
+            if not line or (line[0] <= _SPACE and line.isspace()):
+                number += 1
+                continue
+            plain = None if invalid and request in invalid else encode_plain(line)
+            if plain is not None:
+                record = b"".join((b'{"recordId":"r%09d","modelInput":' % request, *plain[1], b"}\n"))
+                size += len(record)
+                if size <= room_bytes and len(records) < room_records:
+                    records.append(record)
+                    custom_ids.append(plain[0])
+                    numbers.append(number)
+                    request += 1
+                    number += 1
+                    continue
+            self._run(file, request - len(records), records, custom_ids, numbers)
+            records, custom_ids, numbers, size = [], [], [], 0
+            self._one(file, request, number, line, invalid.get(request))
+            room_records, room_bytes = self._writer.room()
+            request += 1
+            number += 1
+        self._run(file, request - len(records), records, custom_ids, numbers)
+        return request, number
+
+    def _run(self, file: int, first: int, records: list[bytes], custom_ids: list[str], numbers: list[int]) -> None:
+        if records:
+            self._writer.add(records)
+            self._index.section(file, self._writer.current)
+            self._index.extend(first, custom_ids, numbers)
+
+    def _one(self, file: int, request: int, number: int, line: bytes, bad: InvalidLine | None) -> None:
+        if bad is not None:
+            self._reject(file, request, bad.custom_id, number, _invalid_error(bad))
+            return
+        try:
+            encoded = self._encoder.encode(line)
+            records = _records(request, encoded, self._largest)
+        except RequestError as error:
+            self._reject(file, request, custom_id_of(line), number, _request_error(error))
+            return
+        self._writer.add(records)
+        self._index.section(file, self._writer.current)
+        for choice in range(len(records)):
+            self._index.add(request, encoded.custom_id, number, choice, encoded.context, None)
+
+    def _reject(self, file: int, request: int, custom_id: str | None, number: int, error: bytes) -> None:
+        self._index.section(file, self._writer.current)
+        self._index.add(request, custom_id, number, 0, None, error)
+        self.rejected += 1
+
+
+def convert_range(
+    ref: BatchRef,
+    document: BatchDocument,
+    range_: Range,
+    open_object: Callable[[S3Uri, str | None], S3Writer] = S3Writer,
+) -> Converted:
     """Convert one range of the input and upload its records and index.
 
     A request that cannot be converted is recorded in the index with its error and is never sent.
@@ -159,41 +305,27 @@ def convert_range(ref: BatchRef, document: BatchDocument, range_: Range) -> Conv
     model = parse_model(section.base_model or section.model)
     codec = codec_for(model)
     encoder = Encoder(codec, model, document.endpoint, section.options["unsupported"])
-    writer = ShardWriter(ref, range_, document, codec.padding())
+    writer = ShardWriter(ref, range_, document, codec.padding(), open_object)
     index = Index()
-    largest = section.limits["max_bytes_per_file"]
+    sources = [msgspec.convert(source, Source) for source in section.sources]
+    converter = Converter(document, encoder, writer, index)
     invalid = _invalid_lines(ref, range_) if section.invalid_lines else {}
-    requests = rejected = 0
     try:
-        for request, file, line_number, line in _requests_of(document, range_):
-            requests += 1
-            bad = invalid.get(request)
-            if bad is not None:
-                index.add(request, bad.custom_id, file, line_number, 0, None, None, None, _invalid_error(bad))
-                rejected += 1
-                continue
-            try:
-                encoded = encoder.encode(line)
-                records = _records(request, encoded, largest)
-            except RequestError as error:
-                index.add(request, custom_id_of(line), file, line_number, 0, None, None, None, _request_error(error))
-                rejected += 1
-                continue
-            shard = writer.add(records)
-            for choice in range(len(records)):
-                index.add(request, encoded.custom_id, file, line_number, choice, record_id(request, choice), shard,
-                          encoded.context, None)  # fmt: skip
-        if requests != range_.requests:
+        for segment in range_.segments:
+            converter.segment(sources[segment.source], segment, invalid)
+        if converter.requests != range_.requests:
             raise InputFileError(
                 f"The input has changed since it was validated: {range_.name} should hold {range_.requests:,} requests "
-                f"and holds {requests:,}. Run the same call again."
+                f"and holds {converter.requests:,}. Run the same call again."
             )
         writer.close()
     except BaseException:
         writer.abort()
         raise
-    _put(ref, index_object(ref, range_), index.finish())
-    return Converted(range_.index, requests, rejected, writer.shards, dict(encoder.policy.dropped))
+    with open_object(index_object(ref, range_), ref.kms_key) as out:
+        out.write(index.finish())
+    dropped = dict(encoder.policy.dropped)
+    return Converted(range_.index, converter.requests, converter.rejected, writer.shards, dropped)
 
 
 def _records(request: int, encoded: Encoded, largest: int) -> list[bytes]:
@@ -202,27 +334,12 @@ def _records(request: int, encoded: Encoded, largest: int) -> list[bytes]:
         for choice, model_input in enumerate(encoded.model_inputs)
     ]
     if sum(map(len, records)) > largest:
-        raise RequestError(f"The request is larger than the {largest:,} bytes that a job's input file may have.",
-                           "body", "request_too_large")  # fmt: skip
+        raise RequestError(
+            f"The request is larger than the {largest:,} bytes that a job's input file may have.",
+            "body",
+            "request_too_large",
+        )
     return records
-
-
-def _requests_of(document: BatchDocument, range_: Range) -> Iterator[tuple[int, int, int, bytes]]:
-    """(request, source, line number, line) of every request in the range."""
-    sources = [msgspec.convert(source, Source) for source in document.bedrock.sources]
-    for segment in range_.segments:
-        for request, line_number, line in _requests_in(sources[segment.source], segment):
-            yield request, segment.source, line_number, line
-
-
-def _requests_in(source: Source, segment: Segment) -> Iterator[tuple[int, int, bytes]]:
-    request, number = segment.first_request, segment.first_line
-    for block in read_lines(source, segment.start, segment.end):
-        for line in block.lines:
-            if line and not line.isspace():
-                yield request, number, line
-                request += 1
-            number += 1
 
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:
@@ -247,15 +364,6 @@ def _invalid_error(bad: InvalidLine) -> bytes:
 
 def _request_error(error: RequestError) -> bytes:
     return encode_error(HttpError(400, error.message, "invalid_request_error", error.code, error.param))
-
-
-def _put(ref: BatchRef, uri: S3Uri, body: bytes) -> None:
-    try:
-        aws.s3().put_object(
-            Bucket=uri.bucket, Key=uri.key, Body=body, ChecksumAlgorithm="CRC32", **encryption(ref.kms_key)
-        )
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"uploading {uri}") from error
 
 
 @task(name="convert", task_run_name="convert-{range_.name}", cache_policy=NO_CACHE, persist_result=False)

@@ -16,8 +16,9 @@ from tasks.codecs.base import (
     FinishReason,
     Image,
     InvocationType,
+    Number,
     Part,
-    PlainChat,
+    PlainForm,
     Policy,
     Text,
     ToolCall,
@@ -113,26 +114,22 @@ class AnthropicCodec:
                 body["tool_choice"] = choice
         return body
 
-    def encode_plain(self, chat: PlainChat, model: Model) -> bytes | None:
-        if not plain_sampling(chat) or not self._takes(chat, model):
-            return None
-        parts = [
-            b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":%d'
-            % (chat.max_tokens or self._default_max_tokens(model))
-        ]
-        if chat.system is not None:
-            parts += (b',"system":', bytes(chat.system))
-        opening = b',"messages":['
-        for role, content in chat.turns:
-            parts += (opening, b'{"role":"%b","content":' % role.encode(), bytes(content), b"}")
-            opening = b","
-        parts.append(b"]")
-        if chat.temperature is not None:
-            parts.append(b',"temperature":%b' % dumps(chat.temperature))
-        if chat.top_p is not None:
-            parts.append(b',"top_p":%b' % dumps(chat.top_p))
-        parts.append(b"}")
-        return b"".join(parts)
+    def plain_form(self, model: Model) -> PlainForm:
+        default = self._default_max_tokens(model)
+
+        def parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
+            if not plain_sampling(max_tokens, temperature, top_p) or not self._takes(model, temperature, top_p):
+                return None
+            values = {"max_tokens": max_tokens or default, "temperature": temperature, "top_p": top_p}
+            return b"]," + dumps({k: v for k, v in values.items() if v is not None})[1:]
+
+        return PlainForm(
+            opening=b'{"anthropic_version":"bedrock-2023-05-31",',
+            system=(b'"system":', b","),
+            user=(b'{"role":"user","content":', b"}"),
+            assistant=(b'{"role":"assistant","content":', b"}"),
+            parameters=parameters,
+        )
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         try:
@@ -166,16 +163,16 @@ class AnthropicCodec:
         return 4096 if _CLAUDE_3.match(model.name + "-") else 8192
 
     @staticmethod
-    def _takes(chat: PlainChat, model: Model) -> bool:
-        if chat.temperature is None and chat.top_p is None:
+    def _takes(model: Model, temperature: Number | None, top_p: Number | None) -> bool:
+        if temperature is None and top_p is None:
             return True
         if _NO_SAMPLING.match(model.name):
             return False
-        both = chat.temperature is not None and chat.top_p is not None
+        both = temperature is not None and top_p is not None
         return not (both and _ONE_SAMPLING_FIELD.match(model.name))
 
     @staticmethod
-    def _sampling(chat: Chat, model: Model, policy: Policy) -> tuple[float | int | None, float | int | None]:
+    def _sampling(chat: Chat, model: Model, policy: Policy) -> tuple[Number | None, Number | None]:
         temperature, top_p = unit_temperature(chat, policy), chat.top_p
         if _NO_SAMPLING.match(model.name):
             for field, value in (("temperature", temperature), ("top_p", top_p)):

@@ -7,6 +7,7 @@ each other.
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn, Protocol
 
 import msgspec
@@ -122,14 +123,21 @@ class Chat(msgspec.Struct):
         )
 
 
-class PlainChat(msgspec.Struct, gc=False):
-    """The common case, undecoded: alternating turns of plain text, as the raw JSON strings of the input."""
+Number = float | int
 
-    system: msgspec.Raw | None
-    turns: list[tuple[str, msgspec.Raw]]
-    max_tokens: int | None
-    temperature: float | int | None
-    top_p: float | int | None
+
+class PlainForm(msgspec.Struct, frozen=True):
+    """How a family writes the common case, alternating turns of plain text, around the text itself.
+
+    The text is put in as the raw JSON string that it is in the input, undecoded. `parameters` writes max_tokens,
+    temperature and top_p after the messages and closes the object, or returns None where they need the general way.
+    """
+
+    opening: bytes
+    system: tuple[bytes, bytes]
+    user: tuple[bytes, bytes]
+    assistant: tuple[bytes, bytes]
+    parameters: Callable[[int | None, Number | None, Number | None], bytes | None]
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -163,8 +171,8 @@ class Codec(Protocol):
     def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
         """The modelInput of a chat. Raises RequestError for what cannot be sent."""
 
-    def encode_plain(self, chat: PlainChat, model: Model) -> bytes | None:
-        """The same for a plain chat, without decoding its text; None to have it take the general way."""
+    def plain_form(self, model: Model) -> PlainForm | None:
+        """The same for plain text, as a form to fill; None where there is no such short cut."""
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         """The answer in a modelOutput. Raises DecodeError for anything else."""

@@ -5,7 +5,7 @@ import re
 
 import msgspec
 
-from tasks.codecs.base import Chat, PlainChat, Policy
+from tasks.codecs.base import Chat, Number, Policy
 
 # msgspec knows no `Raw | None`: this stands for an absent tool input.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
@@ -43,13 +43,12 @@ def safe_tool_id(tool_id: str) -> str:
     return f"{_UNSAFE.sub('_', tool_id)[:47]}_{hashlib.sha256(tool_id.encode()).hexdigest()[:16]}"
 
 
-def plain_sampling(chat: PlainChat) -> bool:
-    """True if a plain chat's parameters are within every 0..1 target's ranges and need no word with the user."""
-    temperature, top_p = chat.temperature, chat.top_p
+def plain_sampling(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bool:
+    """True if the parameters are within every 0..1 target's ranges and need no word with the user."""
     return (
         (temperature is None or 0 <= temperature <= 1)
         and (top_p is None or 0 <= top_p <= 1)
-        and (chat.max_tokens is None or chat.max_tokens >= 1)
+        and (max_tokens is None or max_tokens >= 1)
     )
 
 

@@ -15,8 +15,9 @@ from tasks.codecs.base import (
     FinishReason,
     Image,
     InvocationType,
+    Number,
     Part,
-    PlainChat,
+    PlainForm,
     Policy,
     Text,
     ToolCall,
@@ -131,25 +132,23 @@ def encode_inference_config(chat: Chat, policy: Policy) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def encode_plain_body(chat: PlainChat, opening: bytes) -> bytes:
-    """The same for a plain chat, its raw JSON strings passed through; `opening` starts the object."""
-    parts = [opening]
-    if chat.system is not None:
-        parts += (b'"system":[{"text":', bytes(chat.system), b"}],")
-    lead = b'"messages":['
-    for role, content in chat.turns:
-        parts += (lead, b'{"role":"%b","content":[{"text":' % role.encode(), bytes(content), b"}]}")
-        lead = b","
-    parts.append(b"]")
-    config = [
-        b'"%b":%b' % (name, dumps(value))
-        for name, value in ((b"maxTokens", chat.max_tokens), (b"temperature", chat.temperature), (b"topP", chat.top_p))
-        if value is not None
-    ]
-    if config:
-        parts += (b',"inferenceConfig":{', b",".join(config), b"}")
-    parts.append(b"}")
-    return b"".join(parts)
+def plain_form(opening: bytes) -> PlainForm:
+    """The same for plain text; `opening` starts the object."""
+    return PlainForm(
+        opening=opening,
+        system=(b'"system":[{"text":', b"}],"),
+        user=(b'{"role":"user","content":[{"text":', b"}]}"),
+        assistant=(b'{"role":"assistant","content":[{"text":', b"}]}"),
+        parameters=_plain_parameters,
+    )
+
+
+def _plain_parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
+    if not plain_sampling(max_tokens, temperature, top_p):
+        return None
+    values = {"maxTokens": max_tokens, "temperature": temperature, "topP": top_p}
+    config = {name: value for name, value in values.items() if value is not None}
+    return b'],"inferenceConfig":%b}' % dumps(config) if config else b"]}"
 
 
 def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
@@ -205,8 +204,8 @@ class ConverseCodec:
             body["inferenceConfig"] = config
         return body
 
-    def encode_plain(self, chat: PlainChat, model: Model) -> bytes | None:
-        return encode_plain_body(chat, b"{") if plain_sampling(chat) else None
+    def plain_form(self, model: Model) -> PlainForm:
+        return plain_form(b"{")
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         return decode_response(output, "a Converse response")

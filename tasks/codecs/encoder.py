@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Chat, Codec, PlainChat, Policy, RequestError, dumps
+from tasks.codecs.base import Chat, Codec, Policy, RequestError, dumps
 from tasks.codecs.chat import parse_chat
 from tasks.openai_format.requests import CHAT
 
@@ -48,6 +48,7 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 #: First bytes of a JSON string that is surely not blank: printable ASCII, no escape, not the closing quote.
 _SURELY_TEXT = frozenset(range(0x21, 0x7F)) - {ord('"'), ord("\\")}
 _QUOTE = ord('"')
+_MANY = 10_000
 
 
 class Encoder:
@@ -58,34 +59,72 @@ class Encoder:
         self.model = model
         self.endpoint = endpoint
         self.policy = Policy(unsupported, codec.family)
-        self._has_plain_form = endpoint == CHAT
+        self._form = codec.plain_form(model) if endpoint == CHAT else None
+        self._parameters: dict[tuple[Any, ...], bytes | None] = {}
 
     def encode(self, line: bytes) -> Encoded:
-        """The modelInputs of a line that passed validation. Raises RequestError when it cannot be sent.
-
-        A chat of plain text takes a short cut: its text is not decoded, but passed on as the JSON string it is
-        (msgspec has checked its escapes, validation its UTF-8). The short cut gives way, by returning None, to the
-        general way at anything unusual; a property test holds the two to the same result.
-        """
-        if self._has_plain_form:
-            encoded = self.encode_plain(line)
-            if encoded is not None:
-                return encoded
+        """The modelInputs of a line that passed validation. Raises RequestError when it cannot be sent."""
+        plain = self.encode_plain(line)
+        if plain is not None:
+            custom_id, parts = plain
+            return Encoded(custom_id, [b"".join(parts)])
         return self.encode_general(line)
 
-    def encode_plain(self, line: bytes) -> Encoded | None:
+    def encode_plain(self, line: bytes) -> tuple[str, list[bytes]] | None:
+        """The short cut for a chat of plain text: its custom_id, and its modelInput in parts to be joined.
+
+        The text is not decoded but passed on as the JSON string that it is: msgspec has checked its escapes here,
+        validation its UTF-8. At anything unusual this gives way, by returning None, to the general way; a property
+        test holds the two to the same result.
+        """
+        form = self._form
+        if form is None:
+            return None
         try:
             parsed = _decode_plain(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         body = parsed.body
-        chat = _plain_chat(body)
-        if chat is None:
+        ending = self._ending(body)
+        if ending is None:
             return None
-        model_input = self.codec.encode_plain(chat, self.model)
-        return None if model_input is None else Encoded(parsed.custom_id, [model_input])
+        parts = [form.opening]
+        expected, separator = "user", b'"messages":['
+        for message in body.messages:
+            role, content = message.role, bytes(message.content)
+            if content[0] != _QUOTE or content[1] not in _SURELY_TEXT:
+                return None
+            if role == expected:
+                before, after = form.user if role == "user" else form.assistant
+                parts += (separator, before, content, after)
+                expected, separator = "assistant" if role == "user" else "user", b","
+            elif len(parts) == 1 and (role == "system" or role == "developer"):
+                before, after = form.system
+                parts += (before, content, after)
+            else:
+                return None
+        if separator != b",":
+            return None
+        parts.append(ending)
+        return parsed.custom_id, parts
+
+    def _ending(self, body: _PlainBody) -> bytes | None:
+        """The parameters as JSON; most files use the same ones on every line."""
+        most = body.max_completion_tokens
+        if most is None:
+            most = body.max_tokens
+        # The types tell 1 from 1.0, which are equal and written differently.
+        temperature, top_p = body.temperature, body.top_p
+        key = (most, temperature, top_p, type(temperature), type(top_p))
+        if key not in self._parameters:
+            assert self._form is not None
+            if len(self._parameters) >= _MANY:
+                self._parameters.clear()
+            self._parameters[key] = self._form.parameters(most, temperature, top_p)
+        return self._parameters[key]
 
     def encode_general(self, line: bytes) -> Encoded:
+        """The way of everything else."""
         try:
             parsed = _decode_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -98,26 +137,3 @@ class Encoder:
 
     def _parse(self, body: dict[str, Any]) -> Chat:
         return parse_chat(body, self.policy)
-
-
-def _plain_chat(body: _PlainBody) -> PlainChat | None:
-    system: msgspec.Raw | None = None
-    turns: list[tuple[str, msgspec.Raw]] = []
-    expected = "user"
-    for message in body.messages:
-        content = message.content
-        view = memoryview(content)
-        if view[0] != _QUOTE or view[1] not in _SURELY_TEXT:
-            return None
-        role = message.role
-        if role == expected:
-            turns.append((role, content))
-            expected = "assistant" if role == "user" else "user"
-        elif not turns and system is None and (role == "system" or role == "developer"):
-            system = content
-        else:
-            return None
-    if not turns:
-        return None
-    most = body.max_completion_tokens
-    return PlainChat(system, turns, body.max_tokens if most is None else most, body.temperature, body.top_p)

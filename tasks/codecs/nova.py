@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, InvocationType, PlainChat, Policy, Tool, ToolCall
-from tasks.codecs.common import named_function, plain_sampling, refuse_rest
-from tasks.codecs.converse import decode_response, encode_conversation, encode_inference_config, encode_plain_body
+from tasks.codecs.base import Answer, Chat, InvocationType, PlainForm, Policy, Tool, ToolCall
+from tasks.codecs.common import named_function, refuse_rest
+from tasks.codecs.converse import decode_response, encode_conversation, encode_inference_config, plain_form
 from tasks.openai_format.requests import CHAT
 
 _UNDERSTANDING: Final = re.compile(r"nova-(?:\d-)?(?:micro|lite|pro|premier|omni)")
@@ -40,8 +40,8 @@ class NovaCodec:
             body["toolConfig"] = tools
         return body
 
-    def encode_plain(self, chat: PlainChat, model: Model) -> bytes | None:
-        return encode_plain_body(chat, b'{"schemaVersion":"messages-v1",') if plain_sampling(chat) else None
+    def plain_form(self, model: Model) -> PlainForm:
+        return plain_form(b'{"schemaVersion":"messages-v1",')
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         return decode_response(output, "a Nova response")

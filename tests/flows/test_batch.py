@@ -172,7 +172,7 @@ def test_an_empty_file_fails(sandbox: Sandbox, tmp_path: Path, content: bytes) -
 def test_unconvertible_requests_are_error_lines_and_never_sent(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
     lines = [chat(f"req-{i}", **({"seed": 1} if i % 10 == 0 else {})) for i in range(150)]
     batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, **FAST)
-    output, errors = account(sandbox, batch, [f"req-{i}" for i in range(150)])
+    _, errors = account(sandbox, batch, [f"req-{i}" for i in range(150)])
     assert len(errors) == 15
     error = errors[0]["response"]
     assert error["status_code"] == 400
@@ -482,7 +482,7 @@ def test_a_cut_off_file_is_said_to_be_cut_off(sandbox: Sandbox, tmp_path: Path) 
 def test_no_prompt_and_no_secret_is_shown(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    secret = "PLANTED-PROMPT-4711"  # noqa: S105
+    secret = "PLANTED-PROMPT-4711"
     lines = [chat(f"req-{i}", f"{secret} {i}", **({"seed": 1} if i % 2 else {})) for i in range(220)]
     lines.append('{"custom_id": "x", "body": "' + secret)
     batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, on_invalid="skip", **FAST)
