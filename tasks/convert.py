@@ -61,7 +61,11 @@ class Index:
     def __init__(self) -> None:
         self._sink = io.BytesIO()
         self._writer = pq.ParquetWriter(
-            self._sink, INDEX_SCHEMA, compression="zstd", use_dictionary=["file", "choice", "shard"]
+            self._sink,
+            INDEX_SCHEMA,
+            compression="zstd",
+            use_dictionary=["file", "choice", "shard"],
+            write_statistics=False,
         )
         self._file = 0
         self._shard: str | None = None

@@ -1,0 +1,96 @@
+"""The short cut for the common case: chats of plain text, whose text is passed on undecoded."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from tasks.codecs.base import PlainForm
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: msgspec.Raw
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_Message]
+    model: str | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | int | None = None
+    top_p: float | int | None = None
+
+
+class _Line(msgspec.Struct, gc=False):
+    custom_id: str
+    body: _Body
+
+
+#: First bytes of a JSON string that is surely not blank: printable ASCII, no escape, not the closing quote.
+_SURELY_TEXT = frozenset(range(0x21, 0x7F)) - {ord('"'), ord("\\")}
+_QUOTE = ord('"')
+_MANY = 10_000
+
+PlainEncoder = Callable[[bytes], "tuple[str, list[bytes]] | None"]
+
+
+def plain_encoder(form: PlainForm) -> PlainEncoder:
+    """A function from a line to its custom_id and its modelInput, in parts to be joined; None for any unusual line.
+
+    The text goes from input to output as the JSON string that it is: msgspec has checked its escapes here, validation
+    its UTF-8. Whatever is not a plain alternating chat is left to the general way, and a property test holds the two
+    to the same result. It is a closure, with all that surrounds the texts joined beforehand, because this runs once a
+    line: attribute look-ups and calls would be half of its time.
+    """
+    first_user = b'"messages":[' + form.user[0]
+    before_system, before_user_after_system = form.opening + form.system[0], form.system[1] + first_user
+    before_first_user = form.opening + first_user
+    before_user, before_assistant = form.assistant[1] + b"," + form.user[0], form.user[1] + b"," + form.assistant[0]
+    after_user, after_assistant = form.user[1], form.assistant[1]
+    decode = msgspec.json.Decoder(_Line).decode
+    unreadable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+    # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
+    endings: dict[tuple[Any, ...], bytes] = {}
+
+    def encode(line: bytes) -> tuple[str, list[bytes]] | None:
+        try:
+            parsed = decode(line)
+        except unreadable:
+            return None
+        body = parsed.body
+        most, temperature, top_p = body.max_completion_tokens, body.temperature, body.top_p
+        if most is None:
+            most = body.max_tokens
+        key = (most, temperature, top_p, type(temperature), type(top_p))
+        ending = endings.get(key)
+        if ending is None:
+            ending = form.parameters(most, temperature, top_p)
+            if ending is None:
+                return None
+            if len(endings) >= _MANY:
+                endings.clear()
+            endings[key] = ending
+        parts: list[bytes] = []
+        before, after, expected = before_first_user, b"", "user"
+        for message in body.messages:
+            content, role = bytes(message.content), message.role
+            if content[0] != _QUOTE or content[1] not in _SURELY_TEXT:
+                return None
+            if role == expected:
+                parts += (before, content)
+                if role == "user":
+                    before, after, expected = before_assistant, after_user, "assistant"
+                else:
+                    before, after, expected = before_user, after_assistant, "user"
+            elif not parts and (role == "system" or role == "developer"):
+                parts += (before_system, content)
+                before = before_user_after_system
+            else:
+                return None
+        if not after:
+            return None
+        parts += (after, ending)
+        return parsed.custom_id, parts
+
+    return encode
