@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX, record_id
 from tasks.codecs import codec_for
 from tasks.codecs.base import RequestError
-from tasks.codecs.encoder import Encoded, Encoder
+from tasks.codecs.encoder import Encoder
 from tasks.errors import InputFileError
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
@@ -156,23 +157,21 @@ class ShardWriter:
         number = f"{self._range.index:05d}"
         return number if not self.shards else f"{number}-{len(self.shards)}"
 
-    def room(self) -> tuple[int, int]:
-        """How many records and bytes the current object still takes, or the next one where it is full."""
-        records, size = self._limits["max_records_per_job"], self._limits["max_bytes_per_file"]
-        if self._records >= records or self._bytes >= size:
-            return records, size
-        return records - self._records, size - self._bytes
+    def fits(self, records: int, size: int) -> bool:
+        """Whether the current object has room for so many more records of so many bytes in all."""
+        return (
+            self._records + records <= self._limits["max_records_per_job"]
+            and self._bytes + size <= self._limits["max_bytes_per_file"]
+        )
 
-    def add(self, records: list[bytes]) -> None:
+    def add(self, records: int, data: bytes) -> None:
         """Write the records of one or more requests, into another object where the current one has no room."""
-        data = b"".join(records)
-        most_records, most_bytes = self._limits["max_records_per_job"], self._limits["max_bytes_per_file"]
-        if self._records + len(records) > most_records or self._bytes + len(data) > most_bytes:
+        if self._records and not self.fits(records, len(data)):
             self.close()
         if self._writer is None:
             self._writer = self._open(shard_object(self._ref, self.current), self._ref.kms_key)
         self._writer.write(data)
-        self._records += len(records)
+        self._records += records
         self._bytes += len(data)
 
     def close(self) -> None:
@@ -236,41 +235,57 @@ class Converter:
 
         This is the hot loop: runs of plain chats are gathered and written at once, everything else goes one by one.
         """
-        records: list[bytes] = []
+        records: list[list[bytes]] = []
         custom_ids: list[str] = []
         numbers: list[int] = []
-        size = 0
-        encode_plain = self._encoder.encode_plain
-        room_records, room_bytes = self._writer.room()
+        encode_plain = self._encoder.encode_plain_record
         for line in lines:
             if not line or (line[0] <= _SPACE and line.isspace()):
                 number += 1
                 continue
-            plain = None if invalid and request in invalid else encode_plain(line)
-            if plain is not None:
-                record = b"".join((b'{"recordId":"r%09d","modelInput":' % request, *plain[1], b"}\n"))
-                size += len(record)
-                if size <= room_bytes and len(records) < room_records:
-                    records.append(record)
-                    custom_ids.append(plain[0])
-                    numbers.append(number)
-                    request += 1
-                    number += 1
-                    continue
-            self._run(file, request - len(records), records, custom_ids, numbers)
-            records, custom_ids, numbers, size = [], [], [], 0
-            self._one(file, request, number, line, invalid.get(request))
-            room_records, room_bytes = self._writer.room()
+            plain = None
+            if not invalid or request not in invalid:
+                plain = encode_plain(line, b'{"recordId":"r%09d","modelInput":' % request)
+            if plain is None:
+                self._run(file, request - len(records), records, custom_ids, numbers)
+                records, custom_ids, numbers = [], [], []
+                self._one(file, request, number, line, invalid.get(request))
+            else:
+                custom_ids.append(plain[0])
+                records.append(plain[1])
+                numbers.append(number)
             request += 1
             number += 1
         self._run(file, request - len(records), records, custom_ids, numbers)
         return request, number
 
-    def _run(self, file: int, first: int, records: list[bytes], custom_ids: list[str], numbers: list[int]) -> None:
-        if records:
-            self._writer.add(records)
+    def _run(
+        self, file: int, first: int, records: list[list[bytes]], custom_ids: list[str], numbers: list[int]
+    ) -> None:
+        """Write a run of records at once where the shard has room for all of them, else one by one."""
+        if not records:
+            return
+        data = b"".join(chain.from_iterable(records))
+        if self._writer.fits(len(records), len(data)):
+            self._writer.add(len(records), data)
             self._index.section(file, self._writer.current)
             self._index.extend(first, custom_ids, numbers)
+            return
+        for place, parts in enumerate(records):
+            record = b"".join(parts)
+            if len(record) > self._largest:
+                self._reject(file, first + place, custom_ids[place], numbers[place], _request_error(self._too_large()))
+                continue
+            self._writer.add(1, record)
+            self._index.section(file, self._writer.current)
+            self._index.extend(first + place, [custom_ids[place]], [numbers[place]])
+
+    def _too_large(self) -> RequestError:
+        return RequestError(
+            f"The request is larger than the {self._largest:,} bytes that a job's input file may have.",
+            "body",
+            "request_too_large",
+        )
 
     def _one(self, file: int, request: int, number: int, line: bytes, bad: InvalidLine | None) -> None:
         if bad is not None:
@@ -278,11 +293,17 @@ class Converter:
             return
         try:
             encoded = self._encoder.encode(line)
-            records = _records(request, encoded, self._largest)
+            records = [
+                b'{"recordId":"%b","modelInput":%b}\n' % (record_id(request, choice).encode(), model_input)
+                for choice, model_input in enumerate(encoded.model_inputs)
+            ]
+            data = b"".join(records)
+            if len(data) > self._largest:
+                raise self._too_large()
         except RequestError as error:
             self._reject(file, request, custom_id_of(line), number, _request_error(error))
             return
-        self._writer.add(records)
+        self._writer.add(len(records), data)
         self._index.section(file, self._writer.current)
         for choice in range(len(records)):
             self._index.add(request, encoded.custom_id, number, choice, encoded.context, None)
@@ -330,20 +351,6 @@ def convert_range(
         out.write(index.finish())
     dropped = dict(encoder.policy.dropped)
     return Converted(range_.index, converter.requests, converter.rejected, writer.shards, dropped)
-
-
-def _records(request: int, encoded: Encoded, largest: int) -> list[bytes]:
-    records = [
-        b'{"recordId":"%b","modelInput":%b}\n' % (record_id(request, choice).encode(), model_input)
-        for choice, model_input in enumerate(encoded.model_inputs)
-    ]
-    if sum(map(len, records)) > largest:
-        raise RequestError(
-            f"The request is larger than the {largest:,} bytes that a job's input file may have.",
-            "body",
-            "request_too_large",
-        )
-    return records
 
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:

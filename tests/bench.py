@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The best of so many, of the floors and of what is held against them alike.
+REPEATS = 3
 MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
 
 
@@ -54,16 +56,21 @@ def peak_mb() -> float:
 
 def floors(path: Path) -> tuple[float, float]:
     """CPU seconds of orjson over every line, and of a plain read and write."""
+    target = path.with_suffix(".copy")
+    times = [_floors_once(path, target) for _ in range(REPEATS)]
+    target.unlink()
+    return min(parsed for parsed, _ in times), min(copied for _, copied in times)
+
+
+def _floors_once(path: Path, target: Path) -> tuple[float, float]:
     import orjson
 
-    target = path.with_suffix(".copy")
     with Measure() as parsed, path.open("rb") as lines, target.open("wb") as out:
         for line in lines:
             out.write(orjson.dumps(orjson.loads(line)) + b"\n")
     with Measure() as copied, path.open("rb") as source, target.open("wb") as out:
         while block := source.read(1 << 20):
             out.write(block)
-    target.unlink()
     return parsed.cpu, copied.cpu
 
 
@@ -114,14 +121,17 @@ def convert_stage(path: Path) -> None:
     # pyarrow imports pandas at its first table: not conversion's work.
     __import__("pandas")
     base = peak_mb()
-    with Measure() as alone:
-        for range_ in document.bedrock.ranges:
-            convert_range(ref, document, range_, LocalWriter)
+    cpu = []
+    for _ in range(REPEATS):
+        with Measure() as alone:
+            for range_ in document.bedrock.ranges:
+                convert_range(ref, document, range_, LocalWriter)
+        cpu.append(alone.cpu)
     peak = peak_mb()
     with Measure() as uploading:
         converted = [convert_range(ref, document, range_) for range_ in document.bedrock.ranges]
     commit_shards(ref, document, converted)
-    print(json.dumps({"stage": "convert", "cpu": alone.cpu, "wall": alone.wall, "peak": peak, "base": base}))
+    print(json.dumps({"stage": "convert", "cpu": min(cpu), "wall": alone.wall, "peak": peak, "base": base}))
     print(
         json.dumps({"stage": "upload", "cpu": uploading.cpu, "wall": uploading.wall, "peak": peak_mb(), "base": base})
     )
@@ -150,11 +160,14 @@ def normalize_stage(path: Path) -> None:
     outputs = {shard.id: find_output(ref, shard) for shard in section.shards}
     __import__("pandas")
     base = peak_mb()
-    with Measure() as measure:
-        results = [
-            normalize_range(ref, document, r, [outputs[s.id] for s in section.shards if s.range == r.index])
-            for r in section.ranges
-        ]
+    cpu = []
+    for _ in range(REPEATS):
+        with Measure() as measure:
+            results = [
+                normalize_range(ref, document, r, [outputs[s.id] for s in section.shards if s.range == r.index])
+                for r in section.ranges
+            ]
+        cpu.append(measure.cpu)
     peak = peak_mb()
     with Measure() as assembling:
         put_together(ref, document, results)

@@ -35,7 +35,8 @@ def number(body: dict[str, Any], field: str, low: float, high: float, where: str
         need(low <= value <= high, f"{where}{field}: range: {low}..{high}")
 
 
-def only(body: dict[str, Any], allowed: set[str], where: str) -> None:
+def only(body: Any, allowed: set[str], where: str) -> None:
+    need(isinstance(body, dict), f"{where} must be an object")
     for key, value in body.items():
         need(key in allowed, f"{where}{key}: Extra inputs are not permitted")
         need(value is not None, f"{where}{key}: must not be null")

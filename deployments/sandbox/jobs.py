@@ -197,7 +197,8 @@ class Jobs:
     @staticmethod
     def _check_record(name: str, number: int, line: bytes) -> None:
         try:
-            record = json.loads(line)
+            # As text: from bytes, json.loads would forgive a byte order mark and UTF-16.
+            record = json.loads(line.decode())
         except (UnicodeDecodeError, ValueError):
             raise JobFailed(f"{name}: line {number} is not a JSON object.") from None
         if not isinstance(record, dict) or not isinstance(record.get("modelInput"), dict):

@@ -24,6 +24,14 @@ class _Line(msgspec.Struct, gc=False):
     body: dict[str, Any]
 
 
+#: What follows the modelInput in a record line.
+RECORD_END = b"}\n"
+
+
+def _never(line: bytes, prefix: bytes) -> None:  # noqa: ARG001
+    return None
+
+
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
@@ -36,11 +44,13 @@ class Encoder:
         self.endpoint = endpoint
         self.policy = Policy(unsupported, codec.family)
         form = codec.plain_form(model) if endpoint == CHAT else None
-        self.encode_plain: PlainEncoder = plain_encoder(form) if form else lambda _: None
+        #: The short cut to a whole record line: from a line and the record's beginning, to custom_id and parts.
+        self.encode_plain_record: PlainEncoder = plain_encoder(form, RECORD_END) if form else _never
+        self._encode_plain: PlainEncoder = plain_encoder(form) if form else _never
 
     def encode(self, line: bytes) -> Encoded:
         """The modelInputs of a line that passed validation. Raises RequestError when it cannot be sent."""
-        plain = self.encode_plain(line)
+        plain = self._encode_plain(line, b"")
         if plain is not None:
             custom_id, parts = plain
             return Encoded(custom_id, [b"".join(parts)])

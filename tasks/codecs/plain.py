@@ -32,11 +32,13 @@ _SURELY_TEXT = frozenset(range(0x21, 0x7F)) - {ord('"'), ord("\\")}
 _QUOTE = ord('"')
 _MANY = 10_000
 
-PlainEncoder = Callable[[bytes], "tuple[str, list[bytes]] | None"]
+PlainEncoder = Callable[[bytes, bytes], "tuple[str, list[bytes]] | None"]
 
 
-def plain_encoder(form: PlainForm) -> PlainEncoder:
-    """A function from a line to its custom_id and its modelInput, in parts to be joined; None for any unusual line.
+def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
+    """A function from a line, and what to put before, to its custom_id and its modelInput; None for any unusual line.
+
+    The modelInput comes in parts to be joined: the prefix given with the line first, `suffix` last.
 
     The text goes from input to output as the JSON string that it is: msgspec has checked its escapes here, validation
     its UTF-8. Whatever is not a plain alternating chat is left to the general way, and a property test holds the two
@@ -53,7 +55,7 @@ def plain_encoder(form: PlainForm) -> PlainEncoder:
     # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
     endings: dict[tuple[Any, ...], bytes] = {}
 
-    def encode(line: bytes) -> tuple[str, list[bytes]] | None:
+    def encode(line: bytes, prefix: bytes) -> tuple[str, list[bytes]] | None:
         try:
             parsed = decode(line)
         except unreadable:
@@ -70,8 +72,8 @@ def plain_encoder(form: PlainForm) -> PlainEncoder:
                 return None
             if len(endings) >= _MANY:
                 endings.clear()
-            endings[key] = ending
-        parts: list[bytes] = []
+            ending = endings[key] = ending + suffix
+        parts = [prefix]
         before, after, expected = before_first_user, b"", "user"
         for message in body.messages:
             content, role = bytes(message.content), message.role
@@ -83,7 +85,7 @@ def plain_encoder(form: PlainForm) -> PlainEncoder:
                     before, after, expected = before_assistant, after_user, "assistant"
                 else:
                     before, after, expected = before_user, after_assistant, "user"
-            elif not parts and (role == "system" or role == "developer"):
+            elif len(parts) == 1 and (role == "system" or role == "developer"):
                 parts += (before_system, content)
                 before = before_user_after_system
             else:

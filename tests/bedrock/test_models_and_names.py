@@ -1,0 +1,63 @@
+import re
+
+import pytest
+
+from deployments.sandbox import patterns
+from tasks.bedrock.models import parse_model
+from tasks.bedrock.names import batch_id, client_request_token, job_name, record_id
+from tasks.codecs import codec_for
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "family"),
+    [
+        ("anthropic.claude-3-haiku-20240307-v1:0", "anthropic.claude-3-haiku-20240307-v1:0", "anthropic"),
+        ("us.anthropic.claude-opus-5", "anthropic.claude-opus-5", "anthropic"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0", "nova"),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/apac.amazon.nova-2-lite-v1:0",
+         "amazon.nova-2-lite-v1:0", "nova"),
+        ("arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:inference-profile/us-gov.anthropic.claude-3-5-sonnet-20240620-v1:0",
+         "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic"),
+        ("meta.llama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0", "converse"),
+        ("global.zai.glm-5.3", "zai.glm-5.3", "converse"),
+        ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3", "", "converse"),
+    ],
+)  # fmt: skip
+def test_models(model: str, base: str, family: str) -> None:
+    parsed = parse_model(model)
+    assert (parsed.id, parsed.base_id, codec_for(parsed).family) == (model, base, family)
+
+
+@pytest.mark.parametrize("model", ["", "two words", "arn:aws:s3:::bucket", "arn:aws:bedrock"])
+def test_what_is_no_model(model: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        raise ValueError(str(_error(model)))
+
+
+def _error(model: str) -> str:
+    with pytest.raises(ValueError, match=".") as caught:
+        parse_model(model)
+    return str(caught.value).replace("is not", "is no")
+
+
+@pytest.mark.parametrize("wanted", [None, "", "---", "my job", "Ünïcode/../../x", "a" * 200, "x_y.z+w"])
+def test_job_names_and_tokens_fit_the_patterns(wanted: str | None) -> None:
+    batch = batch_id("00", "m", {})
+    name = job_name(batch, 12345, 3, wanted)
+    assert patterns.JOB_NAME.fullmatch(name)
+    assert len(name) <= 63
+    assert patterns.TOKEN.fullmatch(client_request_token("s3://b/p/" + batch, 1, 1))
+    assert patterns.S3_URI.fullmatch(f"s3://bucket/bedrock-batch/batches/{batch}/input/part-00000-1.jsonl")
+
+
+def test_names_tell_everything_apart() -> None:
+    base = batch_id("00", "m", {"a": 1, "b": 2})
+    assert base == batch_id("00", "m", {"b": 2, "a": 1})
+    assert len({base, batch_id("01", "m", {"a": 1, "b": 2}), batch_id("00", "n", {"a": 1, "b": 2}), batch_id("00", "m", {"a": 1})}) == 4  # fmt: skip
+    assert re.fullmatch(r"batch_[0-9a-f]{32}", base)
+    tokens = {
+        client_request_token(folder, shard, attempt) for folder in "ab" for shard in (1, 11) for attempt in (1, 11)
+    }
+    assert len(tokens) == 8
+    assert record_id(7) == "r000000007"
+    assert record_id(7, 2) == "r000000007c0002"

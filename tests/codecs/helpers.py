@@ -1,0 +1,51 @@
+"""Encoding and decoding one body, for tests."""
+
+import json
+from typing import Any
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs import codec_for
+from tasks.codecs.base import Answer
+from tasks.codecs.encoder import Encoder
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather in a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}},
+        {"id": "call:2", "type": "function", "function": {"name": "get_weather", "arguments": '{"n": 12345678901234567890123}'}},
+    ],
+}  # fmt: skip
+RESULTS = [
+    {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+    {"role": "tool", "tool_call_id": "call:2", "content": [{"type": "text", "text": "sun"}]},
+]
+
+
+def user(content: Any = "Hi") -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def encode(model: str, body: dict[str, Any], unsupported: str = "error") -> dict[str, Any]:
+    """The modelInput of a body."""
+    encoder = encoder_for(model, unsupported)
+    line = json.dumps({"custom_id": "x", "body": body}).encode()
+    return json.loads(encoder.encode(line).model_inputs[0])
+
+
+def encoder_for(model: str, unsupported: str = "error") -> Encoder:
+    parsed = parse_model(model)
+    return Encoder(codec_for(parsed), parsed, "/v1/chat/completions", unsupported)  # type: ignore[arg-type]
+
+
+def decode(model: str, output: Any) -> Answer:
+    return codec_for(parse_model(model)).decode(json.dumps(output).encode())

@@ -1,0 +1,177 @@
+"""Anthropic Messages: golden pairs, and what is refused."""
+
+import pytest
+
+from deployments.sandbox import checks
+from tasks.codecs.base import DecodeError, RequestError, Usage
+from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, encoder_for, user
+
+OLD = "anthropic.claude-3-haiku-20240307-v1:0"
+MODEL = "us.anthropic.claude-3-7-sonnet-20250219-v1:0"
+NEW = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+NEWEST = "global.anthropic.claude-opus-5"
+
+
+def test_a_chat() -> None:
+    sent = encode(MODEL, {
+        "model": "gpt-4o",
+        "messages": [
+            {"role": "system", "content": "Be brief."}, user("One"), user([{"type": "text", "text": "Two"}]),
+            {"role": "assistant", "content": "Yes"}, {"role": "developer", "content": "And kind."}, user("Three"),
+        ],
+        "max_completion_tokens": 9, "max_tokens": 3, "temperature": 0.5, "top_p": 0.9, "stop": "END", "n": 1, "user": "u",
+        "stream": True, "frequency_penalty": 0, "logprobs": None, "store": True, "metadata": {"a": "b"},
+    })  # fmt: skip
+    assert sent == {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 9,
+        "system": "Be brief.\n\nAnd kind.",
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": "Two"}]},
+            {"role": "assistant", "content": "Yes"},
+            {"role": "user", "content": "Three"},
+        ],
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "stop_sequences": ["END"],
+    }
+    checks.anthropic(sent, MODEL)
+
+
+def test_tools_and_their_results() -> None:
+    body = {"messages": [user(), CALL, *RESULTS, user("Thanks")], "tools": [TOOL], "tool_choice": "required",
+            "parallel_tool_calls": False}  # fmt: skip
+    sent = encode(MODEL, body)
+    checks.anthropic(sent, MODEL)
+    assert sent["tools"] == [
+        {"name": "get_weather", "description": "Weather in a city", "input_schema": TOOL["function"]["parameters"]}
+    ]
+    assert sent["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
+    first, second = sent["messages"][1]["content"]
+    assert first == {"type": "tool_use", "id": "call_1", "name": "get_weather", "input": {"city": "Oslo"}}
+    assert second["input"] == {"n": 12345678901234567890123}, "integers keep their digits"
+    results = sent["messages"][2]["content"]
+    assert [block["type"] for block in results] == ["tool_result", "tool_result", "text"]
+    assert results[1]["tool_use_id"] == second["id"] != "call:2", "an id that Claude refuses is mapped, in both places"
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ("auto", {"type": "auto"}),
+        ("none", {"type": "none"}),
+        ({"type": "function", "function": {"name": "get_weather"}}, {"type": "tool", "name": "get_weather"}),
+    ],
+)
+def test_tool_choice(choice: object, sent: object) -> None:
+    assert encode(MODEL, {"messages": [user()], "tools": [TOOL], "tool_choice": choice})["tool_choice"] == sent
+
+
+def test_images_by_content_not_by_label() -> None:
+    url = f"data:image/jpg;base64,{PNG}"
+    sent = encode(MODEL, {"messages": [user([{"type": "image_url", "image_url": {"url": url}}])]})
+    assert sent["messages"][0]["content"][0]["source"]["media_type"] == "image/png"
+    checks.anthropic(sent)
+
+
+@pytest.mark.parametrize(
+    ("model", "default"), [(OLD, 4096), (MODEL, 8192), (NEW, 8192)]
+)  # fmt: skip
+def test_max_tokens_has_a_default(model: str, default: int) -> None:
+    assert encode(model, {"messages": [user()]})["max_tokens"] == default
+    assert encode(model, {"messages": [user("é")]})["max_tokens"] == default
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "param"),
+    [
+        (MODEL, {"temperature": 1.5}, "temperature"),
+        (MODEL, {"seed": 3}, "seed"),
+        (MODEL, {"n": 2}, "n"),
+        (MODEL, {"unknown_field": 1}, "unknown_field"),
+        (MODEL, {"stop": [" "]}, "stop"),
+        (NEW, {"temperature": 0.5, "top_p": 0.5}, "top_p"),
+        (NEWEST, {"temperature": 0.5}, "temperature"),
+        (MODEL, {"messages": [{"role": "assistant", "content": "Hi"}, user()]}, "messages"),
+        (MODEL, {"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages[0].name"),
+        (MODEL, {"messages": [user([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}])]},
+         "messages[0].content[1].image_url.url"),
+    ],
+)  # fmt: skip
+def test_what_claude_cannot_honour(model: str, body: dict[str, object], param: str) -> None:
+    body = {"messages": [user()], **body}
+    with pytest.raises(RequestError) as caught:
+        encode(model, body)
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_parameter")
+    assert 'unsupported="drop"' in caught.value.message
+    encoder = encoder_for(model, "drop")
+    import json
+
+    sent = json.loads(encoder.encode(json.dumps({"custom_id": "x", "body": body}).encode()).model_inputs[0])
+    checks.anthropic(sent, model)
+    assert sum(encoder.policy.dropped.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [user("  ")]}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [user(7)]}, "messages[0].content"),
+        ({"messages": ["x"]}, "messages[0]"),
+        ({"messages": [user([{"type": "hologram"}])]}, "messages[0].content[0]"),
+        ({"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])]},
+         "messages[0].content[0].image_url.url"),
+        ({"messages": [user(), *RESULTS]}, "messages[].tool_call_id"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": "9"}, "max_tokens"),
+        ({"temperature": 3}, "temperature"),
+        ({"stop": 3}, "stop"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
+        ({"messages": [user(), {"role": "assistant", "tool_calls": [
+            {"id": "a", "function": {"name": "f", "arguments": "{bad"}}]}]},
+         "messages[1].tool_calls[0].function.arguments"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(body: dict[str, object], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        encode(MODEL, {"messages": [user()], **body}, "drop")
+    assert caught.value.param == param
+
+
+def test_an_answer() -> None:
+    answer = decode(MODEL, {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude",
+        "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "One "},
+            {"type": "text", "text": "two"},
+            {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"n": 12345678901234567890}},
+        ],
+        "stop_reason": "tool_use", "stop_sequence": None,
+        "usage": {"input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2},
+    })  # fmt: skip
+    assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
+    assert answer.tool_calls[0].arguments == b'{"n": 12345678901234567890}'
+    assert answer.usage == Usage(10, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("end_turn", "stop"), ("max_tokens", "length"), ("stop_sequence", "stop"), ("pause_turn", "stop"),
+     ("model_context_window_exceeded", "length"), ("refusal", "content_filter"), (None, "stop"), ("new_one", "stop")],
+)  # fmt: skip
+def test_finish_reasons(reason: str | None, finish: str) -> None:
+    assert decode(MODEL, {"content": [], "stop_reason": reason}).finish_reason == finish
+
+
+def test_a_tool_call_alone_has_null_content() -> None:
+    output = {"content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}], "stop_reason": "tool_use"}
+    assert decode(MODEL, output).content is None
+
+
+@pytest.mark.parametrize("output", [{}, [], None, {"content": "text"}, {"content": [{"text": "no type"}]}])
+def test_other_shapes_are_said(output: object) -> None:
+    with pytest.raises(DecodeError):
+        decode(MODEL, output)

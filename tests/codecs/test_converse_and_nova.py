@@ -1,0 +1,108 @@
+"""Converse and Nova's messages-v1: golden pairs, and what is refused."""
+
+import pytest
+
+from deployments.sandbox import checks
+from tasks.codecs.base import DecodeError, RequestError, Usage
+from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
+
+NOVA = "us.amazon.nova-pro-v1:0"
+LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+BODY = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        user([{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": f"data:image/png;base64,{PNG}"}]),
+        {"role": "assistant", "content": "A dot"},
+        user("Sure?"),
+    ],
+    "max_tokens": 5,
+    "temperature": 0,
+    "top_p": 0.5,
+    "stop": ["END"],
+}
+CONVERSATION = {
+    "system": [{"text": "Be brief."}],
+    "messages": [
+        {"role": "user", "content": [{"text": "What?"}, {"image": {"format": "png", "source": {"bytes": PNG}}}]},
+        {"role": "assistant", "content": [{"text": "A dot"}]},
+        {"role": "user", "content": [{"text": "Sure?"}]},
+    ],
+    "inferenceConfig": {"maxTokens": 5, "temperature": 0, "topP": 0.5, "stopSequences": ["END"]},
+}
+
+
+def test_a_chat() -> None:
+    assert encode(LLAMA, BODY) == CONVERSATION
+    assert encode(NOVA, BODY) == {"schemaVersion": "messages-v1", **CONVERSATION}
+    checks.converse(encode(LLAMA, BODY), batch=True)
+    checks.nova(encode(NOVA, BODY))
+
+
+def test_nova_tools() -> None:
+    body = {"messages": [user(), CALL, *RESULTS, user("Thanks")], "tools": [TOOL], "tool_choice": "auto"}
+    sent = encode(NOVA, body)
+    checks.nova(sent)
+    assert sent["toolConfig"] == {
+        "tools": [{"toolSpec": {"name": "get_weather", "description": "Weather in a city",
+                                "inputSchema": {"json": TOOL["function"]["parameters"]}}}],
+        "toolChoice": {"auto": {}},
+    }  # fmt: skip
+    assert sent["messages"][2]["content"][0] == {"toolResult": {"toolUseId": "call_1", "content": [{"text": "rain"}]}}
+
+
+def test_tools_cannot_go_into_a_converse_job() -> None:
+    with pytest.raises(RequestError, match="no tools") as caught:
+        encode(LLAMA, {"messages": [user()], "tools": [TOOL]})
+    assert caught.value.param == "tools"
+    assert "toolConfig" not in encode(LLAMA, {"messages": [user()], "tools": [TOOL]}, "drop")
+    with pytest.raises(RequestError):
+        encode(LLAMA, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL]}, "drop")
+
+
+def test_nova_has_no_tool_choice_none() -> None:
+    assert "toolConfig" not in encode(NOVA, {"messages": [user()], "tools": [TOOL], "tool_choice": "none"})
+    with pytest.raises(RequestError, match="tool_choice"):
+        encode(NOVA, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL], "tool_choice": "none"})
+
+
+def test_an_answer_with_nulls_in_its_unions() -> None:
+    nulls = dict.fromkeys(("text", "toolUse", "image", "reasoningContent", "document"))
+    output = {
+        "output": {"message": {"role": "assistant", "content": [
+            {**nulls, "reasoningContent": {"reasoningText": {"text": "Hm.", "signature": None}, "redactedContent": None}},
+            {**nulls, "text": "One "}, {**nulls, "text": "two"},
+            {**nulls, "toolUse": {"toolUseId": "t1", "name": "f", "input": {"a": 1}}},
+        ]}},
+        "stopReason": "tool_use", "metrics": {"latencyMs": 3}, "trace": None,
+        "usage": {"inputTokens": 4, "outputTokens": 6, "totalTokens": 10, "cacheReadInputTokens": 2,
+                  "cacheWriteInputTokens": None},
+    }  # fmt: skip
+    answer = decode(LLAMA, output)
+    assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
+    assert [(call.id, call.arguments) for call in answer.tool_calls] == [("t1", b'{"a": 1}')]
+    assert answer.usage == Usage(6, 6, 2)
+
+
+def test_a_nova_answer() -> None:
+    output = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "max_tokens",
+        "usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13, "cacheReadInputTokenCount": 1},
+    }  # fmt: skip
+    answer = decode(NOVA, output)
+    assert (answer.content, answer.finish_reason, answer.usage) == ("Hi", "length", Usage(10, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("tool_use", "tool_calls"),
+     ("guardrail_intervened", "content_filter"), ("content_filtered", "content_filter"),
+     ("malformed_model_output", "stop"), ("model_context_window_exceeded", "length")],
+)  # fmt: skip
+def test_finish_reasons(reason: str, finish: str) -> None:
+    assert decode(LLAMA, {"output": {"message": {"content": []}}, "stopReason": reason}).finish_reason == finish
+
+
+@pytest.mark.parametrize("output", [{}, {"output": {}}, {"output": {"message": None}}, {"generation": "x"}, 3])
+def test_other_shapes_are_said(output: object) -> None:
+    with pytest.raises(DecodeError):
+        decode(LLAMA, output)

@@ -1,0 +1,59 @@
+"""The short cut for plain chats and the general way give the same modelInput, and the service's check accepts it."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployments.sandbox import checks
+from tasks.bedrock.models import parse_model
+from tasks.codecs import codec_for
+from tasks.codecs.base import RequestError
+from tasks.codecs.encoder import Encoder
+from tests.conftest import CLAUDE, LLAMA, NOVA
+
+CHECKS = {CLAUDE: checks.anthropic, NOVA: checks.nova, LLAMA: checks.converse}
+
+text = st.text(max_size=40) | st.sampled_from(["", " ", "\n", "\u00a0", "\u2028x", 'a"b\\c', "\x00", "😀", "\ufeff"])
+message = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": text}
+)
+body = st.fixed_dictionaries(
+    {"messages": st.lists(message, max_size=6)},
+    optional={
+        "model": st.just("gpt-4o"),
+        "max_tokens": st.none() | st.integers(-1, 4096),
+        "max_completion_tokens": st.none() | st.integers(0, 4096),
+        "temperature": st.none() | st.integers(0, 3) | st.floats(-0.5, 2.5) | st.just(True),
+        "top_p": st.none() | st.floats(0, 1) | st.integers(0, 1),
+        "user": st.just("u"),
+    },
+)
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, "anthropic.claude-haiku-4-5-20251001-v1:0"])
+@settings(max_examples=400, deadline=None)
+@given(body=body, escape=st.booleans())
+def test_plain_equals_general(model: str, body: dict[str, object], escape: bool) -> None:
+    parsed = parse_model(model)
+    encoder = Encoder(codec_for(parsed), parsed, "/v1/chat/completions", "error")
+    line = json.dumps({"custom_id": "x", "body": body}, ensure_ascii=escape).encode("utf-8", "surrogatepass")
+    short = encoder._encode_plain(line, b"")
+    try:
+        general = encoder.encode_general(line)
+    except RequestError:
+        assert short is None, "the short cut sent what the general way refuses"
+        return
+    sent = json.loads(general.model_inputs[0])
+    if short is not None:
+        assert short[0] == general.custom_id
+        joined = b"".join(short[1])
+        assert json.loads(joined) == sent
+        # 1 and 1.0 are equal to Python and different to a service.
+        assert json.dumps(json.loads(joined), sort_keys=True) == json.dumps(sent, sort_keys=True)
+    CHECKS.get(model, checks.anthropic)(sent)
+    record = encoder.encode_plain_record(line, b'{"recordId":"r1","modelInput":')
+    assert (record is None) == (short is None)
+    if record is not None:
+        assert json.loads(b"".join(record[1])) == {"recordId": "r1", "modelInput": sent}

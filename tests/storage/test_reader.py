@@ -1,0 +1,70 @@
+"""Lines out of streams: any cut into blocks gives the same lines at the same offsets."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.storage import reader
+from tasks.storage.reader import Source, find_sources, read_lines
+
+
+def read(source: Source, **options: object) -> list[tuple[int, bytes]]:
+    found = []
+    for block in read_lines(source, **options):  # type: ignore[arg-type]
+        offset = block.offset
+        for line in block.lines:
+            found.append((offset, line))
+            offset += len(line) + 1
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    lines=st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b" ")), max_size=12),
+    block=st.integers(1, 40), bom=st.booleans(), last=st.booleans(), pack=st.sampled_from(["", "gzip", "zstd"]),
+)  # fmt: skip
+def test_any_cut_gives_the_same_lines(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], block: int, bom: bool, last: bool, pack: str
+) -> None:
+    if bom and not pack:
+        block = max(block, 3)
+    start = b"\xef\xbb\xbf" if bom else b""
+    if lines and not bom:
+        lines[0] = lines[0].lstrip(b"\xef")
+    data = start + b"\n".join(lines) + (b"\n" if last else b"")
+    path = tmp_path_factory.mktemp("r") / "in.jsonl"
+    packed = {"gzip": gzip.compress, "zstd": zstandard.compress, "": bytes}[pack](data)
+    path.write_bytes(packed)
+    (source,) = find_sources(str(path))
+    before, reader.BLOCK_BYTES = reader.BLOCK_BYTES, max(block, 3)
+    try:
+        digest = hashlib.sha256()
+        found = read(source, digest=digest)
+        middle = [(offset, line) for offset, line in found if offset > 0]
+        rest = read(source, start=middle[0][0]) if middle else []
+    finally:
+        reader.BLOCK_BYTES = before
+    assert digest.digest() == hashlib.sha256(data).digest()
+    assert [line for _, line in found if line] == [line for line in lines if line]
+    assert all(data[offset : offset + len(line)] == line for offset, line in found)
+    assert rest == middle
+
+
+def test_an_endless_line_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"a\n" + b"x" * 5_000_000 + b"\nb\n" + b"y" * 3_000_000)
+    (source,) = find_sources(str(path))
+    found = read(source, limit=1_000_000)
+    assert [(offset, len(line)) for offset, line in found] == [(0, 1), (2, 1_000_001), (5_000_003, 1), (5_000_005, 1_000_001)]  # fmt: skip
+
+
+def test_a_range_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"one\ntwo\nthree\nfour")
+    (source,) = find_sources(str(path))
+    assert read(source, start=4, end=14) == [(4, b"two"), (8, b"three")]

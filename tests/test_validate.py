@@ -1,0 +1,79 @@
+"""Validation at the level of one file: duplicates, offsets, and the first thousand errors."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.bedrock.limits import Limits
+from tasks.openai_format.requests import LineError, check_line
+from tasks.plan import plan_ranges
+from tasks.validate import validate_input
+from tests.conftest import chat, write_lines
+
+CHAT = frozenset({"/v1/chat/completions"})
+
+
+def test_duplicates_are_found_among_many(tmp_path: Path) -> None:
+    ids = [f"id-{i}" for i in range(30_000)] + ["id-7", "id-29999", "id-7"]
+    random.Random(3).shuffle(ids)
+    path = write_lines(tmp_path / "in.jsonl", [chat(custom_id) for custom_id in ids])
+    summary = validate_input(str(path), None, CHAT, tmp_path)
+    seen: set[str] = set()
+    expected = []
+    for line, custom_id in enumerate(ids, 1):
+        if custom_id in seen:
+            expected.append((line, custom_id))
+        seen.add(custom_id)
+    assert [(bad.line, bad.custom_id) for bad in summary.first_invalid] == expected
+    assert summary.codes == {"duplicate_custom_id": 3}
+
+
+def test_all_bad_lines_are_in_the_file_in_order(tmp_path: Path) -> None:
+    lines = [chat(f"id-{i % 1000}") if i % 3 else "{" for i in range(5000)]
+    summary = validate_input(str(write_lines(tmp_path / "in.jsonl", lines)), None, CHAT, tmp_path)
+    assert summary.invalid_file is not None
+    numbers = [json.loads(line)["line"] for line in summary.invalid_file.read_text().splitlines()]
+    assert numbers == sorted(numbers)
+    assert len(numbers) == summary.invalid == sum(summary.codes.values())
+    assert len(summary.first_invalid) == 1000
+    assert [bad.line for bad in summary.first_invalid] == numbers[:1000]
+
+
+@settings(max_examples=200, deadline=None)
+@given(requests=st.integers(1, 3000), most=st.integers(1, 700))
+def test_the_cut_is_even(requests: int, most: int) -> None:
+    class Summary:
+        record_bytes = requests * 100
+        offsets = list(range(0, requests * 10, 10))
+        lines = list(range(1, requests + 1))
+        source_starts = [0, requests // 3, requests]
+        source_bytes = [10 * (requests // 3), 10 * requests]
+
+    Summary.requests = requests  # type: ignore[attr-defined]
+    ranges = plan_ranges(Summary, Limits(max_records_per_job=most))  # type: ignore[arg-type]
+    sizes = [range_.requests for range_ in ranges]
+    assert sum(sizes) == requests
+    assert max(sizes) <= most
+    assert max(sizes) - min(sizes) <= 1
+    assert [range_.first_request for range_ in ranges] == [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(line=st.binary(max_size=80) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["custom_id", "method", "url", "body", "model", "messages", "x"]), inner, max_size=5),
+    max_leaves=12).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_no_line_raises_anything_else(line: bytes) -> None:
+    with pytest.raises(LineError):
+        check_line(line, None, CHAT, None)
+
+
+def test_deep_nesting_is_a_bad_line() -> None:
+    for line in (b"[" * 100_000, b'{"custom_id":"x","body":' + b'{"a":' * 5000 + b"1" + b"}" * 5001):
+        with pytest.raises(LineError):
+            check_line(line, None, CHAT, None)
