@@ -39,6 +39,7 @@ def worker(prefect_cli: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
         [*prefect_cli, "worker", "start", "--pool", "bedrock-batch", "--type", "process"],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         yield process

@@ -30,14 +30,8 @@ def test_models(model: str, base: str, family: str) -> None:
 
 @pytest.mark.parametrize("model", ["", "two words", "arn:aws:s3:::bucket", "arn:aws:bedrock"])
 def test_what_is_no_model(model: str) -> None:
-    with pytest.raises(ValueError, match="is no"):
-        raise ValueError(str(_error(model)))
-
-
-def _error(model: str) -> str:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r"is (no|not the ARN of a) Bedrock model"):
         parse_model(model)
-    return str(caught.value).replace("is not", "is no")
 
 
 @pytest.mark.parametrize("wanted", [None, "", "---", "my job", "Ünïcode/../../x", "a" * 200, "x_y.z+w"])

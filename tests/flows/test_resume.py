@@ -116,6 +116,8 @@ def test_ctrl_c_stops_waiting_and_says_how_to_resume(sandbox: Sandbox, tmp_path:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
         assert process.poll() is None, process.communicate()
