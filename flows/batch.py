@@ -77,6 +77,8 @@ def batch_inference(
     unsupported: Literal["error", "drop"] = "error",
     below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
     poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
+    fetch_images: bool = False,
 ) -> Batch:
     """Run an OpenAI batch file on one Bedrock model.
 
@@ -96,6 +98,8 @@ def batch_inference(
         unsupported: A field the model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
         poll_seconds: Fixed seconds between looks at the jobs; adaptive (1 to 60) when empty.
+        invocation: The type of Bedrock's jobs; "auto" chooses by what each request needs.
+        fetch_images: Fetch http(s) images; private addresses are refused. s3:// images are always read.
 
     Returns:
         OpenAI's Batch object with `output_file`, `error_file` and `parquet_file` (URIs). `expired` and `cancelled`
@@ -117,6 +121,8 @@ def batch_inference(
         on_invalid=on_invalid,
         unsupported=unsupported,
         below_minimum=below_minimum,
+        invocation=invocation,
+        fetch_images=fetch_images,
     )
     summary = validate(input_file, endpoint, order.codec.endpoints, size_sampler(order), on_invalid)
     ref, document = open_or_resume(order, summary)

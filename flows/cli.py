@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--on-invalid", choices=("fail", "skip"), default="fail")
     parser.add_argument("--unsupported", choices=("error", "drop"), default="error")
     parser.add_argument("--below-minimum", choices=("on_demand", "pad", "fail"), default="on_demand")
+    parser.add_argument("--invocation", choices=("auto", "InvokeModel", "Converse"), default="auto")
+    parser.add_argument("--fetch-images", action="store_true", help="fetch http(s) images (public addresses only)")
     parser.add_argument("--poll-seconds", type=float, help="fixed seconds between looks (default adaptive)")
     parser.add_argument("--output-dir", type=Path, help="download the result files into this folder")
     parser.add_argument("--sandbox", action="store_true", help="run in the local sandbox: no AWS, synthetic answers")
@@ -62,6 +64,8 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
                 unsupported=options.unsupported,
                 below_minimum=options.below_minimum,
                 poll_seconds=options.poll_seconds,
+                invocation=options.invocation,
+                fetch_images=options.fetch_images,
             )
             status = 0
         except BatchFailedError as error:

@@ -1,7 +1,7 @@
 """Opening, failing and finishing a batch: the changes of its state that belong to no single stage."""
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -38,6 +38,8 @@ class Order(msgspec.Struct, frozen=True):
     on_invalid: str
     unsupported: str
     below_minimum: str
+    invocation: Literal["auto", "InvokeModel", "Converse"]
+    fetch_images: bool
     limits: Limits
     settings: Settings
     output_kms_key: str | None
@@ -88,7 +90,16 @@ def open_batch(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocu
 
     A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else.
     """
-    options = {"endpoint": summary.endpoint, "on_invalid": order.on_invalid, "unsupported": order.unsupported}
+    options: dict[str, Any] = {
+        "endpoint": summary.endpoint,
+        "on_invalid": order.on_invalid,
+        "unsupported": order.unsupported,
+    }
+    # Named only where they were chosen, so that the common batch keeps its name.
+    if order.invocation != "auto":
+        options["invocation"] = order.invocation
+    if order.fetch_images:
+        options["fetch_images"] = True
     ref = BatchRef(order.settings.root, batch_id(summary.sha256, order.model.id, options), order.settings.kms_key)
     now = int(time.time())
     loaded = load(ref)
@@ -108,7 +119,6 @@ def _new_document(
         model=order.model.id,
         base_model=order.model.base_id,
         family=order.codec.family,
-        invocation=order.codec.invocation,
         options=options,
         limits={},
     )

@@ -16,13 +16,13 @@ from prefect.cache_policies import NO_CACHE
 from tasks.bedrock import aws
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX, record_id
-from tasks.codecs import codec_for
-from tasks.codecs.base import RequestError
-from tasks.codecs.encoder import Encoder
+from tasks.codecs.base import InvocationType, RequestError
+from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
+from tasks.storage.media import Media
 from tasks.storage.reader import Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
@@ -69,23 +69,24 @@ class Index:
             write_statistics=False,
         )
         self._file = 0
-        self._shard: str | None = None
         self._start()
 
     def _start(self) -> None:
         self._requests: list[int] = []
         self._custom_ids: list[str | None] = []
         self._lines: list[int] = []
+        self._shards: list[str | None] = []
         self._special: dict[int, tuple[int, bytes | None, bytes | None]] = {}
 
-    def section(self, file: int, shard: str | None) -> None:
-        """The file and shard of the rows that follow."""
-        if (file, shard) != (self._file, self._shard):
+    def start_file(self, file: int) -> None:
+        """The file of the rows that follow."""
+        if file != self._file:
             self._flush()
-            self._file, self._shard = file, shard
+            self._file = file
 
-    def extend(self, first_request: int, custom_ids: list[str], lines: list[int]) -> None:
-        """Add consecutive requests that became one record each, with nothing to remember."""
+    def extend(self, first_request: int, custom_ids: list[str], lines: list[int], shard: str) -> None:
+        """Add consecutive requests that became one record of a shard each, with nothing to remember."""
+        self._shards += [shard] * len(lines)
         self._requests += range(first_request, first_request + len(lines))
         self._custom_ids += custom_ids
         self._lines += lines
@@ -93,10 +94,20 @@ class Index:
             self._flush()
 
     def add(
-        self, request: int, custom_id: str | None, line: int, choice: int, context: bytes | None, error: bytes | None
+        self,
+        request: int,
+        custom_id: str | None,
+        line: int,
+        *,
+        shard: str | None = None,
+        choice: int = 0,
+        context: bytes | None = None,
+        error: bytes | None = None,
     ) -> None:
         """Add one record of a request, or the error of one that is never sent."""
-        self._special[len(self._lines)] = (choice, context, error)
+        if choice or context is not None or error is not None:
+            self._special[len(self._lines)] = (choice, context, error)
+        self._shards.append(shard)
         self._requests.append(request)
         self._custom_ids.append(custom_id)
         self._lines.append(line)
@@ -109,18 +120,15 @@ class Index:
             return
         choices = np.zeros(count, dtype=np.int16)
         record_ids: list[str | None] = [record_id(request) for request in self._requests]
-        shards: Any = pa.repeat(pa.scalar(self._shard, pa.string()), count)
         contexts: Any = pa.nulls(count, pa.binary())
         errors: Any = pa.nulls(count, pa.binary())
         if self._special:
-            shards, contexts, errors = [self._shard] * count, [None] * count, [None] * count
+            contexts, errors = [None] * count, [None] * count
             for row, (choice, context, error) in self._special.items():
                 choices[row], contexts[row], errors[row] = choice, context, error
-                record_ids[row] = record_id(self._requests[row], choice)
-                if error is not None:
-                    record_ids[row] = shards[row] = None
+                record_ids[row] = None if error is not None else record_id(self._requests[row], choice)
         columns = [np.array(self._requests), self._custom_ids, np.full(count, self._file, dtype=np.int32),
-                   np.array(self._lines), choices, record_ids, shards, contexts, errors]  # fmt: skip
+                   np.array(self._lines), choices, record_ids, self._shards, contexts, errors]  # fmt: skip
         self._writer.write_table(pa.table(columns, schema=INDEX_SCHEMA))
         self._start()
 
@@ -139,10 +147,13 @@ class ShardWriter:
         range_: Range,
         document: BatchDocument,
         padding: bytes,
+        invocation: InvocationType,
+        suffix: str,
         open_object: Callable[[S3Uri, str | None], S3Writer] = S3Writer,
     ) -> None:
         section = document.bedrock
         self._ref, self._range, self._limits, self._padding = ref, range_, section.limits, padding
+        self._invocation, self._suffix = invocation, suffix
         self._open = open_object
         self._pad = section.options.get("below_minimum") == "pad"
         self._immediate = document.completion_window == "immediate"
@@ -154,7 +165,7 @@ class ShardWriter:
     @property
     def current(self) -> str:
         """The id of the shard that the next records go to, if there is room."""
-        number = f"{self._range.index:05d}"
+        number = f"{self._range.index:05d}{self._suffix}"
         return number if not self.shards else f"{number}-{len(self.shards)}"
 
     def fits(self, records: int, size: int) -> bool:
@@ -189,6 +200,7 @@ class ShardWriter:
             Shard(
                 id=self.current,
                 range=self._range.index,
+                invocation=self._invocation,
                 records=self._records,
                 padding=missing,
                 bytes=self._writer.bytes_written,
@@ -215,8 +227,10 @@ def index_object(ref: BatchRef, range_: Range) -> S3Uri:
 class Converter:
     """Converts the lines of one range."""
 
-    def __init__(self, document: BatchDocument, encoder: Encoder, writer: ShardWriter, index: Index) -> None:
-        self._encoder, self._writer, self._index = encoder, writer, index
+    def __init__(
+        self, document: BatchDocument, encoder: Encoder, writers: Callable[[InvocationType], ShardWriter], index: Index
+    ) -> None:
+        self._encoder, self._writers, self._index = encoder, writers, index
         self._largest = document.bedrock.limits["max_bytes_per_file"]
         self.requests = 0
         self.rejected = 0
@@ -224,13 +238,12 @@ class Converter:
     def segment(self, source: Source, segment: Segment, invalid: dict[int, InvalidLine]) -> None:
         """Convert the lines of one segment."""
         request, number = segment.first_request, segment.first_line
+        self._index.start_file(segment.source)
         for block in read_lines(source, segment.start, segment.end):
-            request, number = self._block(segment.source, block.lines, request, number, invalid)
+            request, number = self._block(block.lines, request, number, invalid)
         self.requests += request - segment.first_request
 
-    def _block(
-        self, file: int, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]
-    ) -> tuple[int, int]:
+    def _block(self, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]) -> tuple[int, int]:
         """Convert the lines of a block, of which the first is line `number`; returns what the next one starts with.
 
         This is the hot loop: runs of plain chats are gathered and written at once, everything else goes one by one.
@@ -247,38 +260,35 @@ class Converter:
             if not invalid or request not in invalid:
                 plain = encode_plain(line, b'{"recordId":"r%09d","modelInput":' % request)
             if plain is None:
-                self._run(file, request - len(records), records, custom_ids, numbers)
+                self._run(request - len(records), records, custom_ids, numbers)
                 records, custom_ids, numbers = [], [], []
-                self._one(file, request, number, line, invalid.get(request))
+                self._one(request, number, line, invalid.get(request))
             else:
                 custom_ids.append(plain[0])
                 records.append(plain[1])
                 numbers.append(number)
             request += 1
             number += 1
-        self._run(file, request - len(records), records, custom_ids, numbers)
+        self._run(request - len(records), records, custom_ids, numbers)
         return request, number
 
-    def _run(
-        self, file: int, first: int, records: list[list[bytes]], custom_ids: list[str], numbers: list[int]
-    ) -> None:
+    def _run(self, first: int, records: list[list[bytes]], custom_ids: list[str], numbers: list[int]) -> None:
         """Write a run of records at once where the shard has room for all of them, else one by one."""
         if not records:
             return
+        writer = self._writers(self._encoder.plain_invocation)
         data = b"".join(chain.from_iterable(records))
-        if self._writer.fits(len(records), len(data)):
-            self._writer.add(len(records), data)
-            self._index.section(file, self._writer.current)
-            self._index.extend(first, custom_ids, numbers)
+        if writer.fits(len(records), len(data)):
+            writer.add(len(records), data)
+            self._index.extend(first, custom_ids, numbers, writer.current)
             return
         for place, parts in enumerate(records):
             record = b"".join(parts)
             if len(record) > self._largest:
-                self._reject(file, first + place, custom_ids[place], numbers[place], _request_error(self._too_large()))
+                self._reject(first + place, custom_ids[place], numbers[place], _request_error(self._too_large()))
                 continue
-            self._writer.add(1, record)
-            self._index.section(file, self._writer.current)
-            self._index.extend(first + place, [custom_ids[place]], [numbers[place]])
+            writer.add(1, record)
+            self._index.extend(first + place, [custom_ids[place]], [numbers[place]], writer.current)
 
     def _too_large(self) -> RequestError:
         return RequestError(
@@ -287,30 +297,31 @@ class Converter:
             "request_too_large",
         )
 
-    def _one(self, file: int, request: int, number: int, line: bytes, bad: InvalidLine | None) -> None:
+    def _one(self, request: int, number: int, line: bytes, bad: InvalidLine | None) -> None:
+        """Convert one request the general way, or record why it is not sent."""
         if bad is not None:
-            self._reject(file, request, bad.custom_id, number, _invalid_error(bad))
+            self._reject(request, bad.custom_id, number, _invalid_error(bad))
             return
         try:
             encoded = self._encoder.encode(line)
-            records = [
+            if len(encoded.model_inputs) > MAX_RECORDS:
+                raise RequestError(f"The request would become more than {MAX_RECORDS:,} records.", "body")
+            data = b"".join(
                 b'{"recordId":"%b","modelInput":%b}\n' % (record_id(request, choice).encode(), model_input)
                 for choice, model_input in enumerate(encoded.model_inputs)
-            ]
-            data = b"".join(records)
+            )
             if len(data) > self._largest:
                 raise self._too_large()
         except RequestError as error:
-            self._reject(file, request, custom_id_of(line), number, _request_error(error))
+            self._reject(request, custom_id_of(line), number, _request_error(error))
             return
-        self._writer.add(len(records), data)
-        self._index.section(file, self._writer.current)
-        for choice in range(len(records)):
-            self._index.add(request, encoded.custom_id, number, choice, encoded.context, None)
+        writer = self._writers(encoded.invocation)
+        writer.add(len(encoded.model_inputs), data)
+        for choice, context in enumerate(encoded.contexts):
+            self._index.add(request, encoded.custom_id, number, shard=writer.current, choice=choice, context=context)
 
-    def _reject(self, file: int, request: int, custom_id: str | None, number: int, error: bytes) -> None:
-        self._index.section(file, self._writer.current)
-        self._index.add(request, custom_id, number, 0, None, error)
+    def _reject(self, request: int, custom_id: str | None, number: int, error: bytes) -> None:
+        self._index.add(request, custom_id, number, error=error)
         self.rejected += 1
 
 
@@ -326,14 +337,24 @@ def convert_range(
     Raises InputFileError when the input is not the one that was validated, PipelineError when S3 refuses.
     """
     section = document.bedrock
+    options = section.options
     # The family was settled when the batch was opened; what an application profile stands for is in base_model.
     model = parse_model(section.base_model or section.model)
-    codec = codec_for(model)
-    encoder = Encoder(codec, model, document.endpoint, section.options["unsupported"])
-    writer = ShardWriter(ref, range_, document, codec.padding(), open_object)
+    fetch = Media(allow_http=bool(options.get("fetch_images"))).fetch
+    encoder = Encoder(model, document.endpoint, options["unsupported"], options.get("invocation", "auto"), fetch)
+    writers: dict[InvocationType, ShardWriter] = {}
+
+    def writer_for(invocation: InvocationType) -> ShardWriter:
+        if invocation not in writers:
+            padding = codec_of(model, invocation).padding()
+            # Requests that need the other type of job go to shards of their own.
+            suffix = "" if invocation == encoder.plain_invocation else "-other"
+            writers[invocation] = ShardWriter(ref, range_, document, padding, invocation, suffix, open_object)
+        return writers[invocation]
+
     index = Index()
     sources = [msgspec.convert(source, Source) for source in section.sources]
-    converter = Converter(document, encoder, writer, index)
+    converter = Converter(document, encoder, writer_for, index)
     invalid = _invalid_lines(ref, range_) if section.invalid_lines else {}
     try:
         for segment in range_.segments:
@@ -343,14 +364,16 @@ def convert_range(
                 f"The input has changed since it was validated: {range_.name} should hold {range_.requests:,} requests "
                 f"and holds {converter.requests:,}. Run the same call again."
             )
-        writer.close()
+        for writer in writers.values():
+            writer.close()
     except BaseException:
-        writer.abort()
+        for writer in writers.values():
+            writer.abort()
         raise
     with open_object(index_object(ref, range_), ref.kms_key) as out:
         out.write(index.finish())
-    dropped = dict(encoder.policy.dropped)
-    return Converted(range_.index, converter.requests, converter.rejected, writer.shards, dropped)
+    shards = [shard for writer in writers.values() for shard in writer.shards]
+    return Converted(range_.index, converter.requests, converter.rejected, shards, dict(encoder.policy.dropped))
 
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:

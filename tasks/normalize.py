@@ -17,9 +17,8 @@ from tasks.bedrock import aws
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
-from tasks.codecs import codec_for
-from tasks.codecs.base import Answer, DecodeError
-from tasks.codecs.chat import build_chat_completion, sum_usage
+from tasks.codecs.base import DecodeError, Vectors
+from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.convert import index_object
 from tasks.errors import AccountingError
 from tasks.fetch import ShardOutput
@@ -50,6 +49,7 @@ RESULT_SCHEMA = pa.schema(
         pa.field("error_message", pa.string()),
         pa.field("model", pa.string()),
         pa.field("file", pa.string()),
+        pa.field("embedding", pa.list_(pa.float32())),
     ]
 )
 _ROW_GROUP = 4096
@@ -131,14 +131,18 @@ class Normalizer:
 
     def __init__(self, ref: BatchRef, document: BatchDocument, range_: Range) -> None:
         section = document.bedrock
-        self._codec = codec_for(parse_model(section.base_model or section.model))
+        model = parse_model(section.base_model or section.model)
+        self._endpoint = document.endpoint
         self._model = section.model
+        self._shards = {shard.id: shard for shard in section.shards or [] if shard.range == range_.index}
+        self._decoders = {
+            shard.id: Decoder(model, document.endpoint, shard.invocation) for shard in self._shards.values()
+        }
         self._key = ref.batch_id.removeprefix("batch_")[:16]
         # The same on every run, so that a repeated run writes the same bytes.
         self._created = document.created_at
         self._files = [source["name"] for source in section.sources]
         self._cancelled = document.status in ("cancelling", "cancelled")
-        self._shards = {shard.id: shard for shard in section.shards or [] if shard.range == range_.index}
         self._causes: dict[str, list[Any]] = {}
         self._finish: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
@@ -148,7 +152,7 @@ class Normalizer:
         first = rows[0]
         if first.error is not None:
             return self._failed(first, decode_error(first.error))
-        decoded: list[Answer] = []
+        decoded: list[Outcome] = []
         for row in rows:
             outcome = answers.get(row.request, row.choice)
             if outcome is None:
@@ -156,17 +160,19 @@ class Normalizer:
             if isinstance(outcome, RecordError):
                 return self._failed(first, _record_error(outcome))
             try:
-                decoded.append(self._codec.decode(outcome))
+                decoded.append(self._decoders[row.shard or ""].decode(outcome, row.context))
             except DecodeError as error:
                 unreadable = HttpError(502, f"The model's output cannot be read: {error}", "server_error",
                                        "invalid_model_output")  # fmt: skip
                 return self._failed(first, unreadable)
-        return self._completed(first, decoded)
+        return self._completed(rows, decoded)
 
-    def _completed(self, row: _IndexRow, answers: list[Answer]) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def _completed(self, rows: list[_IndexRow], outcomes: list[Outcome]) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+        row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
-        body = build_chat_completion(answers, id=id, created=self._created, model=self._model)
-        usage = sum_usage(answers)
+        contexts = [each.context for each in rows]
+        body = build(self._endpoint, outcomes, contexts, id=id, created=self._created, model=self._model)
+        usage = usage_of(outcomes)
         result = self.result
         result.completed += 1
         if usage is None:
@@ -176,25 +182,36 @@ class Normalizer:
             result.completion_tokens += usage.completion
             result.cached_tokens += usage.cached
             result.reasoning_tokens += usage.reasoning
-        rows = []
+        return output_line(id, row.custom_id, body), True, list(self._table_rows(row, outcomes))
+
+    def _table_rows(self, row: _IndexRow, outcomes: list[Outcome]) -> Iterator[tuple[Any, ...]]:
+        """A Parquet row per choice, or per embedding."""
         file = self._files[row.file]
-        for choice, answer in enumerate(answers):
-            self._finish[answer.finish_reason] += 1
-            calls = (
-                msgspec.json.encode([[c.id, c.name, c.arguments.decode()] for c in answer.tool_calls]).decode()
-                if answer.tool_calls
-                else None
-            )
-            tokens = answer.usage
-            counts: tuple[Any, ...] = (None,) * 5
-            if tokens is not None:
-                total = tokens.prompt + tokens.completion
-                counts = (tokens.prompt, tokens.completion, total, tokens.cached, tokens.reasoning)
-            rows.append(
-                (row.custom_id, row.line, choice, True, 200, answer.content, answer.reasoning, answer.refusal, calls,
-                 answer.finish_reason, *counts, None, None, self._model, file)
-            )  # fmt: skip
-        return output_line(id, row.custom_id, body), True, rows
+        choice = 0
+        counts: tuple[Any, ...]
+        for outcome in outcomes:
+            if isinstance(outcome, Vectors):
+                for place, vector in enumerate(outcome.vectors):
+                    # The tokens of several texts in one record cannot be told apart.
+                    tokens = outcome.tokens if place == 0 and len(outcome.vectors) == 1 else None
+                    counts = (tokens, None, tokens, None, None)
+                    yield (row.custom_id, row.line, choice, True, 200, *(None,) * 5, *counts, None, None, self._model,
+                           file, vector)  # fmt: skip
+                    choice += 1
+                continue
+            self._finish[outcome.finish_reason] += 1
+            calls = None
+            if outcome.tool_calls:
+                triples = [[call.id, call.name, call.arguments.decode()] for call in outcome.tool_calls]
+                calls = msgspec.json.encode(triples).decode()
+            usage = outcome.usage
+            counts = (None,) * 5
+            if usage is not None:
+                total = usage.prompt + usage.completion
+                counts = (usage.prompt, usage.completion, total, usage.cached, usage.reasoning)
+            yield (row.custom_id, row.line, choice, True, 200, outcome.content, outcome.reasoning, outcome.refusal,
+                   calls, outcome.finish_reason, *counts, None, None, self._model, file, None)  # fmt: skip
+            choice += 1
 
     def _failed(self, row: _IndexRow, error: HttpError | RunError) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
         self.result.failed += 1

@@ -64,7 +64,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
         todo = (record for record in _records_of(ref, shard) if record.record_id not in done)
 
         def ask(record: _Record, last: bool = last) -> str | None:
-            line = invoke(record.record_id, bytes(record.model_input), section.model, section.invocation)
+            line = invoke(record.record_id, bytes(record.model_input), section.model, shard.invocation)
             error = decode_output_line(line).error
             if error is not None and not last and (error.status == 429 or error.status >= 500):
                 return None

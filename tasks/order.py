@@ -13,7 +13,7 @@ from tasks.codecs import codec_for
 from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError
-from tasks.openai_format.requests import CHAT, canonical_endpoint
+from tasks.openai_format.requests import canonical_endpoint
 from tasks.settings import load_settings
 from tasks.storage.uris import parse_location
 
@@ -34,6 +34,8 @@ def place_order(
     on_invalid: str,
     unsupported: str,
     below_minimum: str,
+    invocation: Literal["auto", "InvokeModel", "Converse"],
+    fetch_images: bool,
 ) -> Order:
     """Check and complete what the user asked for. Raises ConfigurationError naming the parameter that is wrong."""
     try:
@@ -63,6 +65,8 @@ def place_order(
         on_invalid=on_invalid,
         unsupported=unsupported,
         below_minimum=below_minimum,
+        invocation=invocation,
+        fetch_images=fetch_images,
         limits=limits,
         settings=settings,
         output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
@@ -97,14 +101,17 @@ def _resolve(model: Model) -> Model:
     return Model(model.id, base.base_id, base.provider, model.region)
 
 
-def size_sampler(order: Order) -> Callable[[bytes], int]:
+def size_sampler(order: Order) -> Callable[[bytes, str], int]:
     """A function that tells how many bytes of records a line becomes, for planning the shards."""
     unsupported: Literal["error", "drop"] = "drop" if order.unsupported == "drop" else "error"
-    encoder = Encoder(order.codec, order.model, CHAT, unsupported)
+    encoders: dict[str, Encoder] = {}
 
-    def size(line: bytes) -> int:
+    def size(line: bytes, endpoint: str) -> int:
+        if endpoint not in encoders:
+            encoders[endpoint] = Encoder(order.model, endpoint, unsupported, order.invocation)
         try:
-            return sum(len(model_input) + _RECORD_OVERHEAD for model_input in encoder.encode(line).model_inputs)
+            model_inputs = encoders[endpoint].encode(line).model_inputs
+            return sum(len(model_input) + _RECORD_OVERHEAD for model_input in model_inputs)
         except RequestError:
             return 0
 

@@ -29,7 +29,7 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     lines = [
         f"# Batch {document.status}",
         "",
-        f"`{document.id}` · {document.endpoint} · **{document.model}** ({section.family}, {section.invocation})",
+        f"`{document.id}` · {document.endpoint} · **{document.model}** ({section.family}{_types(document)})",
         "",
         "| requests | answered | failed | input tokens | output tokens |",
         "|---:|---:|---:|---:|---:|",
@@ -65,6 +65,11 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     if section.warnings:
         lines += ["", "## Warnings", "", *(f"- {_cell(warning)}" for warning in section.warnings)]
     return "\n".join(lines) + "\n"
+
+
+def _types(document: BatchDocument) -> str:
+    types = sorted({shard.invocation for shard in document.bedrock.shards or []})
+    return f", {' and '.join(types)}" if types else ""
 
 
 def _cell(text: str) -> str:

@@ -88,6 +88,7 @@ class Shard(_Section):
 
     id: str
     range: int
+    invocation: Literal["InvokeModel", "Converse"] = "InvokeModel"
     records: int
     padding: int = 0
     bytes: int = 0
@@ -107,7 +108,6 @@ class BedrockSection(_Section):
     model: str
     base_model: str = ""
     family: str
-    invocation: Literal["InvokeModel", "Converse"]
     role_arn: str | None = None
     kms_key: str | None = None
     job_name: str | None = None

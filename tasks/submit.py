@@ -103,7 +103,7 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             role_arn=section.role_arn or "",
             input_uri=str(shard_object(ref, shard.id)),
             output_uri=str(ref.uri("bedrock")) + "/",
-            invocation=section.invocation,
+            invocation=shard.invocation,
             timeout_hours=parse_window(document.completion_window) or 24,
             kms_key=section.kms_key,
             tags=job_tags(document.metadata or {}, ref.batch_id),

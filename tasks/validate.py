@@ -105,7 +105,7 @@ class Validator:
     """Checks an input line by line. Memory per request: 20 bytes while it runs, 12 afterwards."""
 
     def __init__(
-        self, endpoint: str | None, served: frozenset[str], sample: Callable[[bytes], int] | None = None
+        self, endpoint: str | None, served: frozenset[str], sample: Callable[[bytes, str], int] | None = None
     ) -> None:
         self.endpoint = endpoint
         self.served = served
@@ -199,7 +199,7 @@ class Validator:
         self._seen_bytes += len(line)
         if self._sample is not None and (request < _SAMPLE_ALL or request % _SAMPLE_EVERY == 0):
             self._sampled[0] += len(line)
-            self._sampled[1] += self._sample(line)
+            self._sampled[1] += self._sample(line, envelope.url)
 
     def _spill(self, out: Any, codes: Counter[str], first: list[InvalidLine]) -> int:
         spilled, self.invalid = self.invalid, []
@@ -291,7 +291,7 @@ def validate_input(
     endpoint: str | None,
     served: frozenset[str],
     work: Path,
-    sample: Callable[[bytes], int] | None = None,
+    sample: Callable[[bytes, str], int] | None = None,
 ) -> InputSummary:
     """Check every line of the input.
 
@@ -310,7 +310,7 @@ def validate(
     input_file: str,
     endpoint: str | None,
     served: frozenset[str],
-    sample: Callable[[bytes], int] | None,
+    sample: Callable[[bytes, str], int] | None,
     on_invalid: Literal["fail", "skip"],
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""

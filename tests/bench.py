@@ -82,7 +82,7 @@ def prepare(path: Path) -> tuple[Any, Any]:
 
     order = place_order(
         str(path), MODEL, endpoint=None, completion_window="24h", metadata={}, job_name=None, role_arn=None,
-        output_data_config=None, on_invalid="fail", unsupported="error", below_minimum="on_demand",
+        output_data_config=None, on_invalid="fail", unsupported="error", below_minimum="on_demand", invocation="auto", fetch_images=False,
     )  # fmt: skip
     with Measure() as measure:
         summary = validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))

@@ -71,6 +71,7 @@ def anthropic(body: dict[str, Any], model_id: str = "") -> None:
     if _NOT_BOTH.search(model_id):
         need(not {"temperature", "top_p"} <= body.keys(),
              "`temperature` and `top_p` cannot both be specified for this model.")  # fmt: skip
+    _anthropic_thinking(body)
     system = body.get("system")
     if system is not None:
         blocks = [{"type": "text", "text": system}] if isinstance(system, str) else system
@@ -104,6 +105,40 @@ def anthropic(body: dict[str, Any], model_id: str = "") -> None:
     if last["role"] == "assistant" and isinstance(last["content"], str):
         need(last["content"] == last["content"].rstrip(), "messages: final assistant content cannot end with "
              "trailing whitespace")  # fmt: skip
+
+
+def _anthropic_thinking(body: dict[str, Any]) -> None:
+    thinking = body.get("thinking", {"type": "disabled"})
+    need(thinking.get("type") in ("enabled", "adaptive", "disabled"), "thinking.type: invalid")
+    if thinking["type"] == "enabled":
+        budget = thinking.get("budget_tokens")
+        need(isinstance(budget, int) and budget >= 1024, "thinking.budget_tokens: at least 1024")
+        need(budget < body["max_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`")
+        need(body.get("temperature", 1) == 1, "`temperature` may only be set to 1 when thinking is enabled")
+        need("top_k" not in body, "`top_k` must be unset when thinking is enabled")
+        need(body.get("tool_choice", {"type": "auto"})["type"] in ("auto", "none"),
+             "Thinking may not be enabled when tool_choice forces tool use.")  # fmt: skip
+    config = body.get("output_config", {})
+    only(config, {"effort", "format"}, "output_config.")
+    need(config.get("effort", "low") in ("low", "medium", "high", "xhigh", "max"), "output_config.effort: invalid")
+    if "format" in config:
+        only(config["format"], {"type", "schema"}, "output_config.format.")
+        need(config["format"].get("type") == "json_schema", "output_config.format.type: json_schema")
+        _closed(config["format"].get("schema"))
+
+
+def _closed(node: Any) -> None:
+    """Structured outputs want every object closed."""
+    if isinstance(node, dict):
+        if node.get("type") == "object":
+            need(node.get("additionalProperties") is False, "output_config.format.schema: For 'object' type, "
+                 "'additionalProperties' must be explicitly set to false")  # fmt: skip
+        for key, value in node.items():
+            if key not in ("enum", "const"):
+                _closed(value)
+    elif isinstance(node, list):
+        for item in node:
+            _closed(item)
 
 
 def _anthropic_tools(body: dict[str, Any]) -> set[str]:

@@ -1,10 +1,9 @@
 """The models that the imitation knows, and how each is asked: check a body, answer it."""
 
-import json
 import re
 from typing import Any
 
-from deployments.sandbox import checks, synthetic
+from deployments.sandbox import checks, native_answers, native_checks, synthetic
 from deployments.sandbox.checks import Refused
 
 #: Application inference profiles of the imitation's account, and the model behind each.
@@ -37,18 +36,17 @@ def answer(model_id: str, body: Any, invocation: str, *, batch: bool) -> dict[st
     checks.need(isinstance(body, dict), "Malformed input request, please reformat your input and try again.")
     try:
         if invocation == "Converse":
+            checks.need("embed" not in name, "This model does not support Converse.")
             checks.converse(body, name, batch=batch)
             return synthetic.converse(body, name, nulls=True)
         if name.startswith("anthropic."):
             checks.anthropic(body, name)
             return synthetic.anthropic(body, name)
-        if name.startswith("amazon.nova-"):
+        if name.startswith("amazon.nova-") and "embeddings" not in name:
             checks.nova(body)
             return synthetic.converse(body, name, nulls=False)
+        check, kind = native_checks.native(name)
+        check(body, name)
+        return native_answers.ANSWERS[kind](body, name)  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise Refused(f"Malformed input request ({type(error).__name__}), please reformat your input.") from None
-    raise Refused("Malformed input request: this imitation answers this model through Converse only.")
-
-
-def encode(answer: dict[str, Any]) -> str:
-    return json.dumps(answer, ensure_ascii=False)

@@ -103,7 +103,11 @@ def anthropic(body: dict[str, Any], model_id: str) -> dict[str, Any]:
     kind = choice["name"] if choice["type"] == "tool" else choice["type"]
     tools = [(tool["name"], tool["input_schema"]) for tool in body.get("tools", [])]
     outcome = decide(model_id, system, user, tools, kind, body["max_tokens"])
-    content: list[dict[str, Any]] = [{"type": "text", "text": outcome.text}]
+    text = outcome.text
+    schema = body.get("output_config", {}).get("format", {}).get("schema")
+    content: list[dict[str, Any]] = [{"type": "text", "text": json.dumps(value_for(schema)) if schema else text}]
+    if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
+        content.insert(0, {"type": "thinking", "thinking": "Synthetic thought.", "signature": "s"})
     reason = "max_tokens" if outcome.cut else "end_turn"
     if outcome.tool:
         name, arguments = outcome.tool
@@ -138,7 +142,9 @@ def converse(body: dict[str, Any], model_id: str, *, nulls: bool) -> dict[str, A
     choice = config.get("toolChoice", {"auto": {}})
     kind = choice["tool"]["name"] if "tool" in choice else next(iter(choice))
     outcome = decide(model_id, system, user, tools, kind, body.get("inferenceConfig", {}).get("maxTokens"))
-    content: list[dict[str, Any]] = [{"text": outcome.text}]
+    wanted = body.get("outputConfig", {}).get("textFormat", {}).get("structure", {}).get("jsonSchema", {}).get("schema")
+    text = json.dumps(value_for(json.loads(wanted))) if wanted else outcome.text
+    content: list[dict[str, Any]] = [{"text": text}]
     reason = "max_tokens" if outcome.cut else "end_turn"
     if outcome.tool:
         name, arguments = outcome.tool
@@ -160,7 +166,3 @@ def converse(body: dict[str, Any], model_id: str, *, nulls: bool) -> dict[str, A
         "usage": usage,
         **({"metrics": {"latencyMs": 100 + len(outcome.text)}, "trace": None} if nulls else {}),
     }
-
-
-def encoded(answer: dict[str, Any]) -> bytes:
-    return json.dumps(answer, ensure_ascii=False).encode()

@@ -5,17 +5,25 @@ import importlib
 import pkgutil
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Codec
+from tasks.codecs.base import ChatCodec, Codec
 
 
 @functools.cache
 def all_codecs() -> tuple[Codec, ...]:
-    """Every family module's CODEC; the one that serves any model (Converse) comes last."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    codecs = [module.CODEC for module in modules if hasattr(module, "CODEC")]
-    return tuple(sorted(codecs, key=lambda codec: codec.family == "converse"))
+    """Every family module's CODEC (or CODECS); the one that serves any model, Converse, comes last."""
+    found: list[Codec] = []
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        found += [module.CODEC] if hasattr(module, "CODEC") else getattr(module, "CODECS", ())
+    return tuple(sorted(found, key=lambda codec: codec.family == "converse"))
 
 
 def codec_for(model: Model) -> Codec:
     """The codec of a model's family; Converse for every model that has no module of its own."""
     return next(codec for codec in all_codecs() if codec.serves(model))
+
+
+def converse_codec() -> ChatCodec:
+    """The codec of Converse jobs, for a model of any family."""
+    codec: ChatCodec = all_codecs()[-1]  # type: ignore[assignment]
+    return codec

@@ -3,6 +3,7 @@
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html
 """
 
+import base64
 import re
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from tasks.codecs.base import (
     Answer,
     Chat,
     DecodeError,
+    Document,
+    Encoded,
     FinishReason,
     Image,
     InvocationType,
@@ -29,15 +32,18 @@ from tasks.codecs.base import (
 )
 from tasks.codecs.common import (
     EMPTY_OBJECT,
+    force_json_tool,
     named_function,
     plain_sampling,
     refuse_rest,
     safe_tool_id,
     stop_sequences,
+    take,
     tool_arguments,
     unit_temperature,
 )
-from tasks.openai_format.requests import CHAT
+from tasks.codecs.schemas import close_objects
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 VERSION: Final = "bedrock-2023-05-31"
 
@@ -54,6 +60,17 @@ _FINISH: Final[dict[str, FinishReason]] = {
 _CLAUDE_3: Final = re.compile(r"claude-3-(?:haiku|sonnet|opus)-")
 #: Generations that refuse temperature and top_p in one request, and those that refuse either.
 _ONE_SAMPLING_FIELD: Final = re.compile(r"claude-(?:opus-4-[1-6]|(?:sonnet|haiku)-4-[5-9])(?:-|$)")
+#: Generations with structured outputs, with adaptive thinking, and with a thinking budget.
+_STRUCTURED: Final = re.compile(
+    r"claude-(?:(?:opus|sonnet|haiku)-4-[5-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)"
+)
+_ADAPTIVE: Final = re.compile(
+    r"claude-(?:(?:opus|sonnet|haiku)-4-[6-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)"
+)
+_THINKS: Final = re.compile(r"claude-(?:3-7-sonnet|(?:opus|sonnet|haiku)-4)(?:-|$)")
+#: Thinking tokens for OpenAI's efforts; Claude takes 1,024 or more.
+_LEAST_BUDGET: Final = 1024
+_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768}
 _NO_SAMPLING: Final = re.compile(r"claude-(?:opus-4-[789]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)")
 
 
@@ -84,20 +101,27 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 class AnthropicCodec:
     family = "anthropic"
-    invocation: InvocationType = "InvokeModel"
-    endpoints = frozenset({CHAT})
+    prefers: InvocationType = "InvokeModel"
+    native_tools = True
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "anthropic"
 
-    def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        output_config, json_tool = self._structure(chat, model, policy)
+        thinking = self._thinking(chat, model, policy, output_config, forced=json_tool is not None)
         temperature, top_p = self._sampling(chat, model, policy)
         stops = stop_sequences(chat, policy)
+        top_k, beta = take(chat, "top_k"), take(chat, "anthropic_beta")
+        extra = take(chat, "additionalModelRequestFields")
         refuse_rest(chat, policy)
         body: dict[str, Any] = {
             "anthropic_version": VERSION,
             "max_tokens": chat.max_tokens or self._default_max_tokens(model),
         }
+        if isinstance(extra, dict):
+            body |= extra
         if chat.system:
             body["system"] = "\n\n".join(chat.system)
         body["messages"] = [_encode_turn(turn) for turn in chat.turns]
@@ -112,7 +136,11 @@ class AnthropicCodec:
             choice = _encode_tool_choice(chat)
             if choice:
                 body["tool_choice"] = choice
-        return body
+        for field, value in (("thinking", thinking), ("output_config", output_config or None), ("top_k", top_k),
+                             ("anthropic_beta", beta)):  # fmt: skip
+            if value is not None:
+                body[field] = value
+        return Encoded(body, json_tool)
 
     def plain_form(self, model: Model) -> PlainForm:
         default = self._default_max_tokens(model)
@@ -159,6 +187,60 @@ class AnthropicCodec:
         return b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}'
 
     @staticmethod
+    def _structure(chat: Chat, model: Model, policy: Policy) -> tuple[dict[str, Any], str | None]:
+        """response_format: structured outputs where the generation has them, else a forced tool."""
+        wanted = chat.json_format
+        if wanted is not None and wanted.schema is not None and _STRUCTURED.match(model.name):
+            closed = close_objects(wanted.schema)
+            if closed is not None:
+                chat.json_format = None
+                return {"format": {"type": "json_schema", "schema": closed}}, None
+        return {}, force_json_tool(chat, policy)
+
+    @staticmethod
+    def _thinking(
+        chat: Chat, model: Model, policy: Policy, output_config: dict[str, Any], *, forced: bool
+    ) -> dict[str, Any] | None:
+        """reasoning_effort as the generation thinks: by effort, by budget, or not at all; `thinking` as it is."""
+        given, effort = take(chat, "thinking"), chat.reasoning_effort
+        if isinstance(given, dict):
+            return given
+        if effort is None:
+            return None
+        if _ADAPTIVE.match(model.name):
+            if effort == "none":
+                return {"type": "disabled"}
+            output_config["effort"] = "low" if effort == "minimal" else effort
+            return {"type": "adaptive"}
+        if effort == "none":
+            return None
+        if not _THINKS.match(model.name):
+            policy.refuse("reasoning_effort", "this Claude generation does not think aloud.")
+            return None
+        choice = chat.tool_choice or "auto"
+        if forced or (chat.tools and choice not in ("auto", "none")):
+            policy.refuse("reasoning_effort", "thinking and a forced tool call exclude each other.")
+            return None
+        budget = _BUDGETS[effort]
+        if chat.max_tokens is None:
+            chat.max_tokens = budget + AnthropicCodec._default_max_tokens(model)
+        elif chat.max_tokens <= _LEAST_BUDGET:
+            policy.refuse("reasoning_effort", f"thinking takes {_LEAST_BUDGET:,} tokens and max_tokens must be above.")
+            return None
+        # max_tokens covers thinking and answer, at OpenAI as here: half of a small one is left for the answer.
+        budget = min(budget, max(_LEAST_BUDGET, chat.max_tokens // 2))
+        for field, value in (
+            ("temperature", chat.temperature),
+            ("top_p", chat.top_p),
+            ("top_k", chat.rest.get("top_k")),
+        ):
+            if value is not None and not (field == "temperature" and value == 1):
+                policy.refuse(field, "it cannot be set while Claude thinks.")
+        chat.temperature = chat.top_p = None
+        chat.rest.pop("top_k", None)
+        return {"type": "enabled", "budget_tokens": budget}
+
+    @staticmethod
     def _default_max_tokens(model: Model) -> int:
         return 4096 if _CLAUDE_3.match(model.name + "-") else 8192
 
@@ -175,7 +257,7 @@ class AnthropicCodec:
     def _sampling(chat: Chat, model: Model, policy: Policy) -> tuple[Number | None, Number | None]:
         temperature, top_p = unit_temperature(chat, policy), chat.top_p
         if _NO_SAMPLING.match(model.name):
-            for field, value in (("temperature", temperature), ("top_p", top_p)):
+            for field, value in (("temperature", temperature), ("top_p", top_p), ("top_k", take(chat, "top_k"))):
                 if value is not None:
                     policy.refuse(field, "this Claude generation refuses sampling parameters.")
             return None, None
@@ -206,6 +288,16 @@ def _encode_part(part: Part) -> dict[str, Any]:
             return {"type": "text", "text": text}
         case Image(format, data):
             return {"type": "image", "source": {"type": "base64", "media_type": f"image/{format}", "data": data}}
+        case Document("pdf", name, data):
+            source = {"type": "base64", "media_type": "application/pdf", "data": data}
+            return {"type": "document", "source": source, "title": name}
+        case Document(_, name, data):
+            text = base64.b64decode(data).decode()
+            return {
+                "type": "document",
+                "source": {"type": "text", "media_type": "text/plain", "data": text},
+                "title": name,
+            }
         case ToolCall(id, name, arguments):
             return {"type": "tool_use", "id": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}
         case ToolResult(id, parts):

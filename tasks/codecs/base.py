@@ -1,8 +1,8 @@
-"""What every codec speaks: the neutral chat request, the neutral answer, and the errors of one request.
+"""What every codec speaks: the neutral requests and answers, and the errors of one request.
 
-A codec is a pair: `encode(Chat) -> modelInput` and `decode(modelOutput) -> Answer`. Endpoints (`chat.py` …) turn
-OpenAI bodies into `Chat` and `Answer`s into OpenAI bodies, so families and endpoints multiply without knowing
-each other.
+A codec is a pair: `encode(Chat) -> modelInput` and `decode(modelOutput) -> Answer` (`Embeddings` and `Vectors` for
+embedding models). Endpoints (`chat.py`, `responses.py` …) turn OpenAI bodies into these and back, so families and
+endpoints multiply without knowing each other.
 """
 
 import json
@@ -38,9 +38,13 @@ class Policy:
     One Policy serves many requests; `dropped` counts the fields left out, by name.
     """
 
-    def __init__(self, unsupported: Literal["error", "drop"], family: str) -> None:
+    def __init__(
+        self, unsupported: Literal["error", "drop"], family: str, fetch: Callable[[str], bytes] | None = None
+    ) -> None:
         self.unsupported = unsupported
         self.family = family
+        #: Gets the bytes of an s3:// or http(s) reference; raises RequestError where it may not or cannot.
+        self.fetch = fetch
         self.dropped: Counter[str] = Counter()
 
     def refuse(self, field: str, why: str, *, count_as: str | None = None) -> None:
@@ -70,6 +74,14 @@ class Image(msgspec.Struct, frozen=True, tag=True):
     data: str
 
 
+class Document(msgspec.Struct, frozen=True, tag=True):
+    """An inline PDF or text document, in base64."""
+
+    format: Literal["pdf", "txt"]
+    name: str
+    data: str
+
+
 class ToolCall(msgspec.Struct, frozen=True, tag=True):
     """A call the model made. `arguments` is a JSON object, compact, exactly as it will be sent or given back."""
 
@@ -80,10 +92,10 @@ class ToolCall(msgspec.Struct, frozen=True, tag=True):
 
 class ToolResult(msgspec.Struct, frozen=True, tag=True):
     id: str
-    parts: list[Text | Image]
+    parts: list[Text | Image | Document]
 
 
-Part = Text | Image | ToolCall | ToolResult
+Part = Text | Image | Document | ToolCall | ToolResult
 
 
 class Turn(msgspec.Struct):
@@ -96,6 +108,15 @@ class Tool(msgspec.Struct, frozen=True):
     description: str | None
     parameters: dict[str, Any]
     strict: bool | None
+
+
+class JsonFormat(msgspec.Struct, frozen=True):
+    """`response_format`: JSON of a schema, or any JSON object where `schema` is None."""
+
+    name: str
+    schema: dict[str, Any] | None
+    description: str | None = None
+    strict: bool | None = None
 
 
 class Chat(msgspec.Struct):
@@ -114,6 +135,10 @@ class Chat(msgspec.Struct):
     temperature: float | int | None = None
     top_p: float | int | None = None
     stop: list[str] = []
+    json_format: JsonFormat | None = None
+    reasoning_effort: str | None = None
+    #: How many answers are wanted; each is a record of its own.
+    n: int = 1
     rest: dict[str, Any] = {}
 
     @property
@@ -134,10 +159,48 @@ class PlainForm(msgspec.Struct, frozen=True):
     """
 
     opening: bytes
-    system: tuple[bytes, bytes]
+    #: None where the system text is a message like the others.
+    system: tuple[bytes, bytes] | None
     user: tuple[bytes, bytes]
     assistant: tuple[bytes, bytes]
     parameters: Callable[[int | None, Number | None, Number | None], bytes | None]
+
+
+class Context(msgspec.Struct, omit_defaults=True):
+    """What decoding an answer needs to know of its request; kept in the index."""
+
+    #: The forced tool whose arguments are the content that response_format asked for.
+    json_tool: str | None = None
+    #: Text that /v1/completions echoes before the answer.
+    echo: str | None = None
+    #: Embeddings as base64 of little-endian float32.
+    base64: bool = False
+    #: Legacy `functions`: a tool call is given back as `function_call`.
+    function_call: bool = False
+    #: Fields that a response repeats from its request.
+    repeat: dict[str, Any] | None = None
+
+
+class Encoded(msgspec.Struct):
+    """What a codec makes of a chat."""
+
+    body: dict[str, Any]
+    json_tool: str | None = None
+
+
+class Embeddings(msgspec.Struct):
+    """An embeddings request: texts, and what is wanted of their vectors."""
+
+    texts: list[str]
+    dimensions: int | None = None
+    rest: dict[str, Any] = {}
+
+
+class Vectors(msgspec.Struct):
+    """The vectors of one record, in the order of its texts; `tokens` is None where the family does not count."""
+
+    vectors: list[list[float]]
+    tokens: int | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -156,19 +219,40 @@ class Answer(msgspec.Struct, gc=False):
     tool_calls: list[ToolCall] = []
     reasoning: str | None = None
     refusal: str | None = None
+    logprobs: Any = None
 
 
 class Codec(Protocol):
-    """One family of models that share a native body."""
+    """One family of models that share a native body; a family module's CODEC.
+
+    Beside this, a codec of chat models is a ChatCodec, one of embedding models an EmbeddingCodec.
+    """
 
     family: str
-    invocation: InvocationType
     endpoints: frozenset[str]
 
     def serves(self, model: Model) -> bool:
         """True if models of this id speak this family's body."""
 
-    def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+    def padding(self) -> bytes:
+        """The cheapest modelInput that the family accepts."""
+
+
+class EmbeddingCodec(Codec, Protocol):
+    def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
+        """The modelInputs of a request, its texts in order. Raises RequestError for what cannot be sent."""
+
+    def decode_embeddings(self, output: bytes) -> Vectors:
+        """The vectors in a modelOutput. Raises DecodeError for anything else."""
+
+
+class ChatCodec(Codec, Protocol):
+    #: The job type for chats that need no other: what carries usage, and what keeps most fields.
+    prefers: InvocationType
+    #: Whether tools go into the native body; a Converse job takes none.
+    native_tools: bool
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         """The modelInput of a chat. Raises RequestError for what cannot be sent."""
 
     def plain_form(self, model: Model) -> PlainForm | None:
@@ -176,9 +260,6 @@ class Codec(Protocol):
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         """The answer in a modelOutput. Raises DecodeError for anything else."""
-
-    def padding(self) -> bytes:
-        """The cheapest modelInput that the family accepts."""
 
 
 def dumps(value: Any) -> bytes:

@@ -14,7 +14,10 @@ import msgspec
 from tasks.codecs.base import (
     Answer,
     Chat,
+    Context,
+    Document,
     Image,
+    JsonFormat,
     Part,
     Policy,
     RequestError,
@@ -34,51 +37,117 @@ _WITHOUT_EFFECT: Final = frozenset(
 )  # fmt: skip
 #: Values that ask for what happens anyway.
 _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
-    "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
     "modalities": (["text"],),
-    "response_format": ({"type": "text"},),
 }
 _MAPPED: Final = frozenset(
     {"messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "tools", "tool_choice",
-     "parallel_tool_calls"}
+     "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort", "n"}
 )  # fmt: skip
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
+#: OpenAI's own limit on `n`.
+MAX_CHOICES: Final = 128
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _DATA_URL: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
-def parse_chat(body: dict[str, Any], policy: Policy) -> Chat:
+def parse_chat(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
     """The neutral form of a chat completion body. Raises RequestError naming the field that is wrong."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RequestError("'messages' must be a list with at least one message.", "messages")
+    legacy = body.get("functions") is not None or body.get("function_call") is not None
+    if legacy:
+        body = _modern(body)
     system, turns = _parse_messages(messages, policy)
-    chat = Chat(system, _settle(turns, policy))
-    chat.max_tokens = _integer(body, "max_completion_tokens", 1)
+    chat = Chat(system, settle(turns, policy))
+    chat.max_tokens = integer(body, "max_completion_tokens", 1)
     if chat.max_tokens is None:
-        chat.max_tokens = _integer(body, "max_tokens", 1)
-    chat.temperature = _number(body, "temperature", 0, 2)
-    chat.top_p = _number(body, "top_p", 0, 1)
-    chat.stop = _parse_stop(body.get("stop"))
+        chat.max_tokens = integer(body, "max_tokens", 1)
+    parse_sampling(body, chat)
     chat.tools = _parse_tools(body.get("tools"))
-    chat.tool_choice = _parse_tool_choice(body.get("tool_choice"), chat.tools)
+    chat.tool_choice = parse_tool_choice(body.get("tool_choice"), chat.tools)
     parallel = body.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
         raise RequestError("'parallel_tool_calls' must be true or false.", "parallel_tool_calls", "invalid_type")
     chat.parallel_tool_calls = parallel if chat.tools else None
-    chat.rest = {
+    chat.json_format = _parse_response_format(body.get("response_format"))
+    chat.reasoning_effort = parse_effort(body.get("reasoning_effort"), "reasoning_effort")
+    chat.n = integer(body, "n", 1) or 1
+    if chat.n > MAX_CHOICES:
+        raise RequestError(f"'n' must be at most {MAX_CHOICES}.", "n")
+    chat.rest = leftovers(body, _MAPPED)
+    return chat, Context(function_call=legacy)
+
+
+def parse_sampling(body: dict[str, Any], chat: Chat) -> None:
+    """temperature, top_p and stop, which several endpoints share."""
+    chat.temperature = number(body, "temperature", 0, 2)
+    chat.top_p = number(body, "top_p", 0, 1)
+    chat.stop = _parse_stop(body.get("stop"))
+
+
+def leftovers(body: dict[str, Any], mapped: frozenset[str]) -> dict[str, Any]:
+    """The fields that ask for something and that the endpoint has not mapped, for the family to take or refuse."""
+    return {
         field: value
         for field, value in body.items()
         if value is not None
-        and field not in _MAPPED
+        and field not in mapped
         and field not in _WITHOUT_EFFECT
         and not any(value == default and type(value) is type(default) for default in _DEFAULTS.get(field, ()))
     }
-    return chat
+
+
+def _modern(body: dict[str, Any]) -> dict[str, Any]:
+    """`functions` and `function_call` as the tools and tool_choice that took their place."""
+    if body.get("tools") is not None or body.get("tool_choice") is not None:
+        raise RequestError("'functions' and 'tools' cannot both be given.", "functions")
+    functions, choice = body.get("functions"), body.get("function_call")
+    if functions is not None and not isinstance(functions, list):
+        raise RequestError("'functions' must be a list.", "functions", "invalid_type")
+    if isinstance(choice, dict):
+        choice = {"type": "function", "function": choice}
+    tools = [{"type": "function", "function": function} for function in functions or []]
+    return {**body, "tools": tools or None, "tool_choice": choice}
+
+
+def _parse_response_format(value: Any) -> JsonFormat | None:
+    if value is None:
+        return None
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return JsonFormat("json_object", None)
+    if kind == "json_schema":
+        return json_format(value.get("json_schema"), "response_format.json_schema")
+    raise RequestError("'response_format.type' must be text, json_object or json_schema.", "response_format.type")
+
+
+def json_format(value: Any, where: str) -> JsonFormat:
+    """A named JSON schema, as chat's response_format and the responses endpoint's text.format have it."""
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if not isinstance(schema, dict):
+        raise RequestError(f"'{where}.schema' must be a JSON Schema.", f"{where}.schema")
+    name = value.get("name")
+    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        raise RequestError(f"'{where}.name' must be 1 to 64 letters, digits, _ or -.", f"{where}.name")
+    description = value.get("description")
+    return JsonFormat(name, schema, description if isinstance(description, str) else None, value.get("strict"))
+
+
+def parse_effort(value: Any, where: str) -> str | None:
+    """One of OpenAI's reasoning efforts, or None."""
+    if value is None:
+        return None
+    if value not in EFFORTS:
+        raise RequestError(f"'{where}' must be one of {', '.join(EFFORTS)}.", where)
+    return cast(str, value)
 
 
 def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], list[Turn]]:
@@ -98,6 +167,10 @@ def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], lis
             turns.append(Turn("user", list(_parse_parts(message.get("content"), f"{where}.content", policy))))
         elif role == "assistant":
             turns.append(Turn("assistant", _parse_assistant(message, where, policy)))
+        elif role == "function":
+            # The legacy form has no ids: a call and its result are told by the function's name.
+            parts = list(_parse_parts(message.get("content"), f"{where}.content", policy))
+            turns.append(Turn("user", [ToolResult(f"call_{message.get('name')}", parts)]))
         elif role == "tool":
             call = message.get("tool_call_id")
             if not isinstance(call, str) or not call:
@@ -116,9 +189,12 @@ def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> lis
         parts += _text_parts(message["content"], f"{where}.content")
     if message.get("refusal") is not None:
         parts += _text_parts(message["refusal"], f"{where}.refusal")
-    for field in ("audio", "function_call"):
-        if message.get(field) is not None:
-            policy.refuse(f"{where}.{field}", "it has nothing like it.", count_as=f"messages[].{field}")
+    if message.get("audio") is not None:
+        policy.refuse(f"{where}.audio", "earlier audio cannot be referred to.", count_as="messages[].audio")
+    legacy = message.get("function_call")
+    if isinstance(legacy, dict):
+        name = str(legacy.get("name"))
+        parts.append(ToolCall(f"call_{name}", name, arguments(legacy.get("arguments"), where)))
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise RequestError(f"'{where}.tool_calls' must be a list.", f"{where}.tool_calls", "invalid_type")
@@ -127,11 +203,11 @@ def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> lis
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not call.get("id"):
             raise RequestError(f"'{at}' must have an id and a function with a name.", at)
-        parts.append(ToolCall(str(call["id"]), function["name"], _arguments(function.get("arguments"), at)))
+        parts.append(ToolCall(str(call["id"]), function["name"], arguments(function.get("arguments"), at)))
     return parts
 
 
-def _arguments(text: Any, where: str) -> bytes:
+def arguments(text: Any, where: str) -> bytes:
     if text is None or text == "":
         return b"{}"
     try:
@@ -162,50 +238,71 @@ def _text_parts(content: Any, where: str) -> list[Text]:
     return parts
 
 
-def _parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image]:
+def _parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image | Document]:
     if isinstance(content, str):
         return [Text(content)]
     if not isinstance(content, list):
         raise RequestError(f"'{where}' must be a string or a list of parts.", where, "invalid_type")
-    parts: list[Text | Image] = []
+    parts: list[Text | Image | Document] = []
     for index, part in enumerate(content):
         at = f"{where}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text" and isinstance(part.get("text"), str):
             parts.append(Text(part["text"]))
         elif kind == "image_url":
-            image = _parse_image(part, at, policy)
+            image = part.get("image_url")
+            image = parse_image(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url", policy)
             parts += [image] if image else []
-        elif kind in ("input_audio", "file"):
-            policy.refuse(f"{at}", f"parts of type {kind} are not converted.", count_as=f"messages[].content[].{kind}")
+        elif kind == "file":
+            document = parse_file(part.get("file"), f"{at}.file", policy)
+            parts += [document] if document else []
+        elif kind == "input_audio":
+            policy.refuse(f"{at}", "it takes no audio.", count_as="messages[].content[].input_audio")
         else:
             raise RequestError(f"'{at}' is not a content part of a known type.", at)
     return parts
 
 
-def _parse_image(part: dict[str, Any], where: str, policy: Policy) -> Image | None:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
+def parse_image(url: Any, where: str, policy: Policy) -> Image | None:
+    """An image by URL: a data URL, or an s3:// or http(s) reference that the policy may fetch."""
     if not isinstance(url, str):
-        raise RequestError(f"'{where}.image_url.url' must be a string.", f"{where}.image_url.url", "invalid_type")
+        raise RequestError(f"'{where}' must be a string.", where, "invalid_type")
     head = _DATA_URL.match(url)
-    if head is None:
-        policy.refuse(
-            f"{where}.image_url.url",
-            "a batch job fetches no images; put the image into a base64 data URL.",
-            count_as="messages[].content[].image_url",
-        )
+    if head is not None:
+        data = url[head.end() :]
+        return Image(_image_format(_decoded(data, where), where), data)
+    content = _fetched(url, where, policy)
+    if content is None:
         return None
-    data = url[head.end() :]
-    return Image(_image_format(data, where), data)
+    return Image(_image_format(content, where), base64.b64encode(content).decode())
 
 
-def _image_format(data: str, where: str) -> Any:
-    """png, jpeg, gif or webp by content: labels in data URLs are often wrong, and Bedrock checks."""
+def _fetched(url: str, where: str, policy: Policy) -> bytes | None:
+    if policy.fetch is not None and url.startswith(("s3://", "http://", "https://")):
+        try:
+            return policy.fetch(url)
+        except RequestError as error:
+            policy.refuse(where, error.message, count_as=_unindexed(where))
+            return None
+    policy.refuse(
+        where, "a batch job fetches nothing; put the content into a base64 data URL.", count_as=_unindexed(where)
+    )
+    return None
+
+
+def _unindexed(where: str) -> str:
+    return re.sub(r"\[\d+\]", "[]", where)
+
+
+def _decoded(data: str, where: str) -> bytes:
     try:
-        content = base64.b64decode(data, validate=True)
+        return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
-        raise RequestError(f"'{where}.image_url.url' is not valid base64.", f"{where}.image_url.url") from None
+        raise RequestError(f"'{where}' is not valid base64.", where) from None
+
+
+def _image_format(content: bytes, where: str) -> Any:
+    """png, jpeg, gif or webp by content: labels in data URLs are often wrong, and Bedrock checks."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if content.startswith(b"\xff\xd8\xff"):
@@ -214,14 +311,36 @@ def _image_format(data: str, where: str) -> Any:
         return "gif"
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "webp"
-    raise RequestError(f"'{where}.image_url.url' is not a PNG, JPEG, GIF or WebP image.", f"{where}.image_url.url")
+    raise RequestError(f"'{where}' is not a PNG, JPEG, GIF or WebP image.", where)
+
+
+def parse_file(file: Any, where: str, policy: Policy) -> Document | None:
+    """A `file` part with its content: a PDF, or text in UTF-8."""
+    data = file.get("file_data") if isinstance(file, dict) else None
+    if not isinstance(data, str):
+        policy.refuse(where, "files by id are at OpenAI; give the content as file_data.", count_as=_unindexed(where))
+        return None
+    head = _DATA_URL.match(data)
+    data = data[head.end() :] if head else data
+    content = _decoded(data, f"{where}.file_data")
+    # Document names may hold letters, digits, single spaces, hyphens, parentheses and brackets.
+    name = re.sub(r"[^A-Za-z0-9()\[\]-]+", " ", str(file.get("filename") or "document").rpartition(".")[0]).strip()
+    if content.startswith(b"%PDF-"):
+        return Document("pdf", name[:200] or "document", data)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\x00"
+    if "\x00" in text or not text.strip():
+        raise RequestError(f"'{where}' is neither a PDF nor a text in UTF-8.", where)
+    return Document("txt", name[:200] or "document", data)
 
 
 def _is_blank(part: Part) -> bool:
     return isinstance(part, Text) and not part.text.strip()
 
 
-def _settle(turns: list[Turn], policy: Policy) -> list[Turn]:
+def settle(turns: list[Turn], policy: Policy) -> list[Turn]:
     """Turns as every target wants them: no blank text, merged to alternate, the user first."""
     settled: list[Turn] = []
     for turn in turns:
@@ -239,6 +358,10 @@ def _settle(turns: list[Turn], policy: Policy) -> list[Turn]:
     if not any(turn.role == "user" for turn in settled):
         raise RequestError("'messages' holds no user message with content.", "messages")
     _check_tool_results(settled)
+    last = settled[-1]
+    if last.role == "assistant" and isinstance(last.parts[-1], Text):
+        # The beginning of an answer that the model goes on from: Claude refuses white space at its end.
+        last.parts[-1] = Text(last.parts[-1].text.rstrip())
     return settled
 
 
@@ -273,23 +396,26 @@ def _parse_tools(tools: Any) -> list[Tool]:
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
         if not isinstance(function, dict):
             raise RequestError(f"'{at}' must be of type function.", f"{at}.type")
-        name = function.get("name")
-        if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
-            raise RequestError(f"'{at}.function.name' must be 1 to 64 letters, digits, _ or -.", f"{at}.function.name")
-        parameters = function.get("parameters")
-        if parameters is None or parameters == {}:
-            parameters = {"type": "object", "properties": {}}
-        if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
-            raise RequestError(
-                f"'{at}.function.parameters' must be a JSON Schema of type object.", f"{at}.function.parameters"
-            )
-        description = function.get("description")
-        parsed.append(Tool(name, description if isinstance(description, str) and description.strip() else None,
-                           {"type": "object", **parameters}, function.get("strict")))  # fmt: skip
+        parsed.append(parse_tool(function, f"{at}.function"))
     return parsed
 
 
-def _parse_tool_choice(choice: Any, tools: list[Tool]) -> str | None:
+def parse_tool(function: dict[str, Any], where: str) -> Tool:
+    """A function as chat's tools nest it, and as the responses endpoint has it directly."""
+    name = function.get("name")
+    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        raise RequestError(f"'{where}.name' must be 1 to 64 letters, digits, _ or -.", f"{where}.name")
+    parameters = function.get("parameters")
+    if parameters is None or parameters == {}:
+        parameters = {"type": "object", "properties": {}}
+    if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
+        raise RequestError(f"'{where}.parameters' must be a JSON Schema of type object.", f"{where}.parameters")
+    description = function.get("description")
+    kept = description if isinstance(description, str) and description.strip() else None
+    return Tool(name, kept, {"type": "object", **parameters}, function.get("strict"))
+
+
+def parse_tool_choice(choice: Any, tools: list[Tool]) -> str | None:
     """ "auto", "none", "required", or "function:NAME"."""
     if choice is None:
         return None
@@ -305,7 +431,7 @@ def _parse_tool_choice(choice: Any, tools: list[Tool]) -> str | None:
     return cast(str, choice) if tools else None
 
 
-def _number(body: dict[str, Any], field: str, low: float, high: float) -> float | int | None:
+def number(body: dict[str, Any], field: str, low: float, high: float) -> float | int | None:
     value = body.get(field)
     if value is None:
         return None
@@ -316,7 +442,7 @@ def _number(body: dict[str, Any], field: str, low: float, high: float) -> float 
     return value
 
 
-def _integer(body: dict[str, Any], field: str, low: int) -> int | None:
+def integer(body: dict[str, Any], field: str, low: int) -> int | None:
     value = body.get(field)
     if value is None:
         return None
@@ -343,13 +469,14 @@ class _Message(msgspec.Struct, gc=False):
     content: str | None
     refusal: str | None
     tool_calls: list[_ToolCall] | msgspec.UnsetType = msgspec.UNSET
+    function_call: _Function | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Choice(msgspec.Struct, gc=False):
     index: int
     message: _Message
-    logprobs: None
+    logprobs: Any
     finish_reason: str
 
 
@@ -361,7 +488,7 @@ class _CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int
 
 
-class _Usage(msgspec.Struct, gc=False):
+class CompletionUsage(msgspec.Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -375,27 +502,40 @@ class ChatCompletion(msgspec.Struct, gc=False):
     created: int
     model: str
     choices: list[_Choice]
-    usage: _Usage | None
+    usage: CompletionUsage | None
 
 
-def build_chat_completion(answers: list[Answer], *, id: str, created: int, model: str) -> ChatCompletion:
+def build_chat_completion(
+    answers: list[Answer], *, id: str, created: int, model: str, contexts: list[Context | None]
+) -> ChatCompletion:
     """OpenAI's chat completion object of one request: a choice per answer, usage summed.
 
     `usage` is null where the family reports none: it is estimated nowhere.
     """
+    legacy = contexts[0] is not None and contexts[0].function_call
     return ChatCompletion(
         f"chatcmpl-{id}",
         "chat.completion",
         created,
         model,
-        [_Choice(index, _message(answer), None, answer.finish_reason) for index, answer in enumerate(answers)],
-        _usage(sum_usage(answers)),
+        [
+            _Choice(index, _message(answer, legacy), answer.logprobs, _finish(answer, legacy))
+            for index, answer in enumerate(answers)
+        ],
+        usage_of(sum_usage(answers)),
     )
 
 
-def _message(answer: Answer) -> _Message:
+def _finish(answer: Answer, legacy: bool) -> str:
+    return "function_call" if legacy and answer.finish_reason == "tool_calls" else answer.finish_reason
+
+
+def _message(answer: Answer, legacy: bool) -> _Message:
     message = _Message("assistant", answer.content, answer.refusal)
-    if answer.tool_calls:
+    if answer.tool_calls and legacy:
+        call = answer.tool_calls[0]
+        message.function_call = _Function(call.name, call.arguments.decode())
+    elif answer.tool_calls:
         message.tool_calls = [
             _ToolCall(call.id, "function", _Function(call.name, call.arguments.decode())) for call in answer.tool_calls
         ]
@@ -419,10 +559,10 @@ def sum_usage(answers: list[Answer]) -> Usage | None:
     )
 
 
-def _usage(usage: Usage | None) -> _Usage | None:
+def usage_of(usage: Usage | None) -> CompletionUsage | None:
     if usage is None:
         return None
-    return _Usage(
+    return CompletionUsage(
         usage.prompt,
         usage.completion,
         usage.prompt + usage.completion,

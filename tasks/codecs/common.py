@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from typing import Any
 
 import msgspec
 
-from tasks.codecs.base import Chat, Number, Policy
+from tasks.codecs.base import Chat, Number, Policy, Tool
 
 # msgspec knows no `Raw | None`: this stands for an absent tool input.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
@@ -50,6 +51,34 @@ def plain_sampling(max_tokens: int | None, temperature: Number | None, top_p: Nu
         and (top_p is None or 0 <= top_p <= 1)
         and (max_tokens is None or max_tokens >= 1)
     )
+
+
+#: The tool whose arguments become the content, where a family has no structured output of its own.
+JSON_TOOL = "json_response"
+
+
+def force_json_tool(chat: Chat, policy: Policy) -> str | None:
+    """Ask for response_format by a tool that must be called; returns its name, for the answer to be unwrapped."""
+    wanted = chat.json_format
+    if wanted is None:
+        return None
+    chat.json_format = None
+    if chat.uses_tools:
+        policy.refuse("response_format", "it has no structured output beside tools.")
+        return None
+    schema = {"type": "object", **(wanted.schema or {"properties": {}})}
+    if schema["type"] != "object":
+        policy.refuse("response_format", "a schema must be of type object.")
+        return None
+    description = wanted.description or "Gives the answer, as JSON. Always call this."
+    chat.tools = [Tool(JSON_TOOL, description, schema, None)]
+    chat.tool_choice = f"function:{JSON_TOOL}"
+    return JSON_TOOL
+
+
+def take(chat: Chat, field: str) -> Any:
+    """One of the fields that only some families honour, taken out of the rest; None where it was not given."""
+    return chat.rest.pop(field, None)
 
 
 def tool_arguments(value: msgspec.Raw) -> bytes:

@@ -12,9 +12,12 @@ from tasks.codecs.base import (
     Answer,
     Chat,
     DecodeError,
+    Document,
+    Encoded,
     FinishReason,
     Image,
     InvocationType,
+    JsonFormat,
     Number,
     Part,
     PlainForm,
@@ -31,10 +34,11 @@ from tasks.codecs.common import (
     refuse_rest,
     safe_tool_id,
     stop_sequences,
+    take,
     tool_arguments,
     unit_temperature,
 )
-from tasks.openai_format.requests import CHAT
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
     "end_turn": "stop",
@@ -103,6 +107,8 @@ def encode_content(part: Part) -> dict[str, Any]:
             return {"text": text}
         case Image(format, data):
             return {"image": {"format": format, "source": {"bytes": data}}}
+        case Document(format, name, data):
+            return {"document": {"format": format, "name": name, "source": {"bytes": data}}}
         case ToolCall(id, name, arguments):
             return {"toolUse": {"toolUseId": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}}
         case ToolResult(id, parts):
@@ -186,23 +192,72 @@ def _usage(usage: _Usage | None) -> Usage | None:
     return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached)
 
 
+def _text_format(wanted: JsonFormat) -> dict[str, Any]:
+    """outputConfig.textFormat; its schema is a string."""
+    structure: dict[str, Any] = {"schema": dumps(wanted.schema or {"type": "object"}).decode(), "name": wanted.name}
+    if wanted.description:
+        structure["description"] = wanted.description
+    return {"type": "json_schema", "structure": {"jsonSchema": structure}}
+
+
+def nova_reasons(model: Model) -> bool:
+    """Nova 2 and later have reasoningConfig."""
+    return model.provider == "amazon" and model.name.startswith(("nova-2", "nova-3"))
+
+
+def reasoning_config(effort: str) -> dict[str, Any]:
+    """Nova's reasoningConfig for one of OpenAI's efforts."""
+    if effort == "none":
+        return {"type": "disabled"}
+    level = {"minimal": "low", "xhigh": "high"}.get(effort, effort)
+    return {"type": "enabled", "maxReasoningEffort": level}
+
+
 class ConverseCodec:
     family = "converse"
-    invocation: InvocationType = "Converse"
-    endpoints = frozenset({CHAT})
+    prefers: InvocationType = "Converse"
+    native_tools = False
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return True
 
-    def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         if chat.uses_tools:
             self._refuse_tools(chat, policy)
+        additional = self._additional(chat, model, policy)
         config = encode_inference_config(chat, policy)
         refuse_rest(chat, policy)
         body = encode_conversation(chat)
         if config:
             body["inferenceConfig"] = config
-        return body
+        if additional:
+            body["additionalModelRequestFields"] = additional
+        if chat.json_format is not None:
+            body["outputConfig"] = {"textFormat": _text_format(chat.json_format)}
+        return Encoded(body)
+
+    @staticmethod
+    def _additional(chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+        """What Converse itself has no word for, in the model's own words."""
+        given = take(chat, "additionalModelRequestFields")
+        fields = dict(given) if isinstance(given, dict) else {}
+        nova = model.provider == "amazon"
+        if "top_k" in chat.rest:
+            top_k = take(chat, "top_k")
+            fields |= {"inferenceConfig": {"topK": top_k}} if nova else {"top_k": top_k}
+        for field in ("thinking", "anthropic_beta"):
+            if field in chat.rest and model.provider == "anthropic":
+                fields[field] = take(chat, field)
+        effort = chat.reasoning_effort
+        if effort is not None:
+            if nova_reasons(model):
+                fields["reasoningConfig"] = reasoning_config(effort)
+            elif model.provider == "openai" and effort in ("low", "medium", "high"):
+                fields["reasoning_effort"] = effort
+            elif effort != "none":
+                policy.refuse("reasoning_effort", "this model has no such setting in Converse.")
+        return fields
 
     def plain_form(self, model: Model) -> PlainForm:
         return plain_form(b"{")

@@ -9,10 +9,18 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, InvocationType, PlainForm, Policy, Tool, ToolCall
-from tasks.codecs.common import named_function, refuse_rest
-from tasks.codecs.converse import decode_response, encode_conversation, encode_inference_config, plain_form
-from tasks.openai_format.requests import CHAT
+from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, Tool, ToolCall
+from tasks.codecs.common import force_json_tool, named_function, refuse_rest, take
+from tasks.codecs.converse import (
+    decode_response,
+    encode_conversation,
+    encode_inference_config,
+    nova_reasons,
+    plain_form,
+    reasoning_config,
+)
+from tasks.codecs.schemas import inline_references
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _UNDERSTANDING: Final = re.compile(r"nova-(?:\d-)?(?:micro|lite|pro|premier|omni)")
 #: What Nova takes at the root of a tool's schema.
@@ -23,14 +31,21 @@ _ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "descrip
 
 class NovaCodec:
     family = "nova"
-    invocation: InvocationType = "InvokeModel"
-    endpoints = frozenset({CHAT})
+    prefers: InvocationType = "InvokeModel"
+    native_tools = True
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "amazon" and bool(_UNDERSTANDING.match(model.name))
 
-    def encode(self, chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        json_tool = force_json_tool(chat, policy)
+        reasoning = _reasoning(chat, model, policy)
         config = encode_inference_config(chat, policy)
+        top_k = take(chat, "top_k")
+        if top_k is not None:
+            config["topK"] = top_k
+        extra = take(chat, "additionalModelRequestFields")
         refuse_rest(chat, policy)
         body: dict[str, Any] = {"schemaVersion": "messages-v1", **encode_conversation(chat)}
         if config:
@@ -38,7 +53,11 @@ class NovaCodec:
         tools = _encode_tools(chat, policy)
         if tools:
             body["toolConfig"] = tools
-        return body
+        if reasoning:
+            body["reasoningConfig"] = reasoning
+        if isinstance(extra, dict):
+            body |= extra
+        return Encoded(body, json_tool)
 
     def plain_form(self, model: Model) -> PlainForm:
         return plain_form(b'{"schemaVersion":"messages-v1",')
@@ -51,6 +70,23 @@ class NovaCodec:
             b'{"schemaVersion":"messages-v1","messages":[{"role":"user","content":[{"text":"Hi"}]}],'
             b'"inferenceConfig":{"maxTokens":1}}'
         )
+
+
+def _reasoning(chat: Chat, model: Model, policy: Policy) -> dict[str, Any] | None:
+    effort = chat.reasoning_effort
+    if effort is None or (effort == "none" and not nova_reasons(model)):
+        return None
+    if not nova_reasons(model):
+        policy.refuse("reasoning_effort", "this Nova generation does not reason.")
+        return None
+    config = reasoning_config(effort)
+    if config.get("maxReasoningEffort") == "high":
+        # At high effort Nova sets its own length and sampling, and refuses ours.
+        for field in ("max_tokens", "temperature", "top_p"):
+            if getattr(chat, field) is not None:
+                policy.refuse(field, "it cannot be set at high reasoning effort.")
+                setattr(chat, field, None)
+    return config
 
 
 def _encode_tools(chat: Chat, policy: Policy) -> dict[str, Any] | None:
@@ -85,7 +121,10 @@ def _encode_tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     spec: dict[str, Any] = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description
-    schema = {"type": "object", "properties": {}, **tool.parameters}
+    schema = {"type": "object", "properties": {}, **inline_references(tool.parameters, "tools[].function.parameters")}
+    if schema.get("additionalProperties") is False:
+        # Nova fills in declared properties only: what this says holds without saying it.
+        del schema["additionalProperties"]
     for key in schema.keys() - _ROOT_KEYS - _ANNOTATIONS:
         policy.refuse(f"tools[].function.parameters.{key}",
                       "at the root of a tool's schema it takes type, properties and required only.")  # fmt: skip

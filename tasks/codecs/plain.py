@@ -46,7 +46,11 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
     line: attribute look-ups and calls would be half of its time.
     """
     first_user = b'"messages":[' + form.user[0]
-    before_system, before_user_after_system = form.opening + form.system[0], form.system[1] + first_user
+    if form.system is not None:
+        before_system, before_user_after_system = form.opening + form.system[0], form.system[1] + first_user
+    else:
+        before_system = form.opening + b'"messages":[{"role":"system","content":'
+        before_user_after_system = b"}," + form.user[0]
     before_first_user = form.opening + first_user
     before_user, before_assistant = form.assistant[1] + b"," + form.user[0], form.user[1] + b"," + form.assistant[0]
     after_user, after_assistant = form.user[1], form.assistant[1]
@@ -90,7 +94,8 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
                 before = before_user_after_system
             else:
                 return None
-        if not after:
+        if expected == "user":
+            # No user turn at all, or a last one by the assistant: a beginning for the model to go on from.
             return None
         parts += (after, ending)
         return parsed.custom_id, parts

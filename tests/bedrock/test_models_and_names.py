@@ -18,8 +18,8 @@ from tasks.codecs import codec_for
          "amazon.nova-2-lite-v1:0", "nova"),
         ("arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:inference-profile/us-gov.anthropic.claude-3-5-sonnet-20240620-v1:0",
          "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic"),
-        ("meta.llama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0", "converse"),
-        ("global.zai.glm-5.3", "zai.glm-5.3", "converse"),
+        ("meta.llama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0", "llama"),
+        ("global.zai.glm-5.3", "zai.glm-5.3", "openai-bodied"),
         ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3", "", "converse"),
     ],
 )  # fmt: skip

@@ -4,9 +4,8 @@ import json
 from typing import Any
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs import codec_for
 from tasks.codecs.base import Answer
-from tasks.codecs.encoder import Encoder
+from tasks.codecs.encoder import Encoder, codec_of
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOOL = {
@@ -43,9 +42,10 @@ def encode(model: str, body: dict[str, Any], unsupported: str = "error") -> dict
 
 
 def encoder_for(model: str, unsupported: str = "error") -> Encoder:
-    parsed = parse_model(model)
-    return Encoder(codec_for(parsed), parsed, "/v1/chat/completions", unsupported)  # type: ignore[arg-type]
+    return Encoder(parse_model(model), "/v1/chat/completions", unsupported)  # type: ignore[arg-type]
 
 
-def decode(model: str, output: Any) -> Answer:
-    return codec_for(parse_model(model)).decode(json.dumps(output).encode())
+def decode(model: str, output: Any, invocation: str = "") -> Answer:
+    """The answer in a modelOutput, of the job type that plain chats of the model go to."""
+    invocation = invocation or encoder_for(model).plain_invocation
+    return codec_of(parse_model(model), invocation).decode(json.dumps(output).encode())  # type: ignore[arg-type, attr-defined]

@@ -6,14 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.sandbox import checks
+from deployments.sandbox import checks, native_checks
 from tasks.bedrock.models import parse_model
-from tasks.codecs import codec_for
 from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
 from tests.conftest import CLAUDE, LLAMA, NOVA
 
-CHECKS = {CLAUDE: checks.anthropic, NOVA: checks.nova, LLAMA: checks.converse}
+GPT_OSS, KIMI = "openai.gpt-oss-20b-1:0", "moonshotai.kimi-k2.5"
+CHECKS = {
+    CLAUDE: checks.anthropic,
+    NOVA: checks.nova,
+    LLAMA: checks.converse,
+    GPT_OSS: lambda body: native_checks.openai(body, GPT_OSS),
+    KIMI: lambda body: native_checks.openai(body, KIMI),
+}
 
 text = st.text(max_size=40) | st.sampled_from(["", " ", "\n", "\u00a0", "\u2028x", 'a"b\\c', "\x00", "😀", "\ufeff"])
 message = st.fixed_dictionaries(
@@ -32,12 +38,12 @@ body = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, "anthropic.claude-haiku-4-5-20251001-v1:0"])
+@pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, GPT_OSS, KIMI, "anthropic.claude-haiku-4-5-20251001-v1:0"])
 @settings(max_examples=400, deadline=None)
 @given(body=body, escape=st.booleans())
 def test_plain_equals_general(model: str, body: dict[str, object], escape: bool) -> None:
     parsed = parse_model(model)
-    encoder = Encoder(codec_for(parsed), parsed, "/v1/chat/completions", "error")
+    encoder = Encoder(parsed, "/v1/chat/completions", "error")
     line = json.dumps({"custom_id": "x", "body": body}, ensure_ascii=escape).encode("utf-8", "surrogatepass")
     short = encoder._encode_plain(line, b"")
     try:

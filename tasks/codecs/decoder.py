@@ -1,0 +1,68 @@
+"""From modelOutputs to the response body of a request, at any endpoint."""
+
+from typing import Any, cast
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import Answer, ChatCodec, Context, EmbeddingCodec, InvocationType, Usage, Vectors
+from tasks.codecs.chat import build_chat_completion, sum_usage
+from tasks.codecs.completions import build_completion
+from tasks.codecs.embeddings import build_embeddings, total_tokens
+from tasks.codecs.encoder import codec_of
+from tasks.codecs.responses import build_response
+from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
+
+_decode_context = msgspec.json.Decoder(Context).decode
+
+Outcome = Answer | Vectors
+
+
+class Decoder:
+    """Decodes the records of one type of job, for one endpoint."""
+
+    def __init__(self, model: Model, endpoint: str, invocation: InvocationType) -> None:
+        self._codec = codec_of(model, invocation)
+        self._endpoint = endpoint
+        self._chat_codec = cast(ChatCodec, self._codec)
+
+    def decode(self, output: bytes, context: bytes | None) -> Outcome:
+        """One record's answer. Raises DecodeError for what does not have the family's shape."""
+        if self._endpoint == EMBEDDINGS:
+            return cast(EmbeddingCodec, self._codec).decode_embeddings(output)
+        answer = self._chat_codec.decode(output)
+        if context is not None:
+            tool = _decode_context(context).json_tool
+            if tool is not None:
+                _unwrap(answer, tool)
+        return answer
+
+
+def _unwrap(answer: Answer, tool: str) -> None:
+    """Turn the call of the forced tool back into the content that it stands for."""
+    found = [call for call in answer.tool_calls if call.name == tool]
+    if found:
+        answer.content, answer.tool_calls = found[0].arguments.decode(), []
+        if answer.finish_reason == "tool_calls":
+            answer.finish_reason = "stop"
+
+
+def build(
+    endpoint: str, outcomes: list[Outcome], contexts: list[bytes | None], *, id: str, created: int, model: str
+) -> Any:
+    """The response body of one request, of all its records' outcomes in order."""
+    if endpoint == EMBEDDINGS:
+        first = _decode_context(contexts[0]) if contexts[0] is not None else None
+        return build_embeddings(cast(list[Vectors], outcomes), model=model, context=first)
+    answers = cast(list[Answer], outcomes)
+    decoded = [_decode_context(context) if context is not None else None for context in contexts]
+    builder: Any = {CHAT: build_chat_completion, COMPLETIONS: build_completion}.get(endpoint, build_response)
+    return builder(answers, id=id, created=created, model=model, contexts=decoded)
+
+
+def usage_of(outcomes: list[Outcome]) -> Usage | None:
+    """The tokens of a request; None where the family reports none."""
+    if isinstance(outcomes[0], Vectors):
+        total = total_tokens(cast(list[Vectors], outcomes))
+        return None if total is None else Usage(total, 0)
+    return sum_usage(cast(list[Answer], outcomes))

@@ -1,0 +1,121 @@
+"""Meta Llama: a prompt with exact tokens (2, 3.x, 4). Chats go by Converse unless InvokeModel is asked for.
+
+Sources: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html and Meta's model cards.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    Encoded,
+    Image,
+    InvocationType,
+    PlainForm,
+    Policy,
+    Turn,
+    Usage,
+)
+from tasks.codecs.common import refuse_rest, unit_temperature
+from tasks.codecs.templates import kept, neutralise, plain_text, refuse_tools
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+
+_TOKENS: Final = re.compile(r"<\|[a-z_0-9]+\|>|</?s>|\[/?INST\]|<</?SYS>>")
+_SEES: Final = re.compile(r"llama(?:3-2-(?:11b|90b)|4)")
+
+
+class _Output(msgspec.Struct, gc=False):
+    generation: str
+    prompt_token_count: int | None = None
+    generation_token_count: int | None = None
+    stop_reason: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Output).decode
+
+
+def _prompt_3(system: str, turns: Sequence[tuple[str, str]]) -> str:
+    def block(role: str, text: str) -> str:
+        return f"<|start_header_id|>{role}<|end_header_id|>\n\n{text}<|eot_id|>"
+
+    blocks = [block("system", system)] if system else []
+    blocks += [block(role, text) for role, text in turns]
+    return "<|begin_of_text|>" + "".join(blocks) + "<|start_header_id|>assistant<|end_header_id|>\n\n"
+
+
+def _prompt_4(system: str, turns: Sequence[tuple[str, str]]) -> str:
+    def block(role: str, text: str) -> str:
+        return f"<|header_start|>{role}<|header_end|>\n\n{text}<|eot|>"
+
+    blocks = [block("system", system)] if system else []
+    blocks += [block(role, text) for role, text in turns]
+    return "<|begin_of_text|>" + "".join(blocks) + "<|header_start|>assistant<|header_end|>\n\n"
+
+
+def _prompt_2(system: str, turns: Sequence[tuple[str, str]]) -> str:
+    prompt = ""
+    for place, (role, text) in enumerate(turns):
+        if role == "assistant":
+            prompt += f" {text} </s>"
+        else:
+            lead = f"<<SYS>>\n{system}\n<</SYS>>\n\n" if place == 0 and system else ""
+            prompt += f"<s>[INST] {lead}{text} [/INST]"
+    return prompt
+
+
+class LlamaCodec:
+    family = "llama"
+    prefers: InvocationType = "Converse"
+    native_tools = False
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+
+    def serves(self, model: Model) -> bool:
+        return model.provider == "meta"
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        refuse_tools(chat, "Llama", policy)
+        if chat.stop:
+            policy.refuse("stop", "Llama's native body takes no stop sequences.")
+        refuse_rest(chat, policy)
+        images: list[str] = []
+        turns = [(turn.role, self._text(turn, model, policy, images)) for turn in chat.turns]
+        system = neutralise("\n\n".join(chat.system), _TOKENS)
+        newest, oldest = model.name.startswith("llama4"), model.name.startswith("llama2")
+        prompt = (_prompt_4 if newest else _prompt_2 if oldest else _prompt_3)(system, turns)
+        body: dict[str, Any] = {"prompt": prompt}
+        body |= kept(max_gen_len=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p,
+                     images=images)  # fmt: skip
+        return Encoded(body)
+
+    @staticmethod
+    def _text(turn: Turn, model: Model, policy: Policy, images: list[str]) -> str:
+        """A turn's text, its images before it as tokens where the model sees."""
+        seen = [part for part in turn.parts if isinstance(part, Image)] if _SEES.match(model.name) else []
+        images += [image.data for image in seen]
+        rest = Turn(turn.role, [part for part in turn.parts if part not in seen])
+        return "<|image|>" * len(seen) + neutralise(plain_text(rest, "Llama", policy), _TOKENS)
+
+    def plain_form(self, model: Model) -> PlainForm | None:
+        return None
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        try:
+            parsed = _decode(output)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DecodeError(f"not a Llama answer ({error})") from None
+        usage = None
+        if parsed.prompt_token_count is not None and parsed.generation_token_count is not None:
+            usage = Usage(parsed.prompt_token_count, parsed.generation_token_count)
+        return Answer(parsed.generation.lstrip(), "length" if parsed.stop_reason == "length" else "stop", usage)
+
+    def padding(self) -> bytes:
+        return b'{"prompt":"Hi","max_gen_len":1}'
+
+
+CODEC = LlamaCodec()

@@ -1,0 +1,46 @@
+"""What the families share that take one prompt string: the text of a chat, made safe and put into a template."""
+
+import base64
+import re
+from typing import Any
+
+from tasks.codecs.base import Chat, Document, Image, Policy, Text, ToolCall, ToolResult, Turn
+
+
+def neutralise(text: str, tokens: re.Pattern[str]) -> str:
+    """Text in which none of a template's tokens is one any more: a user must not be able to speak as the system.
+
+    A zero-width space after the first character keeps it readable and takes its meaning.
+    """
+    return tokens.sub(lambda found: found[0][0] + "\u200b" + found[0][1:], text)
+
+
+def plain_text(turn: Turn, family: str, policy: Policy) -> str:
+    """The text of a turn, for a prompt; everything else is refused."""
+    texts = []
+    for part in turn.parts:
+        match part:
+            case Text(text):
+                texts.append(text)
+            case Document("txt", name, data):
+                texts.append(f"{name}:\n{base64.b64decode(data).decode()}")
+            case Image() | Document():
+                policy.refuse("messages[].content[]", f"{family} takes text only.",
+                              count_as=f"messages[].content[] ({part.format})")  # fmt: skip
+            case ToolCall() | ToolResult():
+                policy.refuse_always("messages[].tool_calls", f"{family} takes no tools in its prompt.")
+    return "\n\n".join(texts)
+
+
+def refuse_tools(chat: Chat, family: str, policy: Policy) -> None:
+    if chat.tools:
+        policy.refuse("tools", f"{family} takes no tools in its prompt.")
+    if chat.json_format is not None:
+        policy.refuse("response_format", f"{family} has no structured output.")
+    if chat.reasoning_effort not in (None, "none"):
+        policy.refuse("reasoning_effort", f"{family} has no such setting.")
+
+
+def kept(**values: Any) -> dict[str, Any]:
+    """The values that are there."""
+    return {name: value for name, value in values.items() if value is not None and value != []}

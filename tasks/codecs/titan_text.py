@@ -1,0 +1,87 @@
+"""Amazon Titan Text: one inputText, turns by name.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    Encoded,
+    FinishReason,
+    InvocationType,
+    PlainForm,
+    Policy,
+    Usage,
+)
+from tasks.codecs.common import refuse_rest, unit_temperature
+from tasks.codecs.templates import kept, plain_text, refuse_tools
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+
+_FINISH: Final[dict[str, FinishReason]] = {"LENGTH": "length", "CONTENT_FILTERED": "content_filter"}
+
+
+class _Result(msgspec.Struct, rename="camel", gc=False):
+    output_text: str
+    token_count: int | None = None
+    completion_reason: str | None = None
+
+
+class _Output(msgspec.Struct, rename="camel", gc=False):
+    results: list[_Result]
+    input_text_token_count: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Output).decode
+
+
+class TitanTextCodec:
+    family = "titan-text"
+    prefers: InvocationType = "InvokeModel"
+    native_tools = False
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+
+    def serves(self, model: Model) -> bool:
+        return model.provider == "amazon" and model.name.startswith(("titan-text", "titan-tg1")) and (
+            "embed" not in model.name
+        )  # fmt: skip
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        refuse_tools(chat, "Titan Text", policy)
+        refuse_rest(chat, policy)
+        text = "\n\n".join(chat.system) + "\n\n" if chat.system else ""
+        for turn in chat.turns:
+            text += f"{'User' if turn.role == 'user' else 'Bot'}: {plain_text(turn, 'Titan Text', policy)}\n"
+        body: dict[str, Any] = {"inputText": text + "Bot:"}
+        config = kept(maxTokenCount=chat.max_tokens, temperature=unit_temperature(chat, policy), topP=chat.top_p,
+                      stopSequences=chat.stop)  # fmt: skip
+        if config:
+            body["textGenerationConfig"] = config
+        return Encoded(body)
+
+    def plain_form(self, model: Model) -> PlainForm | None:
+        return None
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        try:
+            parsed = _decode(output)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DecodeError(f"not a Titan Text answer ({error})") from None
+        if not parsed.results:
+            raise DecodeError("not a Titan Text answer (no results)")
+        first = parsed.results[0]
+        usage = None
+        if parsed.input_text_token_count is not None and first.token_count is not None:
+            usage = Usage(parsed.input_text_token_count, first.token_count)
+        return Answer(first.output_text.strip(), _FINISH.get(first.completion_reason or "", "stop"), usage)
+
+    def padding(self) -> bytes:
+        return b'{"inputText":"Hi","textGenerationConfig":{"maxTokenCount":1}}'
+
+
+CODEC = TitanTextCodec()
