@@ -227,8 +227,9 @@ class AnthropicCodec:
         elif chat.max_tokens <= _LEAST_BUDGET:
             policy.refuse("reasoning_effort", f"thinking takes {_LEAST_BUDGET:,} tokens and max_tokens must be above.")
             return None
-        # max_tokens covers thinking and answer, at OpenAI as here: half of a small one is left for the answer.
-        budget = min(budget, max(_LEAST_BUDGET, chat.max_tokens // 2))
+        else:
+            # max_tokens covers thinking and answer, at OpenAI as here: half of a small one is left for the answer.
+            budget = min(budget, max(_LEAST_BUDGET, chat.max_tokens // 2))
         for field, value in (
             ("temperature", chat.temperature),
             ("top_p", chat.top_p),
@@ -272,8 +273,8 @@ def _usage(usage: _Usage | None) -> Usage | None:
         return None
     cached = usage.cache_read_input_tokens or 0
     # Claude counts cache reads and writes beside input_tokens; OpenAI counts them in.
-    prompt = usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0)
-    return Usage(prompt, usage.output_tokens, cached)
+    written = usage.cache_creation_input_tokens or 0
+    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, written=written)
 
 
 def _encode_turn(turn: Turn) -> dict[str, Any]:

@@ -210,6 +210,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     completion: int
     cached: int = 0
     reasoning: int = 0
+    #: Prompt tokens that were written to a cache.
+    written: int = 0
 
 
 class Answer(msgspec.Struct, gc=False):

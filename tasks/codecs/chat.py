@@ -556,6 +556,7 @@ def sum_usage(answers: list[Answer]) -> Usage | None:
         sum(usage.completion for usage in usages),
         sum(usage.cached for usage in usages),
         sum(usage.reasoning for usage in usages),
+        sum(usage.written for usage in usages),
     )
 
 

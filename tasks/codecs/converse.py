@@ -189,7 +189,7 @@ def _usage(usage: _Usage | None) -> Usage | None:
     # Nova's native body names the cache counters with ...TokenCount; either way input_tokens excludes them.
     cached = usage.cache_read_input_tokens or usage.cache_read_input_token_count or 0
     written = usage.cache_write_input_tokens or usage.cache_write_input_token_count or 0
-    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached)
+    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, written=written)
 
 
 def _text_format(wanted: JsonFormat) -> dict[str, Any]:

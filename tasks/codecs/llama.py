@@ -99,6 +99,8 @@ class LlamaCodec:
         seen = [part for part in turn.parts if isinstance(part, Image)] if _SEES.match(model.name) else []
         images += [image.data for image in seen]
         rest = Turn(turn.role, [part for part in turn.parts if part not in seen])
+        if seen and not rest.parts:
+            return "<|image|>" * len(seen)
         return "<|image|>" * len(seen) + neutralise(plain_text(rest, "Llama", policy), _TOKENS)
 
     def plain_form(self, model: Model) -> PlainForm | None:

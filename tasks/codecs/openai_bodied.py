@@ -23,6 +23,7 @@ from tasks.codecs.base import (
     Number,
     PlainForm,
     Policy,
+    RequestError,
     Text,
     ToolCall,
     ToolResult,
@@ -134,6 +135,8 @@ def encode_messages(chat: Chat, policy: Policy, *, images: bool) -> list[dict[st
         messages.append({"role": "system", "content": "\n\n".join(chat.system)})
     for turn in chat.turns:
         messages += _turn(turn, policy, images=images)
+    if not any(message["role"] == "user" for message in messages):
+        raise RequestError("'messages' holds no user message with content that this model takes.", "messages")
     return messages
 
 

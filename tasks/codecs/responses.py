@@ -198,6 +198,7 @@ def _parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image 
 
 class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
@@ -269,7 +270,7 @@ def _usage(usage: Usage | None) -> _ResponseUsage | None:
         return None
     return _ResponseUsage(
         usage.prompt,
-        _InputDetails(usage.cached),
+        _InputDetails(usage.cached, usage.written),
         usage.completion,
         _OutputDetails(usage.reasoning),
         usage.prompt + usage.completion,

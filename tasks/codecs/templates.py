@@ -4,7 +4,7 @@ import base64
 import re
 from typing import Any
 
-from tasks.codecs.base import Chat, Document, Image, Policy, Text, ToolCall, ToolResult, Turn
+from tasks.codecs.base import Chat, Document, Image, Policy, RequestError, Text, ToolCall, ToolResult, Turn
 
 
 def neutralise(text: str, tokens: re.Pattern[str]) -> str:
@@ -29,6 +29,8 @@ def plain_text(turn: Turn, family: str, policy: Policy) -> str:
                               count_as=f"messages[].content[] ({part.format})")  # fmt: skip
             case ToolCall() | ToolResult():
                 policy.refuse_always("messages[].tool_calls", f"{family} takes no tools in its prompt.")
+    if not texts:
+        raise RequestError(f"'messages' holds a message without content that {family} takes.", "messages")
     return "\n\n".join(texts)
 
 

@@ -158,7 +158,7 @@ def test_an_answer() -> None:
     })  # fmt: skip
     assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
     assert answer.tool_calls[0].arguments == b'{"n": 12345678901234567890}'
-    assert answer.usage == Usage(10, 7, 3)
+    assert answer.usage == Usage(10, 7, 3, written=2)
 
 
 @pytest.mark.parametrize(

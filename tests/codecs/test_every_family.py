@@ -114,7 +114,15 @@ def round_trip(model: str, endpoint: str, body: dict[str, Any], unsupported: str
         outcomes.append(decoder.decode(json.dumps(answer).encode(), context))
     built = build(endpoint, outcomes, encoded.contexts, id="r1", created=1, model=model)
     response = json.loads(output_line("r1", "x", built))["response"]["body"]
-    TYPES[endpoint].model_validate(response)
+    checked = json.loads(json.dumps(response))
+    if endpoint == EMBEDDINGS:
+        # OpenAI's client unpacks base64 before its type holds it; and the type has no word for "not counted".
+        checked["usage"] = checked["usage"] or {"prompt_tokens": 0, "total_tokens": 0}
+        for entry in checked["data"]:
+            if isinstance(entry["embedding"], str):
+                data = base64.b64decode(entry["embedding"])
+                entry["embedding"] = list(struct.unpack(f"<{len(data) // 4}f", data))
+    TYPES[endpoint].model_validate(checked)
     return response
 
 
