@@ -226,7 +226,7 @@ class Normalizer:
             self._causes.setdefault("other causes", [0, row.custom_id or "", row.line])[0] += 1
         id = f"{self._key}{record_id(row.request)}"
         table_row = (row.custom_id, row.line, 0, False, status, *(None,) * 10, code, error.message, self._model,
-                     self._files[row.file])  # fmt: skip
+                     self._files[row.file], None)  # fmt: skip
         return error_line(id, row.custom_id, error), False, [table_row]
 
     def _missing(self, shard: Shard) -> RunError:

@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html and i
 
 import base64
 import binascii
-import json
 import re
 from typing import Any
 
@@ -218,7 +217,9 @@ def converse(body: dict[str, Any], model_id: str = "", *, batch: bool = False) -
     if batch:
         need("toolConfig" not in body, "Tool use is not supported in batch inference with the Converse API")
         need("guardrailConfig" not in body, "Guardrails are not supported in batch inference")
-        need("cachePoint" not in json.dumps(body), "Prompt caching is not supported in batch inference")
+        blocks = [*body.get("system", []), *(b for m in body.get("messages", []) for b in m.get("content", []))]
+        cached = any(isinstance(block, dict) and "cachePoint" in block for block in blocks)
+        need(not cached, "Prompt caching is not supported in batch inference")
     report = _validator.validate({"modelId": model_id or "m", **_with_bytes(body)}, _converse_shape)
     need(not report.has_errors(), report.generate_report())
     _conversation(body, tools=bool(body.get("toolConfig")))

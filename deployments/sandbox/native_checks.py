@@ -87,7 +87,7 @@ _OPENAI_KEYS = {
 
 def openai(body: dict[str, Any], name: str) -> None:
     only(body, _OPENAI_KEYS, "")
-    number(body, "temperature", 0, 1 if name.startswith("moonshot") else 2)
+    number(body, "temperature", 0, 1 if name.startswith(("moonshot", "mistral")) else 2)
     if name.startswith("moonshot"):
         need("stop" not in body, "stop: not supported")
         need(body.get("tool_choice") != "required", "tool_choice: required is not supported")
@@ -170,8 +170,8 @@ NATIVE: tuple[tuple[re.Pattern[str], Check, str], ...] = (
     (re.compile(r"mistral\.mistral-large-2407"), mistral_chat, "mistral_chat"),
     (re.compile(r"deepseek\.r1"), r1, "r1"),
     (re.compile(r"cohere\.command"), command_r, "command_r"),
-    (re.compile(r"openai\.|qwen\.|deepseek\.v3|google\.gemma|moonshot|minimax|nvidia|zai|mistral\.|ai21|writer"), openai,
-     "openai"),
+    (re.compile(r"openai\.|qwen\.|deepseek\.v3|google\.|moonshot|minimax|nvidia|zai|mistral\.|ai21|writer"),
+     openai, "openai"),
 )  # fmt: skip
 
 

@@ -106,6 +106,8 @@ class CohereCommandCodec:
 
 def _tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     """Cohere's flat parameter definitions; what they cannot say is refused."""
+    if tool.strict:
+        policy.refuse("tools[].function.strict", "Command R does not enforce schemas.")
     properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", [])
     definitions = {}
     for name, schema in properties.items():

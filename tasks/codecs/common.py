@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from tasks.codecs.base import Chat, Number, Policy, Tool
+from tasks.bedrock.models import Model
+from tasks.codecs.base import Chat, Image, Number, Policy, RequestError, Tool
 
 # msgspec knows no `Raw | None`: this stands for an absent tool input.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
@@ -74,6 +75,26 @@ def force_json_tool(chat: Chat, policy: Policy) -> str | None:
     chat.tools = [Tool(JSON_TOOL, description, schema, None)]
     chat.tool_choice = f"function:{JSON_TOOL}"
     return JSON_TOOL
+
+
+#: Models that see nothing, among those whose chats may go by Converse.
+_TEXT_ONLY = re.compile(
+    r"meta\.llama(?:2|3-(?:8b|70b|1-|3-|2-[13]b))|mistral\.(?:mistral-(?:7b|large-240|small-240)|mixtral)|deepseek\.|"
+    r"cohere\.command|amazon\.(?:nova-micro|titan-t)|openai\.gpt-oss|ai21\."
+)
+
+
+def refuse_unseen(chat: Chat, model: Model, policy: Policy) -> None:
+    """Refuse images, or leave them out, where the model is known to take text only."""
+    if not _TEXT_ONLY.match(model.base_id):
+        return
+    for turn in chat.turns:
+        images = [part for part in turn.parts if isinstance(part, Image)]
+        if images:
+            policy.refuse("messages[].content[].image_url", "this model takes text only.")
+            turn.parts = [part for part in turn.parts if not isinstance(part, Image)]
+            if not turn.parts:
+                raise RequestError("'messages' holds a message of images only, and the model takes text.", "messages")
 
 
 def take(chat: Chat, field: str) -> Any:

@@ -32,6 +32,7 @@ from tasks.codecs.common import (
     EMPTY_OBJECT,
     plain_sampling,
     refuse_rest,
+    refuse_unseen,
     safe_tool_id,
     stop_sequences,
     take,
@@ -225,6 +226,7 @@ class ConverseCodec:
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         if chat.uses_tools:
             self._refuse_tools(chat, policy)
+        refuse_unseen(chat, model, policy)
         additional = self._additional(chat, model, policy)
         config = encode_inference_config(chat, policy)
         refuse_rest(chat, policy)

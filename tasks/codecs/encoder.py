@@ -137,7 +137,7 @@ class Encoder:
         if self._wanted != "auto":
             return self._wanted
         codec = cast(ChatCodec, self.codec)
-        if codec.native_tools and any(chat.uses_tools or chat.json_format is not None for chat in chats):
+        if codec.native_tools and any(chat.uses_tools for chat in chats):
             return "InvokeModel"
         return codec.prefers
 

@@ -87,6 +87,8 @@ class LlamaCodec:
         turns = [(turn.role, self._text(turn, model, policy, images)) for turn in chat.turns]
         system = neutralise("\n\n".join(chat.system), _TOKENS)
         newest, oldest = model.name.startswith("llama4"), model.name.startswith("llama2")
+        if oldest and chat.turns[-1].role == "assistant":
+            policy.refuse_always("messages", "Llama 2's template ends with a user message.")
         prompt = (_prompt_4 if newest else _prompt_2 if oldest else _prompt_3)(system, turns)
         body: dict[str, Any] = {"prompt": prompt}
         body |= kept(max_gen_len=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p,

@@ -48,6 +48,8 @@ class InstructCodec:
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_tools(chat, "Mistral's instruct form", policy)
         system = neutralise("\n\n".join(chat.system), _TOKENS)
+        if chat.turns[-1].role == "assistant":
+            policy.refuse_always("messages", "the instruct form ends with a user message.")
         prompt = "<s>"
         for place, turn in enumerate(chat.turns):
             text = neutralise(plain_text(turn, "Mistral's instruct form", policy), _TOKENS)

@@ -10,7 +10,7 @@ import msgspec
 
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, Tool, ToolCall
-from tasks.codecs.common import force_json_tool, named_function, refuse_rest, take
+from tasks.codecs.common import force_json_tool, named_function, refuse_rest, refuse_unseen, take
 from tasks.codecs.converse import (
     decode_response,
     encode_conversation,
@@ -39,6 +39,7 @@ class NovaCodec:
         return model.provider == "amazon" and bool(_UNDERSTANDING.match(model.name))
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        refuse_unseen(chat, model, policy)
         json_tool = force_json_tool(chat, policy)
         reasoning = _reasoning(chat, model, policy)
         config = encode_inference_config(chat, policy)

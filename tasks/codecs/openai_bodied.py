@@ -63,6 +63,7 @@ class Quirks(msgspec.Struct, frozen=True):
 _QUIRKS: Final = (
     ("openai.", Quirks(effort=True, max_tokens="max_completion_tokens")),
     ("moonshot", Quirks(temperature_to_1=True, stop=False, required=False)),
+    ("mistral.", Quirks(temperature_to_1=True, images=True)),
     ("google.gemma", Quirks(images=True, tools=False)),
     ("qwen.qwen3-vl", Quirks(images=True)),
     ("ai21.", Quirks(penalties=False)),

@@ -7,7 +7,7 @@ from tasks.codecs.base import DecodeError, RequestError, Usage
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
 
 NOVA = "us.amazon.nova-pro-v1:0"
-LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+LLAMA = "us.meta.llama3-2-90b-instruct-v1:0"
 BODY = {
     "messages": [
         {"role": "system", "content": "Be brief."},
