@@ -170,8 +170,8 @@ def render() -> str:
         "",
         *_families(),
         "",
-        "Any other chat model goes by Converse. Fields, by family: ● kept as it is · ◐ mapped to the family's own means "
-        "· – refused by name (or dropped and counted) · ○ without effect in a batch.",
+        "Any other chat model goes by Converse. Fields, by family: ● kept as it is · ◐ mapped to the family's own "
+        "means · – refused by name (or dropped and counted) · ○ without effect in a batch.",
         "",
         *_table(CHAT_COLUMNS, CHAT_FIELDS, CHAT),
         "",

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
-from tasks.bedrock.limits import Limits
+from tasks.bedrock.limits import Limits, availability_warning
 from tasks.bedrock.models import Model
 from tasks.bedrock.names import batch_id
 from tasks.codecs.base import Codec
@@ -234,6 +234,9 @@ def open_or_resume(order: Order, summary: InputSummary) -> tuple[BatchRef, Batch
         log.warning("%s bad lines are listed in %s", f"{summary.invalid:,}", stored)
     if not summary.requests or (summary.invalid and order.on_invalid == "fail"):
         raise fail_batch(ref, summary.errors())
+    doubt = None if order.immediate else availability_warning(order.model)
+    if doubt:
+        log.warning("%s", doubt)
     resumed = document.bedrock.shards is not None
     log.info("Batch %s %s in %s", ref.batch_id, "goes on" if resumed else "is opened", ref.folder)
     return ref, document

@@ -126,7 +126,23 @@ def encode_conversation(chat: Chat) -> dict[str, Any]:
     body["messages"] = [
         {"role": turn.role, "content": [encode_content(part) for part in turn.parts]} for turn in chat.turns
     ]
+    _number_documents(body["messages"])
     return body
+
+
+def _number_documents(messages: list[dict[str, Any]]) -> None:
+    """Documents of one conversation must not share a name."""
+    seen: set[str] = set()
+    for message in messages:
+        for block in message["content"]:
+            document = block.get("document")
+            if document is None:
+                continue
+            name, number = document["name"], 1
+            while document["name"] in seen:
+                number += 1
+                document["name"] = f"{name[:190]} {number}"
+            seen.add(document["name"])
 
 
 def encode_inference_config(chat: Chat, policy: Policy) -> dict[str, Any]:

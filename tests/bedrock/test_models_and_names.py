@@ -3,6 +3,7 @@ import re
 import pytest
 
 from deployments.sandbox import patterns
+from tasks.bedrock.limits import availability_warning
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import batch_id, client_request_token, job_name, record_id
 from tasks.codecs import codec_for
@@ -26,6 +27,23 @@ from tasks.codecs import codec_for
 def test_models(model: str, base: str, family: str) -> None:
     parsed = parse_model(model)
     assert (parsed.id, parsed.base_id, codec_for(parsed).family) == (model, base, family)
+
+
+@pytest.mark.parametrize(
+    ("model", "warning"),
+    [
+        ("anthropic.claude-opus-5", "only through an inference profile, such as us.anthropic.claude-opus-5"),
+        ("global.anthropic.claude-opus-5", None),
+        ("us.anthropic.claude-opus-4-7", "No batch inference"),
+        ("us.deepseek.v3-v1:0", "only under its bare id"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/deepseek.v3-v1:0", None),
+        ("cohere.embed-v4:0", "immediate"),
+        ("acme.unknown-model", None),
+    ],
+)
+def test_what_is_known_of_batch_inference_warns(model: str, warning: str | None) -> None:
+    said = availability_warning(parse_model(model))
+    assert said is None if warning is None else warning in (said or "")
 
 
 @pytest.mark.parametrize("model", ["", "two words", "arn:aws:s3:::bucket", "arn:aws:bedrock"])
