@@ -101,18 +101,19 @@ def _resolve(model: Model) -> Model:
     return Model(model.id, base.base_id, base.provider, model.region)
 
 
-def size_sampler(order: Order) -> Callable[[bytes, str], int]:
-    """A function that tells how many bytes of records a line becomes, for planning the shards."""
+def size_sampler(order: Order) -> Callable[[bytes, str], tuple[int, int]]:
+    """A function that tells how many records, and of how many bytes, a line becomes: for planning the shards."""
     unsupported: Literal["error", "drop"] = "drop" if order.unsupported == "drop" else "error"
     encoders: dict[str, Encoder] = {}
 
-    def size(line: bytes, endpoint: str) -> int:
+    def size(line: bytes, endpoint: str) -> tuple[int, int]:
         if endpoint not in encoders:
             encoders[endpoint] = Encoder(order.model, endpoint, unsupported, order.invocation)
         try:
             model_inputs = encoders[endpoint].encode(line).model_inputs
-            return sum(len(model_input) + _RECORD_OVERHEAD for model_input in model_inputs)
+            size = sum(len(model_input) + _RECORD_OVERHEAD for model_input in model_inputs)
+            return len(model_inputs), size
         except RequestError:
-            return 0
+            return 0, 0
 
     return size

@@ -16,7 +16,8 @@ def plan_ranges(summary: InputSummary, limits: Limits) -> list[Range]:
 
     An even cut leaves no tail below a job's minimum, unless the whole input is.
     """
-    by_records = -(-summary.requests // limits.max_records_per_job)
+    # A request may become many records, or none; a range of more records than a job takes is cut again.
+    by_records = -(-summary.records // limits.max_records_per_job)
     by_bytes = -(-int(summary.record_bytes * _BYTES_MARGIN) // limits.max_bytes_per_file)
     count = max(1, min(max(by_records, by_bytes), summary.requests))
     cuts = [summary.requests * part // count for part in range(count + 1)]

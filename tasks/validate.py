@@ -1,6 +1,7 @@
 """Stage 1: read the whole input once; check every line, name its content, and note where each request starts."""
 
 import hashlib
+import math
 import tempfile
 from array import array
 from collections import Counter
@@ -34,6 +35,10 @@ _KEPT_ERRORS = 1000
 _SAMPLE_ALL, _SAMPLE_EVERY = 2000, 64
 
 
+#: Tells how many records, and of how many bytes, a line of an endpoint becomes.
+Sampler = Callable[[bytes, str], tuple[int, int]]
+
+
 class InvalidLine(msgspec.Struct):
     """One bad line. `request` is its place in the input, from 0; `line` its line in `file`, from 1."""
 
@@ -65,7 +70,8 @@ class InputSummary:
     source_starts: list[int]
     #: Decompressed length of each source.
     source_bytes: list[int]
-    #: Estimated bytes of all records.
+    #: Estimated number and bytes of all records.
+    records: int
     record_bytes: int
 
     @property
@@ -104,9 +110,7 @@ class _Length:
 class Validator:
     """Checks an input line by line. Memory per request: 20 bytes while it runs, 12 afterwards."""
 
-    def __init__(
-        self, endpoint: str | None, served: frozenset[str], sample: Callable[[bytes, str], int] | None = None
-    ) -> None:
+    def __init__(self, endpoint: str | None, served: frozenset[str], sample: Sampler | None = None) -> None:
         self.endpoint = endpoint
         self.served = served
         self.model: str | None = None
@@ -115,7 +119,8 @@ class Validator:
         self.hashes: array[int] = array("Q")
         self.invalid: list[InvalidLine] = []
         self._sample = sample
-        self._sampled = [0, 0]
+        # Requests, their bytes, records, and theirs.
+        self._sampled = [0, 0, 0, 0]
         self._seen_bytes = 0
 
     def run(self, sources: list[Source], work: Path) -> InputSummary:
@@ -141,8 +146,8 @@ class Validator:
             codes["duplicate_custom_id"] += len(duplicates)
             spool = _merge(spool, duplicates, work / "invalid-lines-all")
             first = sorted([*first, *duplicates[:_KEPT_ERRORS]], key=lambda bad: bad.request)[:_KEPT_ERRORS]
-        sampled, converted = self._sampled
-        ratio = converted / sampled if sampled else 1.0
+        requests, sampled, records, converted = self._sampled
+        valid = len(self.offsets) - count
         return InputSummary(
             sources=sources,
             sha256=sha256.hexdigest(),
@@ -156,7 +161,8 @@ class Validator:
             lines=self.lines,
             source_starts=starts,
             source_bytes=lengths,
-            record_bytes=int(self._seen_bytes * ratio),
+            records=math.ceil(valid * records / requests) if requests else valid,
+            record_bytes=int(self._seen_bytes * converted / sampled) if sampled else self._seen_bytes,
         )
 
     def _check_block(self, offset: int, lines: list[bytes], number: int, file: str) -> int:
@@ -198,8 +204,9 @@ class Validator:
         self.hashes.append(xxhash.xxh3_64_intdigest(envelope.custom_id.encode()) or 1)
         self._seen_bytes += len(line)
         if self._sample is not None and (request < _SAMPLE_ALL or request % _SAMPLE_EVERY == 0):
-            self._sampled[0] += len(line)
-            self._sampled[1] += self._sample(line, envelope.url)
+            records, size = self._sample(line, envelope.url)
+            for place, value in enumerate((1, len(line), records, size)):
+                self._sampled[place] += value
 
     def _spill(self, out: Any, codes: Counter[str], first: list[InvalidLine]) -> int:
         spilled, self.invalid = self.invalid, []
@@ -291,12 +298,12 @@ def validate_input(
     endpoint: str | None,
     served: frozenset[str],
     work: Path,
-    sample: Callable[[bytes, str], int] | None = None,
+    sample: Sampler | None = None,
 ) -> InputSummary:
     """Check every line of the input.
 
     `served` are the endpoints of the chosen model's family; `work` is a folder for the list of bad lines; `sample`
-    returns the bytes that a line's records will have. Raises InputFileError when the input cannot be read.
+    tells what a line's records will be. Raises InputFileError when the input cannot be read.
     """
     wanted = canonical_endpoint(endpoint) if endpoint else None
     summary = Validator(wanted, served, sample).run(find_sources(input_file), work)
@@ -310,7 +317,7 @@ def validate(
     input_file: str,
     endpoint: str | None,
     served: frozenset[str],
-    sample: Callable[[bytes, str], int] | None,
+    sample: Sampler | None,
     on_invalid: Literal["fail", "skip"],
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""

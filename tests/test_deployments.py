@@ -52,6 +52,7 @@ def test_deploy_run_and_cancel(
     sandbox: Sandbox, tmp_path: Path, prefix: str, worker: "subprocess.Popen[bytes]"
 ) -> None:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
     from prefect.deployments import run_deployment
     from prefect.states import Cancelling
 
@@ -84,7 +85,8 @@ def test_deploy_run_and_cancel(
     (batch,) = list_batches()
     account(sandbox, batch, [f"req-{i}" for i in range(120)])
     with get_client(sync_client=True) as client:
-        keys = {artifact.key for artifact in client.read_artifacts() if artifact.flow_run_id == first.id}
+        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[first.id]))
+        keys = {artifact.key for artifact in client.read_artifacts(artifact_filter=mine)}
     assert {"batch-summary", "bedrock-jobs"} <= keys
 
     sandbox.faults(hold=True)

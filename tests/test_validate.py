@@ -47,6 +47,7 @@ def test_all_bad_lines_are_in_the_file_in_order(tmp_path: Path) -> None:
 @given(requests=st.integers(1, 3000), most=st.integers(1, 700))
 def test_the_cut_is_even(requests: int, most: int) -> None:
     class Summary:
+        records = requests
         record_bytes = requests * 100
         offsets = list(range(0, requests * 10, 10))
         lines = list(range(1, requests + 1))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, Tool, ToolCall
+from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
 from tasks.codecs.common import force_json_tool, named_function, refuse_rest, refuse_unseen, take
 from tasks.codecs.converse import (
     decode_response,
@@ -40,6 +40,7 @@ class NovaCodec:
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_unseen(chat, model, policy)
+        _check_format(chat, policy)
         json_tool = force_json_tool(chat, policy)
         reasoning = _reasoning(chat, model, policy)
         config = encode_inference_config(chat, policy)
@@ -71,6 +72,17 @@ class NovaCodec:
             b'{"schemaVersion":"messages-v1","messages":[{"role":"user","content":[{"text":"Hi"}]}],'
             b'"inferenceConfig":{"maxTokens":1}}'
         )
+
+
+def _check_format(chat: Chat, policy: Policy) -> None:
+    """Refuse, or leave out, a response_format whose schema Nova's tools cannot hold."""
+    if chat.json_format is None or chat.json_format.schema is None:
+        return
+    try:
+        inline_references(chat.json_format.schema, "response_format.json_schema.schema")
+    except RequestError as error:
+        policy.refuse("response_format", f"{error.message}")
+        chat.json_format = None
 
 
 def _reasoning(chat: Chat, model: Model, policy: Policy) -> dict[str, Any] | None:

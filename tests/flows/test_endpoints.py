@@ -159,3 +159,14 @@ def test_images_from_s3_are_inlined_and_the_web_is_refused(sandbox: Sandbox, tmp
         messages = [error["response"]["body"]["error"]["message"] for error in errors]
         assert "cannot be read" in messages[0]
         assert all(("not a public one" in m) == fetch for m in messages[1:3])
+
+
+def test_choices_are_planned_for(
+    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three records a request: 360 records in jobs of at most 140, none of them below the minimum."""
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "140")
+    lines = [chat(f"req-{i}", f"Question {i}", n=3) for i in range(120)]
+    batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, **FAST)
+    account(sandbox, batch, [f"req-{i}" for i in range(120)])
+    assert [job["totalRecordCount"] for job in sandbox.jobs(prefix)] == [120, 120, 120]
