@@ -1,5 +1,6 @@
 """Opening, failing and finishing a batch: the changes of its state that belong to no single stage."""
 
+import shutil
 import time
 from typing import Any, Literal
 
@@ -145,7 +146,8 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     if order.window_hours:
         document.expires_at = (document.created_at or now) + order.window_hours * 3600
     if document.status == "failed":
-        document.status, document.failed_at, document.errors = "validating", None, None
+        document.status = "validating" if section.shards is None else "in_progress"
+        document.failed_at = document.errors = None
         for shard in section.shards or []:
             # A failed job that processed nothing was not paid for: its records are tried once more.
             if shard.job and shard.job.status == "Failed" and not shard.job.processed:
@@ -224,6 +226,13 @@ def open_or_resume(order: Order, summary: InputSummary) -> tuple[BatchRef, Batch
 
     Under on_invalid="fail" a bad line ends the batch here, before any record is uploaded.
     """
+    try:
+        return _open(order, summary)
+    finally:
+        shutil.rmtree(summary.work, ignore_errors=True)
+
+
+def _open(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
     log = get_run_logger()
     ref, document = open_batch(order, summary)
     if document.finished:

@@ -75,7 +75,8 @@ class Index:
         self._requests: list[int] = []
         self._custom_ids: list[str | None] = []
         self._lines: list[int] = []
-        self._shards: list[str | None] = []
+        # Runs of rows of the same shard: nearly all rows of a range have one.
+        self._shards: list[tuple[str | None, int]] = []
         self._special: dict[int, tuple[int, bytes | None, bytes | None]] = {}
 
     def start_file(self, file: int) -> None:
@@ -86,7 +87,7 @@ class Index:
 
     def extend(self, first_request: int, custom_ids: list[str], lines: list[int], shard: str) -> None:
         """Add consecutive requests that became one record of a shard each, with nothing to remember."""
-        self._shards += [shard] * len(lines)
+        self._note_shard(shard, len(lines))
         self._requests += range(first_request, first_request + len(lines))
         self._custom_ids += custom_ids
         self._lines += lines
@@ -107,12 +108,17 @@ class Index:
         """Add one record of a request, or the error of one that is never sent."""
         if choice or context is not None or error is not None:
             self._special[len(self._lines)] = (choice, context, error)
-        self._shards.append(shard)
+        self._note_shard(shard, 1)
         self._requests.append(request)
         self._custom_ids.append(custom_id)
         self._lines.append(line)
         if len(self._lines) >= _INDEX_ROWS:
             self._flush()
+
+    def _note_shard(self, shard: str | None, count: int) -> None:
+        if self._shards and self._shards[-1][0] == shard:
+            count += self._shards.pop()[1]
+        self._shards.append((shard, count))
 
     def _flush(self) -> None:
         count = len(self._lines)
@@ -127,8 +133,9 @@ class Index:
             for row, (choice, context, error) in self._special.items():
                 choices[row], contexts[row], errors[row] = choice, context, error
                 record_ids[row] = None if error is not None else record_id(self._requests[row], choice)
+        shards = pa.concat_arrays([pa.repeat(pa.scalar(shard, pa.string()), rows) for shard, rows in self._shards])
         columns = [np.array(self._requests), self._custom_ids, np.full(count, self._file, dtype=np.int32),
-                   np.array(self._lines), choices, record_ids, self._shards, contexts, errors]  # fmt: skip
+                   np.array(self._lines), choices, record_ids, shards, contexts, errors]  # fmt: skip
         self._writer.write_table(pa.table(columns, schema=INDEX_SCHEMA))
         self._start()
 

@@ -122,7 +122,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
         document = _refresh(ref, document)
     if waiting and not in_flight:
         # No slot, and no job of ours that could free one: others hold them all.
-        time.sleep(interval(120, poll_seconds))
+        time.sleep(interval(_LONGEST / _SHARE, poll_seconds))
     return Progress(len(waiting_shards(document)), running)
 
 

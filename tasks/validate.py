@@ -64,6 +64,8 @@ class InputSummary:
     first_invalid: list[InvalidLine]
     #: All bad lines, as JSON lines in the order of the input; None where there are none.
     invalid_file: Path | None
+    #: The folder of that file, for whoever has read it to remove.
+    work: Path
     offsets: "array[int]"
     lines: "array[int]"
     #: The number of the first request of each source, and of the end.
@@ -157,6 +159,7 @@ class Validator:
             codes=dict(codes),
             first_invalid=first,
             invalid_file=spool if count else None,
+            work=work,
             offsets=self.offsets,
             lines=self.lines,
             source_starts=starts,
