@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import shutil
 import tempfile
 from array import array
 from collections import Counter
@@ -325,7 +326,12 @@ def validate(
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
     log = get_run_logger()
-    summary = validate_input(input_file, endpoint, served, Path(tempfile.mkdtemp(prefix="bedrock-batch-")), sample)
+    work = Path(tempfile.mkdtemp(prefix="bedrock-batch-"))
+    try:
+        summary = validate_input(input_file, endpoint, served, work, sample)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
     files = f"{len(summary.sources)} files" if len(summary.sources) > 1 else summary.sources[0].name
     log.info("Checked %s: %s requests, %s bad lines", files, f"{summary.requests:,}", f"{summary.invalid:,}")
     if summary.invalid:
