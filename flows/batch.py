@@ -134,10 +134,13 @@ def batch_inference(
                 raise fail_batch(ref, [refusal])
             converted = convert.map(unmapped(ref), unmapped(document), document.bedrock.ranges).result()
             document = upload(ref, document, converted)
+        progress = submit(ref)
         if any(shard.route == "on_demand" for shard in document.bedrock.shards or []):
+            # While the jobs run.
             answer_on_demand(ref)
-        while submit(ref).open:
+        while progress.open:
             poll(ref, poll_seconds)
+            progress = submit(ref)
         document = begin_finalizing(ref)
         outputs = fetch(ref, document)
         results = normalize.map(

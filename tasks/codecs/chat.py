@@ -3,9 +3,6 @@
 Source: https://platform.openai.com/docs/api-reference/chat (create, and the chat completion object).
 """
 
-import base64
-import binascii
-import json
 import re
 from typing import Any, Final, cast
 
@@ -15,8 +12,6 @@ from tasks.codecs.base import (
     Answer,
     Chat,
     Context,
-    Document,
-    Image,
     JsonFormat,
     Part,
     Policy,
@@ -27,8 +22,8 @@ from tasks.codecs.base import (
     ToolResult,
     Turn,
     Usage,
-    dumps,
 )
+from tasks.codecs.content import arguments, parse_parts, text_parts
 
 #: Fields that change nothing about the answer of a batch request, whatever their value.
 _WITHOUT_EFFECT: Final = frozenset(
@@ -52,7 +47,6 @@ EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 #: OpenAI's own limit on `n`.
 MAX_CHOICES: Final = 128
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_DATA_URL: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
 def parse_chat(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
@@ -162,21 +156,21 @@ def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], lis
             policy.refuse(f"{where}.name", "it has no participant names.", count_as="messages[].name")
         if role in ("system", "developer"):
             # Everything a target knows of system text is one place before the conversation.
-            system += [part.text for part in _text_parts(message.get("content"), f"{where}.content")]
+            system += [part.text for part in text_parts(message.get("content"), f"{where}.content")]
         elif role == "user":
-            turns.append(Turn("user", list(_parse_parts(message.get("content"), f"{where}.content", policy))))
+            turns.append(Turn("user", list(parse_parts(message.get("content"), f"{where}.content", policy))))
         elif role == "assistant":
             turns.append(Turn("assistant", _parse_assistant(message, where, policy)))
         elif role == "function":
             # The legacy form has no ids: a call and its result are told by the function's name.
-            parts = list(_parse_parts(message.get("content"), f"{where}.content", policy))
+            parts = list(parse_parts(message.get("content"), f"{where}.content", policy))
             turns.append(Turn("user", [ToolResult(f"call_{message.get('name')}", parts)]))
         elif role == "tool":
             call = message.get("tool_call_id")
             if not isinstance(call, str) or not call:
                 raise RequestError(f"'{where}.tool_call_id' must name the call that this answers.",
                                    f"{where}.tool_call_id", "missing_required_parameter")  # fmt: skip
-            parts = _parse_parts(message.get("content"), f"{where}.content", policy)
+            parts = parse_parts(message.get("content"), f"{where}.content", policy)
             turns.append(Turn("user", [ToolResult(call, [part for part in parts if not _is_blank(part)])]))
         else:
             raise RequestError(f"'{where}.role' must be system, developer, user, assistant or tool.", f"{where}.role")
@@ -186,9 +180,9 @@ def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], lis
 def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> list[Part]:
     parts: list[Part] = []
     if message.get("content") is not None:
-        parts += _text_parts(message["content"], f"{where}.content")
+        parts += text_parts(message["content"], f"{where}.content")
     if message.get("refusal") is not None:
-        parts += _text_parts(message["refusal"], f"{where}.refusal")
+        parts += text_parts(message["refusal"], f"{where}.refusal")
     if message.get("audio") is not None:
         policy.refuse(f"{where}.audio", "earlier audio cannot be referred to.", count_as="messages[].audio")
     legacy = message.get("function_call")
@@ -205,135 +199,6 @@ def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> lis
             raise RequestError(f"'{at}' must have an id and a function with a name.", at)
         parts.append(ToolCall(str(call["id"]), function["name"], arguments(function.get("arguments"), at)))
     return parts
-
-
-def arguments(text: Any, where: str) -> bytes:
-    if text is None or text == "":
-        return b"{}"
-    try:
-        # The standard library keeps integers of any size; floats keep their shortest form.
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise RequestError(
-            f"'{where}.function.arguments' must be a JSON object in a string.", f"{where}.function.arguments"
-        )
-    return dumps(value)
-
-
-def _text_parts(content: Any, where: str) -> list[Text]:
-    """Content that may hold text only, as system, assistant and refusal content may."""
-    if isinstance(content, str):
-        return [Text(content)]
-    if not isinstance(content, list):
-        raise RequestError(f"'{where}' must be a string or a list of parts.", where, "invalid_type")
-    parts = []
-    for index, part in enumerate(content):
-        at = f"{where}[{index}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in ("text", "refusal") or not isinstance(part.get(kind), str):
-            raise RequestError(f"'{at}' must be a text part here.", at)
-        parts.append(Text(part[kind]))
-    return parts
-
-
-def _parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image | Document]:
-    if isinstance(content, str):
-        return [Text(content)]
-    if not isinstance(content, list):
-        raise RequestError(f"'{where}' must be a string or a list of parts.", where, "invalid_type")
-    parts: list[Text | Image | Document] = []
-    for index, part in enumerate(content):
-        at = f"{where}[{index}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            parts.append(Text(part["text"]))
-        elif kind == "image_url":
-            image = part.get("image_url")
-            image = parse_image(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url", policy)
-            parts += [image] if image else []
-        elif kind == "file":
-            document = parse_file(part.get("file"), f"{at}.file", policy)
-            parts += [document] if document else []
-        elif kind == "input_audio":
-            policy.refuse(f"{at}", "it takes no audio.", count_as="messages[].content[].input_audio")
-        else:
-            raise RequestError(f"'{at}' is not a content part of a known type.", at)
-    return parts
-
-
-def parse_image(url: Any, where: str, policy: Policy) -> Image | None:
-    """An image by URL: a data URL, or an s3:// or http(s) reference that the policy may fetch."""
-    if not isinstance(url, str):
-        raise RequestError(f"'{where}' must be a string.", where, "invalid_type")
-    head = _DATA_URL.match(url)
-    if head is not None:
-        data = url[head.end() :]
-        return Image(_image_format(_decoded(data, where), where), data)
-    content = _fetched(url, where, policy)
-    if content is None:
-        return None
-    return Image(_image_format(content, where), base64.b64encode(content).decode())
-
-
-def _fetched(url: str, where: str, policy: Policy) -> bytes | None:
-    if policy.fetch is not None and url.startswith(("s3://", "http://", "https://")):
-        try:
-            return policy.fetch(url)
-        except RequestError as error:
-            policy.refuse(where, error.message, count_as=_unindexed(where))
-            return None
-    policy.refuse(
-        where, "a batch job fetches nothing; put the content into a base64 data URL.", count_as=_unindexed(where)
-    )
-    return None
-
-
-def _unindexed(where: str) -> str:
-    return re.sub(r"\[\d+\]", "[]", where)
-
-
-def _decoded(data: str, where: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise RequestError(f"'{where}' is not valid base64.", where) from None
-
-
-def _image_format(content: bytes, where: str) -> Any:
-    """png, jpeg, gif or webp by content: labels in data URLs are often wrong, and Bedrock checks."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if content.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if content.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "webp"
-    raise RequestError(f"'{where}' is not a PNG, JPEG, GIF or WebP image.", where)
-
-
-def parse_file(file: Any, where: str, policy: Policy) -> Document | None:
-    """A `file` part with its content: a PDF, or text in UTF-8."""
-    data = file.get("file_data") if isinstance(file, dict) else None
-    if not isinstance(data, str):
-        policy.refuse(where, "files by id are at OpenAI; give the content as file_data.", count_as=_unindexed(where))
-        return None
-    head = _DATA_URL.match(data)
-    data = data[head.end() :] if head else data
-    content = _decoded(data, f"{where}.file_data")
-    # Document names may hold letters, digits, single spaces, hyphens, parentheses and brackets.
-    name = re.sub(r"[^A-Za-z0-9()\[\]-]+", " ", str(file.get("filename") or "document").rpartition(".")[0]).strip()
-    if content.startswith(b"%PDF-"):
-        return Document("pdf", name[:200] or "document", data)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        text = "\x00"
-    if "\x00" in text or not text.strip():
-        raise RequestError(f"'{where}' is neither a PDF nor a text in UTF-8.", where)
-    return Document("txt", name[:200] or "document", data)
 
 
 def _is_blank(part: Part) -> bool:

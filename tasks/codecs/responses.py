@@ -24,19 +24,17 @@ from tasks.codecs.base import (
     Usage,
 )
 from tasks.codecs.chat import (
-    arguments,
     integer,
     json_format,
     leftovers,
     parse_effort,
-    parse_file,
-    parse_image,
     parse_sampling,
     parse_tool,
     parse_tool_choice,
     settle,
     sum_usage,
 )
+from tasks.codecs.content import arguments, parse_file, parse_image
 
 _MAPPED: Final = frozenset(
     {"input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice",
