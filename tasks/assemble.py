@@ -15,7 +15,8 @@ from prefect.cache_policies import NO_CACHE
 from tasks.batches import discard
 from tasks.bedrock import aws
 from tasks.errors import AccountingError
-from tasks.normalize import RESULT_SCHEMA, RangeResult, add_up, piece, read_index
+from tasks.index import read_index
+from tasks.normalize import RESULT_SCHEMA, RangeResult, add_up, piece
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
 from tasks.state import BatchDocument, BatchRef, Range, update

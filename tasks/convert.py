@@ -1,14 +1,9 @@
 """Stage 2: turn a range of the input into Bedrock records, streamed straight into S3, with the index beside them."""
 
-import io
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
 
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -19,6 +14,7 @@ from tasks.bedrock.names import PADDING_PREFIX, record_id
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
+from tasks.index import Index, index_object
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
@@ -28,21 +24,6 @@ from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.validate import InvalidLine
 
-INDEX_SCHEMA = pa.schema(
-    [
-        pa.field("request", pa.int64(), nullable=False),
-        pa.field("custom_id", pa.string()),
-        pa.field("file", pa.int32(), nullable=False),
-        pa.field("line", pa.int64(), nullable=False),
-        pa.field("choice", pa.int16(), nullable=False),
-        # Null where the request was never sent; then `error` says why.
-        pa.field("record_id", pa.string()),
-        pa.field("shard", pa.string()),
-        pa.field("context", pa.binary()),
-        pa.field("error", pa.binary()),
-    ]
-)
-_INDEX_ROWS = 8192
 _SPACE = 0x20
 
 
@@ -54,95 +35,6 @@ class Converted(msgspec.Struct):
     rejected: int
     shards: list[Shard]
     dropped: dict[str, int]
-
-
-class Index:
-    """Collects index rows and writes them as one Parquet object, a few thousand rows at a time."""
-
-    def __init__(self) -> None:
-        self._sink = io.BytesIO()
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            INDEX_SCHEMA,
-            compression="zstd",
-            use_dictionary=["file", "choice", "shard"],
-            write_statistics=False,
-        )
-        self._file = 0
-        self._start()
-
-    def _start(self) -> None:
-        self._requests: list[int] = []
-        self._custom_ids: list[str | None] = []
-        self._lines: list[int] = []
-        # Runs of rows of the same shard: nearly all rows of a range have one.
-        self._shards: list[tuple[str | None, int]] = []
-        self._special: dict[int, tuple[int, bytes | None, bytes | None]] = {}
-
-    def start_file(self, file: int) -> None:
-        """The file of the rows that follow."""
-        if file != self._file:
-            self._flush()
-            self._file = file
-
-    def extend(self, first_request: int, custom_ids: list[str], lines: list[int], shard: str) -> None:
-        """Add consecutive requests that became one record of a shard each, with nothing to remember."""
-        self._note_shard(shard, len(lines))
-        self._requests += range(first_request, first_request + len(lines))
-        self._custom_ids += custom_ids
-        self._lines += lines
-        if len(self._lines) >= _INDEX_ROWS:
-            self._flush()
-
-    def add(
-        self,
-        request: int,
-        custom_id: str | None,
-        line: int,
-        *,
-        shard: str | None = None,
-        choice: int = 0,
-        context: bytes | None = None,
-        error: bytes | None = None,
-    ) -> None:
-        """Add one record of a request, or the error of one that is never sent."""
-        if choice or context is not None or error is not None:
-            self._special[len(self._lines)] = (choice, context, error)
-        self._note_shard(shard, 1)
-        self._requests.append(request)
-        self._custom_ids.append(custom_id)
-        self._lines.append(line)
-        if len(self._lines) >= _INDEX_ROWS:
-            self._flush()
-
-    def _note_shard(self, shard: str | None, count: int) -> None:
-        if self._shards and self._shards[-1][0] == shard:
-            count += self._shards.pop()[1]
-        self._shards.append((shard, count))
-
-    def _flush(self) -> None:
-        count = len(self._lines)
-        if not count:
-            return
-        choices = np.zeros(count, dtype=np.int16)
-        record_ids: list[str | None] = [record_id(request) for request in self._requests]
-        contexts: Any = pa.nulls(count, pa.binary())
-        errors: Any = pa.nulls(count, pa.binary())
-        if self._special:
-            contexts, errors = [None] * count, [None] * count
-            for row, (choice, context, error) in self._special.items():
-                choices[row], contexts[row], errors[row] = choice, context, error
-                record_ids[row] = None if error is not None else record_id(self._requests[row], choice)
-        shards = pa.concat_arrays([pa.repeat(pa.scalar(shard, pa.string()), rows) for shard, rows in self._shards])
-        columns = [np.array(self._requests), self._custom_ids, np.full(count, self._file, dtype=np.int32),
-                   np.array(self._lines), choices, record_ids, shards, contexts, errors]  # fmt: skip
-        self._writer.write_table(pa.table(columns, schema=INDEX_SCHEMA))
-        self._start()
-
-    def finish(self) -> bytes:
-        self._flush()
-        self._writer.close()
-        return self._sink.getvalue()
 
 
 class ShardWriter:
@@ -225,10 +117,6 @@ class ShardWriter:
 
 def shard_object(ref: BatchRef, shard_id: str) -> S3Uri:
     return ref.uri("input", f"part-{shard_id}.jsonl")
-
-
-def index_object(ref: BatchRef, range_: Range) -> S3Uri:
-    return ref.uri("index", f"{range_.name}.parquet")
 
 
 class Converter:

@@ -5,23 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.answers import Answers
-from tasks.bedrock import aws
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
 from tasks.codecs.base import DecodeError, Vectors
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
-from tasks.convert import index_object
-from tasks.errors import AccountingError
 from tasks.fetch import ShardOutput
+from tasks.index import IndexRow, read_index, records_per_request, requests_of
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.results import HttpError, RunError, decode_error, error_line, http_error, output_line
 from tasks.state import BatchDocument, BatchRef, Range, Shard
@@ -71,18 +67,6 @@ class RangeResult(msgspec.Struct):
     #: Errors by cause, each with the custom_id and line of its first request.
     causes: dict[str, tuple[int, str, int]] = {}
     oddities: dict[str, int] = {}
-
-
-class _IndexRow(msgspec.Struct, gc=False):
-    request: int
-    custom_id: str | None
-    file: int
-    line: int
-    choice: int
-    record_id: str | None
-    shard: str | None
-    context: bytes | None
-    error: bytes | None
 
 
 class Results:
@@ -147,7 +131,7 @@ class Normalizer:
         self._finish: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
 
-    def line(self, rows: list[_IndexRow], answers: Answers) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def line(self, rows: list[IndexRow], answers: Answers) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
         """The result line of one request, whether it is an answer, and its Parquet rows."""
         first = rows[0]
         if first.error is not None:
@@ -167,7 +151,7 @@ class Normalizer:
                 return self._failed(first, unreadable)
         return self._completed(rows, decoded)
 
-    def _completed(self, rows: list[_IndexRow], outcomes: list[Outcome]) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
         contexts = [each.context for each in rows]
@@ -184,7 +168,7 @@ class Normalizer:
             result.reasoning_tokens += usage.reasoning
         return output_line(id, row.custom_id, body), True, list(self._table_rows(row, outcomes))
 
-    def _table_rows(self, row: _IndexRow, outcomes: list[Outcome]) -> Iterator[tuple[Any, ...]]:
+    def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[tuple[Any, ...]]:
         """A Parquet row per choice, or per embedding."""
         file = self._files[row.file]
         choice = 0
@@ -213,7 +197,7 @@ class Normalizer:
                    calls, outcome.finish_reason, *counts, None, None, self._model, file, None)  # fmt: skip
             choice += 1
 
-    def _failed(self, row: _IndexRow, error: HttpError | RunError) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def _failed(self, row: IndexRow, error: HttpError | RunError) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
         self.result.failed += 1
         status, code = (error.status, error.code or error.type) if isinstance(error, HttpError) else (None, error.code)
         # Bedrock's messages differ by record in their numbers and quotes; the code and the start name the cause.
@@ -263,48 +247,9 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
     with Answers(range_.first_request, per_request) as answers:
         answers.load(outputs)
         with Results(ref, range_) as results:
-            for rows in _requests(index):
+            for rows in requests_of(index):
                 results.add(*normalizer.line(rows, answers))
         return normalizer.finish(answers.oddities)
-
-
-def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:
-    """The index of a range, in memory: a few dozen bytes a request."""
-    uri = index_object(ref, range_)
-    try:
-        body = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
-    return pq.ParquetFile(pa.BufferReader(body))
-
-
-def records_per_request(index: pq.ParquetFile, range_: Range) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """How many index rows each request of the range has. Raises AccountingError unless every one has at least one."""
-    counts = np.zeros(range_.requests, dtype=np.int64)
-    for batch in index.iter_batches(columns=["request"]):
-        requests = batch.column(0).to_numpy() - range_.first_request
-        if len(requests) and (requests.min() < 0 or requests.max() >= range_.requests):
-            raise AccountingError(f"The index of {range_.name} holds requests of another range.")
-        counts += np.bincount(requests, minlength=range_.requests)
-    if not counts.all():
-        raise AccountingError(
-            f"The index of {range_.name} lacks {int((counts == 0).sum()):,} of {range_.requests:,} requests."
-        )
-    return counts
-
-
-def _requests(index: pq.ParquetFile) -> Iterator[list[_IndexRow]]:
-    """The index rows of each request together, in the order of the input."""
-    group: list[_IndexRow] = []
-    for batch in index.iter_batches(_ROW_GROUP):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            row = _IndexRow(*values)
-            if group and group[0].request != row.request:
-                yield group
-                group = []
-            group.append(row)
-    if group:
-        yield group
 
 
 def add_up(results: list[RangeResult]) -> BatchUsage:

@@ -8,8 +8,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.batches import discard, fail_batch
 from tasks.bedrock import aws
-from tasks.convert import Converted, index_object, shard_object
+from tasks.convert import Converted, shard_object
 from tasks.errors import PipelineError
+from tasks.index import index_object
 from tasks.openai_format.batch import BatchError
 from tasks.state import BatchDocument, BatchRef, Shard, update
 
