@@ -13,7 +13,6 @@ from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
     Chat,
-    DecodeError,
     Document,
     Encoded,
     FinishReason,
@@ -32,6 +31,7 @@ from tasks.codecs.base import (
 )
 from tasks.codecs.common import (
     EMPTY_OBJECT,
+    decode_as,
     force_json_tool,
     named_function,
     plain_sampling,
@@ -160,10 +160,7 @@ class AnthropicCodec:
         )
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        try:
-            message = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not an Anthropic message ({error})") from None
+        message = decode_as(_decode, output, "an Anthropic message")
         text: list[str] = []
         thinking: list[str] = []
         calls: list[ToolCall] = []

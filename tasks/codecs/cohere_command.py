@@ -11,18 +11,15 @@ from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
     Chat,
-    DecodeError,
     Encoded,
     FinishReason,
     InvocationType,
-    PlainForm,
     Policy,
     Tool,
     ToolCall,
 )
-from tasks.codecs.common import refuse_rest, take, tool_arguments, unit_temperature
-from tasks.codecs.templates import kept, plain_text
-from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+from tasks.codecs.common import decode_as, refuse_rest, take, tool_arguments, unit_temperature
+from tasks.codecs.templates import GeneralCodec, kept, plain_text
 
 _FINISH: Final[dict[str, FinishReason]] = {
     "complete": "stop",
@@ -48,11 +45,10 @@ class _Output(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Output).decode
 
 
-class CohereCommandCodec:
+class CohereCommandCodec(GeneralCodec):
     family = "cohere-command"
     prefers: InvocationType = "Converse"
     native_tools = True
-    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "cohere" and model.name.startswith("command")
@@ -85,14 +81,8 @@ class CohereCommandCodec:
         refuse_rest(chat, policy)
         return Encoded(body)
 
-    def plain_form(self, model: Model) -> PlainForm | None:
-        return None
-
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        try:
-            parsed = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Command R answer ({error})") from None
+        parsed = decode_as(_decode, output, "a Command R answer")
         calls = [
             ToolCall(f"call_{number}", call.name, tool_arguments(call.parameters))
             for number, call in enumerate(parsed.tool_calls or ())

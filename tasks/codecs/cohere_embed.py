@@ -9,6 +9,7 @@ import msgspec
 
 from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, RequestError, Vectors
+from tasks.codecs.common import decode_as
 from tasks.codecs.titan_embeddings import check_dimensions
 from tasks.openai_format.requests import EMBEDDINGS
 
@@ -51,10 +52,7 @@ class CohereEmbedCodec:
         return [{"texts": request.texts[start : start + _MOST_TEXTS], **shape} for start in starts]
 
     def decode_embeddings(self, output: bytes) -> Vectors:
-        try:
-            found = _decode(output).embeddings
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Cohere embedding ({error})") from None
+        found = decode_as(_decode, output, "a Cohere embedding").embeddings
         vectors = found.get("float") if isinstance(found, dict) else found
         if vectors is None:
             raise DecodeError("not a Cohere embedding (no floats)")

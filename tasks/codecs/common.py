@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Chat, Image, Number, Policy, RequestError, Tool
+from tasks.codecs.base import Chat, DecodeError, Image, Number, Policy, RequestError, Tool
 
 # msgspec knows no `Raw | None`: this stands for an absent tool input.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
@@ -95,6 +96,17 @@ def refuse_unseen(chat: Chat, model: Model, policy: Policy) -> None:
             turn.parts = [part for part in turn.parts if not isinstance(part, Image)]
             if not turn.parts:
                 raise RequestError("'messages' holds a message of images only, and the model takes text.", "messages")
+
+
+_T = TypeVar("_T")
+
+
+def decode_as(decode: Callable[[bytes | msgspec.Raw], _T], output: bytes | msgspec.Raw, what: str) -> _T:
+    """Decode a modelOutput. Raises DecodeError where it is not `what` the family documents."""
+    try:
+        return decode(output)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"not {what} ({error})") from None
 
 
 def take(chat: Chat, field: str) -> Any:

@@ -30,6 +30,7 @@ from tasks.codecs.base import (
 )
 from tasks.codecs.common import (
     EMPTY_OBJECT,
+    decode_as,
     plain_sampling,
     refuse_rest,
     refuse_unseen,
@@ -176,10 +177,7 @@ def _plain_parameters(max_tokens: int | None, temperature: Number | None, top_p:
 
 def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
     """The answer in a Converse response, or in Nova's native one, which has its shape."""
-    try:
-        response = _decode(output)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(f"not {what} ({error})") from None
+    response = decode_as(_decode, output, what)
     if response.output.message is None:
         raise DecodeError(f"not {what} (no message)")
     text: list[str] = []

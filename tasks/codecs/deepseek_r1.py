@@ -9,10 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, PlainForm, Policy
-from tasks.codecs.common import refuse_rest, unit_temperature
-from tasks.codecs.templates import kept, neutralise, plain_text, refuse_tools
-from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
+from tasks.codecs.common import decode_as, refuse_rest, unit_temperature
+from tasks.codecs.templates import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _TOKENS: Final = re.compile(r"<｜[^｜>]{1,40}｜>|</?think>")
 
@@ -29,11 +28,10 @@ class _Output(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Output).decode
 
 
-class DeepSeekR1Codec:
+class DeepSeekR1Codec(GeneralCodec):
     family = "deepseek-r1"
     prefers: InvocationType = "Converse"
     native_tools = False
-    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "deepseek" and model.name.startswith("r1")
@@ -51,14 +49,8 @@ class DeepSeekR1Codec:
         )
         return Encoded(body)
 
-    def plain_form(self, model: Model) -> PlainForm | None:
-        return None
-
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        try:
-            parsed = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a DeepSeek R1 answer ({error})") from None
+        parsed = decode_as(_decode, output, "a DeepSeek R1 answer")
         if not parsed.choices:
             raise DecodeError("not a DeepSeek R1 answer (no choices)")
         first = parsed.choices[0]

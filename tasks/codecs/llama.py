@@ -13,18 +13,15 @@ from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
     Chat,
-    DecodeError,
     Encoded,
     Image,
     InvocationType,
-    PlainForm,
     Policy,
     Turn,
     Usage,
 )
-from tasks.codecs.common import refuse_rest, unit_temperature
-from tasks.codecs.templates import kept, neutralise, plain_text, refuse_tools
-from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+from tasks.codecs.common import decode_as, refuse_rest, unit_temperature
+from tasks.codecs.templates import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _TOKENS: Final = re.compile(r"<\|[a-z_0-9]+\|>|</?s>|\[/?INST\]|<</?SYS>>")
 _SEES: Final = re.compile(r"llama(?:3-2-(?:11b|90b)|4)")
@@ -69,11 +66,10 @@ def _prompt_2(system: str, turns: Sequence[tuple[str, str]]) -> str:
     return prompt
 
 
-class LlamaCodec:
+class LlamaCodec(GeneralCodec):
     family = "llama"
     prefers: InvocationType = "Converse"
     native_tools = False
-    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "meta"
@@ -105,14 +101,8 @@ class LlamaCodec:
             return "<|image|>" * len(seen)
         return "<|image|>" * len(seen) + neutralise(plain_text(rest, "Llama", policy), _TOKENS)
 
-    def plain_form(self, model: Model) -> PlainForm | None:
-        return None
-
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        try:
-            parsed = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Llama answer ({error})") from None
+        parsed = decode_as(_decode, output, "a Llama answer")
         usage = None
         if parsed.prompt_token_count is not None and parsed.generation_token_count is not None:
             usage = Usage(parsed.prompt_token_count, parsed.generation_token_count)

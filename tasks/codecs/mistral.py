@@ -9,11 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, PlainForm, Policy
-from tasks.codecs.common import force_json_tool, refuse_rest, take, unit_temperature
+from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
+from tasks.codecs.common import decode_as, force_json_tool, refuse_rest, take, unit_temperature
 from tasks.codecs.openai_bodied import OpenAIBodiedCodec, decode_completion, encode_messages, encode_tools
-from tasks.codecs.templates import kept, neutralise, plain_text, refuse_tools
-from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+from tasks.codecs.templates import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _INSTRUCT: Final = re.compile(r"mistral-7b|mixtral-8x7b|mistral-(?:large|small)-2402")
 _CHAT: Final = re.compile(r"mistral-large-2407")
@@ -34,13 +33,12 @@ class _Outputs(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Outputs).decode
 
 
-class InstructCodec:
+class InstructCodec(GeneralCodec):
     """7B Instruct, Mixtral 8x7B, Large and Small 24.02: a prompt. Their answers carry no usage, Converse's do."""
 
     family = "mistral-instruct"
     prefers: InvocationType = "Converse"
     native_tools = False
-    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "mistral" and bool(_INSTRUCT.match(model.name))
@@ -65,14 +63,8 @@ class InstructCodec:
         refuse_rest(chat, policy)
         return Encoded(body)
 
-    def plain_form(self, model: Model) -> PlainForm | None:
-        return None
-
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        try:
-            parsed = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Mistral answer ({error})") from None
+        parsed = decode_as(_decode, output, "a Mistral answer")
         if not parsed.outputs:
             raise DecodeError("not a Mistral answer (no outputs)")
         first = parsed.outputs[0]
@@ -82,13 +74,12 @@ class InstructCodec:
         return b'{"prompt":"<s>[INST] Hi [/INST]","max_tokens":1}'
 
 
-class ChatCompletionCodec:
+class ChatCompletionCodec(GeneralCodec):
     """Large 24.07: messages and tools, answers with `stop_reason` and without usage."""
 
     family = "mistral-chat"
     prefers: InvocationType = "Converse"
     native_tools = True
-    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "mistral" and bool(_CHAT.match(model.name))
@@ -111,9 +102,6 @@ class ChatCompletionCodec:
         body |= encode_tools(chat, required="any")
         refuse_rest(chat, policy)
         return Encoded(body, json_tool)
-
-    def plain_form(self, model: Model) -> PlainForm | None:
-        return None
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         return decode_completion(output, "a Mistral chat completion")

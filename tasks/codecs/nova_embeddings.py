@@ -9,6 +9,7 @@ import msgspec
 
 from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
+from tasks.codecs.common import decode_as
 from tasks.codecs.titan_embeddings import check_dimensions
 from tasks.openai_format.requests import EMBEDDINGS
 
@@ -49,10 +50,7 @@ class NovaEmbeddingsCodec:
         ]
 
     def decode_embeddings(self, output: bytes) -> Vectors:
-        try:
-            found = _decode(output).embeddings
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Nova embedding ({error})") from None
+        found = decode_as(_decode, output, "a Nova embedding").embeddings
         if not found:
             raise DecodeError("not a Nova embedding (no vector)")
         # Its body counts no tokens.

@@ -31,7 +31,7 @@ from tasks.codecs.base import (
     Usage,
     dumps,
 )
-from tasks.codecs.common import named_function, refuse_rest, take, unit_temperature
+from tasks.codecs.common import decode_as, named_function, refuse_rest, take, unit_temperature
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -298,10 +298,7 @@ def quirks_of(model: Model) -> Quirks:
 
 def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
     """The answer in a chat completion; some families name its finish_reason stop_reason."""
-    try:
-        completion = _decode(output)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(f"not {what} ({error})") from None
+    completion = decode_as(_decode, output, what)
     if not completion.choices:
         raise DecodeError(f"not {what} (no choices)")
     choice = completion.choices[0]

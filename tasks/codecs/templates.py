@@ -4,7 +4,29 @@ import base64
 import re
 from typing import Any
 
-from tasks.codecs.base import Chat, Document, Image, Policy, RequestError, Text, ToolCall, ToolResult, Turn
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Chat,
+    Document,
+    Image,
+    PlainForm,
+    Policy,
+    RequestError,
+    Text,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+
+
+class GeneralCodec:
+    """A codec of chat models all of whose requests go the general way."""
+
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+
+    def plain_form(self, model: Model) -> PlainForm | None:
+        return None
 
 
 def neutralise(text: str, tokens: re.Pattern[str]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
+from tasks.codecs.common import decode_as
 from tasks.openai_format.requests import EMBEDDINGS
 
 _DIMENSIONS: Final = {"titan-embed-text-v2": (256, 512, 1024), "titan-embed-image": (256, 384, 1024)}
@@ -48,10 +49,7 @@ class TitanEmbeddingsCodec:
         return [{"inputText": text, **shape} for text in request.texts]
 
     def decode_embeddings(self, output: bytes) -> Vectors:
-        try:
-            parsed = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Titan embedding ({error})") from None
+        parsed = decode_as(_decode, output, "a Titan embedding")
         vector = parsed.embedding or (parsed.embeddings_by_type or {}).get("float")
         if vector is None:
             raise DecodeError(f"not a Titan embedding ({parsed.message or 'no vector'})")

@@ -15,13 +15,11 @@ from tasks.codecs.base import (
     Encoded,
     FinishReason,
     InvocationType,
-    PlainForm,
     Policy,
     Usage,
 )
-from tasks.codecs.common import refuse_rest, unit_temperature
-from tasks.codecs.templates import kept, plain_text, refuse_tools
-from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+from tasks.codecs.common import decode_as, refuse_rest, unit_temperature
+from tasks.codecs.templates import GeneralCodec, kept, plain_text, refuse_tools
 
 _FINISH: Final[dict[str, FinishReason]] = {"LENGTH": "length", "CONTENT_FILTERED": "content_filter"}
 
@@ -40,11 +38,10 @@ class _Output(msgspec.Struct, rename="camel", gc=False):
 _decode = msgspec.json.Decoder(_Output).decode
 
 
-class TitanTextCodec:
+class TitanTextCodec(GeneralCodec):
     family = "titan-text"
     prefers: InvocationType = "InvokeModel"
     native_tools = False
-    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
         return model.provider == "amazon" and model.name.startswith(("titan-text", "titan-tg1")) and (
@@ -64,14 +61,8 @@ class TitanTextCodec:
             body["textGenerationConfig"] = config
         return Encoded(body)
 
-    def plain_form(self, model: Model) -> PlainForm | None:
-        return None
-
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        try:
-            parsed = _decode(output)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DecodeError(f"not a Titan Text answer ({error})") from None
+        parsed = decode_as(_decode, output, "a Titan Text answer")
         if not parsed.results:
             raise DecodeError("not a Titan Text answer (no results)")
         first = parsed.results[0]
