@@ -68,11 +68,14 @@ def force_json_tool(chat: Chat, policy: Policy) -> str | None:
     if chat.uses_tools:
         policy.refuse("response_format", "it has no structured output beside tools.")
         return None
-    schema = {"type": "object", **(wanted.schema or {"properties": {}})}
+    # Without a schema the model must be told that the object is open, or it gives an empty one.
+    schema = {"type": "object", **(wanted.schema or {"properties": {}, "additionalProperties": True})}
     if schema["type"] != "object":
         policy.refuse("response_format", "a schema must be of type object.")
         return None
-    description = wanted.description or "Gives the answer, as JSON. Always call this."
+    description = wanted.description or (
+        "Gives the answer. Put the whole JSON object that was asked for into this input, with every one of its fields."
+    )
     chat.tools = [Tool(JSON_TOOL, description, schema, None)]
     chat.tool_choice = f"function:{JSON_TOOL}"
     return JSON_TOOL

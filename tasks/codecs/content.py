@@ -46,6 +46,7 @@ def text_parts(content: Any, where: str) -> list[Text]:
 
 
 def parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image | Document]:
+    """Parts of a user message or a tool's result, in the words of chat or of the responses endpoint."""
     if isinstance(content, str):
         return [Text(content)]
     if not isinstance(content, list):
@@ -54,19 +55,26 @@ def parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image |
     for index, part in enumerate(content):
         at = f"{where}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            parts.append(Text(part["text"]))
+        found: Text | Image | Document | None = None
+        if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
+            found = Text(part["text"])
+        elif kind == "refusal" and isinstance(part.get("refusal"), str):
+            found = Text(part["refusal"])
         elif kind == "image_url":
             image = part.get("image_url")
-            image = parse_image(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url", policy)
-            parts += [image] if image else []
+            found = parse_image(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url", policy)
+        elif kind == "input_image":
+            found = parse_image(part.get("image_url"), f"{at}.image_url", policy)
         elif kind == "file":
-            document = parse_file(part.get("file"), f"{at}.file", policy)
-            parts += [document] if document else []
+            found = parse_file(part.get("file"), f"{at}.file", policy)
+        elif kind == "input_file":
+            found = parse_file(part, at, policy)
         elif kind == "input_audio":
             policy.refuse(f"{at}", "it takes no audio.", count_as="messages[].content[].input_audio")
         else:
             raise RequestError(f"'{at}' is not a content part of a known type.", at)
+        if found is not None:
+            parts.append(found)
     return parts
 
 

@@ -135,8 +135,8 @@ def _encode_tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     if tool.description:
         spec["description"] = tool.description
     schema = {"type": "object", "properties": {}, **inline_references(tool.parameters, "tools[].function.parameters")}
-    if schema.get("additionalProperties") is False:
-        # Nova fills in declared properties only: what this says holds without saying it.
+    if isinstance(schema.get("additionalProperties"), bool):
+        # Open is what a schema is without saying so; and of a closed one, Nova fills in declared properties only.
         del schema["additionalProperties"]
     for key in schema.keys() - _ROOT_KEYS - _ANNOTATIONS:
         policy.refuse(f"tools[].function.parameters.{key}",

@@ -11,8 +11,6 @@ from tasks.codecs.base import (
     Answer,
     Chat,
     Context,
-    Document,
-    Image,
     JsonFormat,
     Policy,
     RequestError,
@@ -34,7 +32,7 @@ from tasks.codecs.chat import (
     settle,
     sum_usage,
 )
-from tasks.codecs.content import arguments, parse_file, parse_image
+from tasks.codecs.content import arguments, parse_parts
 
 _MAPPED: Final = frozenset(
     {"input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice",
@@ -146,7 +144,7 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
             call = ToolCall(str(item["call_id"]), name, arguments(item.get("arguments"), where))
             turns.append(Turn("assistant", [call]))
         elif kind == "function_call_output":
-            parts = _parse_parts(item.get("output"), f"{where}.output", policy)
+            parts = parse_parts(item.get("output"), f"{where}.output", policy)
             kept = [part for part in parts if not (isinstance(part, Text) and not part.text.strip())]
             turns.append(Turn("user", [ToolResult(str(item.get("call_id")), kept)]))
         elif kind == "reasoning":
@@ -161,37 +159,13 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
 
 def _add_message(item: dict[str, Any], where: str, policy: Policy, system: list[str], turns: list[Turn]) -> None:
     role = item.get("role")
-    parts = _parse_parts(item.get("content"), f"{where}.content", policy)
+    parts = parse_parts(item.get("content"), f"{where}.content", policy)
     if role in ("system", "developer"):
         system += [part.text for part in parts if isinstance(part, Text)]
     elif role in ("user", "assistant"):
         turns.append(Turn(role, list(parts)))
     else:
         raise RequestError(f"'{where}.role' must be system, developer, user or assistant.", f"{where}.role")
-
-
-def _parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image | Document]:
-    if isinstance(content, str):
-        return [Text(content)]
-    if not isinstance(content, list):
-        raise RequestError(f"'{where}' must be a string or a list of parts.", where, "invalid_type")
-    parts: list[Text | Image | Document] = []
-    for index, part in enumerate(content):
-        at = f"{where}[{index}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("input_text", "output_text", "text") and isinstance(part.get("text"), str):
-            parts.append(Text(part["text"]))
-        elif kind == "refusal" and isinstance(part.get("refusal"), str):
-            parts.append(Text(part["refusal"]))
-        elif kind == "input_image":
-            image = parse_image(part.get("image_url"), f"{at}.image_url", policy)
-            parts += [image] if image else []
-        elif kind == "input_file":
-            document = parse_file(part, at, policy)
-            parts += [document] if document else []
-        else:
-            raise RequestError(f"'{at}' is not a content part of a known type.", at)
-    return parts
 
 
 class _InputDetails(msgspec.Struct, gc=False):
