@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.batches import discard
 from tasks.bedrock import aws
@@ -19,6 +18,7 @@ from tasks.index import read_index
 from tasks.normalize import RESULT_SCHEMA, RangeResult, add_up, piece
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Range, update
 from tasks.storage.reader import Source, read_lines
 from tasks.storage.uris import S3Uri, parse_location
@@ -209,7 +209,7 @@ def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
         raise aws.explain(error, f"copying {source} to {target}") from error
 
 
-@task(name="assemble", task_run_name="assemble", cache_policy=NO_CACHE, persist_result=False)
+@task(name="assemble", task_run_name="assemble", **STAGE)
 def assemble(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> BatchDocument:
     """Put the result files together, prove the account, and end the batch."""
     document = put_together(ref, document, results)
@@ -221,7 +221,7 @@ def assemble(ref: BatchRef, document: BatchDocument, results: list[RangeResult])
     return document
 
 
-@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+@task(name="publish", task_run_name="publish", **STAGE)
 def publish_results(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
     """Copy the result files to where output_data_config wants them."""
     return publish(ref, document, location, kms_key)

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
 from tasks.bedrock.limits import Limits, availability_warning
@@ -16,6 +15,7 @@ from tasks.bedrock.names import batch_id
 from tasks.codecs.base import Codec
 from tasks.errors import BatchFailedError, ConfigurationError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
+from tasks.patience import STAGE
 from tasks.plan import plan_ranges
 from tasks.settings import Settings
 from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, update
@@ -220,7 +220,7 @@ def batch_failed(batch: Batch) -> BatchFailedError:
     return BatchFailedError(f"Batch {batch.id} failed: {'; '.join(causes) or 'no cause was given'}{more}", batch)
 
 
-@task(name="open batch", task_run_name="open-batch", cache_policy=NO_CACHE, persist_result=False)
+@task(name="open batch", task_run_name="open-batch", **STAGE)
 def open_or_resume(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
     """Name the batch by its content, model and options; find it in S3 or make it. Raises BatchFailedError.
 

@@ -6,7 +6,6 @@ from itertools import chain
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
 from tasks.bedrock.models import parse_model
@@ -17,6 +16,7 @@ from tasks.errors import InputFileError
 from tasks.index import Index, index_object
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.media import Media
 from tasks.storage.reader import Source, read_lines
@@ -295,7 +295,7 @@ def _request_error(error: RequestError) -> bytes:
     return encode_error(HttpError(400, error.message, "invalid_request_error", error.code, error.param))
 
 
-@task(name="convert", task_run_name="convert-{range_.name}", cache_policy=NO_CACHE, persist_result=False)
+@task(name="convert", task_run_name="convert-{range_.name}", **STAGE)
 def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     """Convert one range of the input into records, and upload them with their index."""
     done = convert_range(ref, document, range_)

@@ -3,6 +3,7 @@
 PipelineError                 every error the pipeline raises on purpose
 ├── InputFileError            the input cannot be found or read
 ├── ConfigurationError        a setting, a permission or a credential is missing or wrong
+├── TransientError            AWS is throttling, down or out of reach, after many tries; later may do
 ├── BatchFailedError          the batch ended as `failed`; `.batch` is the result
 ├── BatchNotFoundError        no batch of that id under the prefix
 ├── StateConflictError        another runner changed batch.json meanwhile
@@ -29,6 +30,10 @@ class InputFileError(PipelineError):
 
 class ConfigurationError(PipelineError):
     """A setting, permission, credential or resource in AWS is missing or wrong."""
+
+
+class TransientError(PipelineError):
+    """AWS is throttling, down or out of reach, after many tries. Nothing is lost: the same call carries on."""
 
 
 class BatchNotFoundError(PipelineError):

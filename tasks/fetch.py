@@ -5,10 +5,10 @@ import time
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
 from tasks.on_demand import answers_folder
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard
 from tasks.storage.uris import S3Uri
 
@@ -106,7 +106,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
         return None
 
 
-@task(name="fetch", task_run_name="fetch", cache_policy=NO_CACHE, persist_result=False)
+@task(name="fetch", task_run_name="fetch", **STAGE)
 def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
     """Find the output of every shard; by shard id."""
     log = get_run_logger()

@@ -8,7 +8,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.answers import Answers
 from tasks.bedrock.models import parse_model
@@ -20,6 +19,7 @@ from tasks.fetch import ShardOutput
 from tasks.index import IndexRow, read_index, records_per_request, requests_of
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.results import HttpError, RunError, decode_error, error_line, http_error, output_line
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Range, Shard
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
@@ -265,7 +265,7 @@ def add_up(results: list[RangeResult]) -> BatchUsage:
     )
 
 
-@task(name="normalize", task_run_name="normalize-{range_.name}", cache_policy=NO_CACHE, persist_result=False)
+@task(name="normalize", task_run_name="normalize-{range_.name}", **STAGE)
 def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: dict[str, ShardOutput]) -> RangeResult:
     """Join, decode and write one range's answers in OpenAI's format."""
     shards = [shard.id for shard in document.bedrock.shards or [] if shard.range == range_.index]

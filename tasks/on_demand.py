@@ -7,13 +7,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import decode_output_line
 from tasks.bedrock.runtime import invoke
 from tasks.convert import shard_object
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Shard, read, update
 from tasks.storage.reader import Source, read_lines
 from tasks.storage.uris import S3Uri
@@ -118,7 +118,7 @@ def _store(ref: BatchRef, shard: Shard, record_id: str, line: bytes) -> None:
         raise aws.explain(error, f"storing {uri}") from error
 
 
-@task(name="answer on demand", task_run_name="answer-on-demand", cache_policy=NO_CACHE, persist_result=False)
+@task(name="answer on demand", task_run_name="answer-on-demand", **STAGE)
 def answer_on_demand(ref: BatchRef) -> int:
     """Answer the shards that no job takes; returns the number of calls made."""
     log = get_run_logger()

@@ -7,10 +7,11 @@ from uuid import UUID
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
 
 from tasks.bedrock import aws
 from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job, stop_job
+from tasks.errors import TransientError
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
 from tasks.submit import Progress, running_shards, waiting_shards
 
@@ -94,7 +95,7 @@ def describe(document: BatchDocument) -> tuple[str, float]:
     return f"{processed:,} of {total:,} records; jobs: {parts}", 100.0 * processed / total if total else 100.0
 
 
-@task(name="poll", task_run_name="poll", cache_policy=NO_CACHE, persist_result=False)
+@task(name="poll", task_run_name="poll", **STAGE)
 def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     """Wait until all jobs are over, or until one is and another waits for its slot.
 
@@ -105,15 +106,21 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     document = read(ref)
     waiting = len(waiting_shards(document))
     in_flight = len(running_shards(document))
-    artifact = create_progress_artifact(progress=0.0, key="bedrock-jobs", description=f"Jobs of {ref.batch_id}")
-    shown = ""
+    artifact = None
+    shown, logged = "", ""
     while True:
-        document = look(ref, document)
+        try:
+            document = look(ref, document)
+        except TransientError as error:
+            log.warning("%s Waiting goes on.", error)
         text, percent = describe(document)
         if text != shown:
-            log.info("%s", text)
-            if isinstance(artifact, UUID):
-                update_progress_artifact(artifact, progress=percent, description=text)
+            # A line for every change of a job's state and every tenth of the way; the artifact has the rest.
+            step = f"{text.partition(';')[2]} {percent // 10}"
+            if step != logged:
+                log.info("%s", text)
+                logged = step
+            artifact = _show(artifact, ref, text, percent)
             shown = text
         running = len(running_shards(document))
         if not running or (waiting and running < in_flight):
@@ -126,11 +133,25 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     return Progress(len(waiting_shards(document)), running)
 
 
+def _show(artifact: UUID | None, ref: BatchRef, text: str, percent: float) -> UUID | None:
+    """Show progress in the Prefect UI. A Prefect server that is away must not end a wait of hours."""
+    try:
+        if artifact is None:
+            created = create_progress_artifact(
+                progress=percent, key="bedrock-jobs", description=f"{ref.batch_id}: {text}"
+            )
+            return created if isinstance(created, UUID) else None
+        update_progress_artifact(artifact, progress=percent, description=f"{ref.batch_id}: {text}")
+    except Exception as error:
+        get_run_logger().debug("The progress could not be shown (%s)", type(error).__name__)
+    return artifact
+
+
 def _refresh(ref: BatchRef, document: BatchDocument) -> BatchDocument:
     """batch.json as it is now: it may have been cancelled from elsewhere. Counters live in memory only."""
     try:
         current = read(ref)
-    except Exception:
+    except TransientError:
         return document
     for job, known in zip(_jobs(current), _jobs(document), strict=False):
         if job.arn == known.arn:

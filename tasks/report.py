@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from tasks.normalize import RangeResult
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef
 
 _SHOWN_CAUSES = 10
@@ -76,7 +76,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")
 
 
-@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+@task(name="report", task_run_name="report", **STAGE)
 def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> None:
     """Leave the summary in the UI, and its main lines in the log."""
     create_markdown_artifact(

@@ -5,7 +5,6 @@ import time
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.batches import discard, fail_batch, parse_window
 from tasks.bedrock import aws
@@ -13,6 +12,7 @@ from tasks.bedrock.jobs import FINAL_STATUSES, JobRequest, NoFreeSlot, count_ope
 from tasks.bedrock.names import client_request_token, job_name
 from tasks.convert import shard_object
 from tasks.openai_format.batch import BatchError
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
 
 #: Errors of a create call that no waiting mends.
@@ -147,7 +147,7 @@ def _error_code(error: ClientError | BotoCoreError) -> str:
     return "permission_denied" if aws.code_of(error) == "AccessDeniedException" else "invalid_request"
 
 
-@task(name="submit", task_run_name="submit", cache_policy=NO_CACHE, persist_result=False)
+@task(name="submit", task_run_name="submit", **STAGE)
 def submit(ref: BatchRef) -> Progress:
     """Submit as many waiting shards as Bedrock takes now."""
     progress = submit_jobs(ref)

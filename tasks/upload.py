@@ -4,7 +4,6 @@ import time
 
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.batches import discard, fail_batch
 from tasks.bedrock import aws
@@ -12,6 +11,7 @@ from tasks.convert import Converted, shard_object
 from tasks.errors import PipelineError
 from tasks.index import index_object
 from tasks.openai_format.batch import BatchError
+from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Shard, update
 
 
@@ -64,7 +64,7 @@ def _verify(ref: BatchRef, shard: Shard) -> None:
                             "somebody else writes there. Run the same call again.")  # fmt: skip
 
 
-@task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, persist_result=False)
+@task(name="upload", task_run_name="upload", **STAGE)
 def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
     """Check the uploaded shards against what was written, and settle them in batch.json."""
     log = get_run_logger()

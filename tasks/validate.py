@@ -16,7 +16,6 @@ import numpy as np
 import xxhash
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 
 from tasks.openai_format.batch import BatchError
 from tasks.openai_format.requests import (
@@ -27,6 +26,7 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
+from tasks.patience import STAGE
 from tasks.storage.reader import Source, find_sources, read_lines
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
@@ -316,7 +316,7 @@ def validate_input(
     return summary
 
 
-@task(name="validate", task_run_name="validate", cache_policy=NO_CACHE, persist_result=False)
+@task(name="validate", task_run_name="validate", **STAGE)
 def validate(
     input_file: str,
     endpoint: str | None,

@@ -24,7 +24,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from tasks.errors import ConfigurationError, PipelineError
+from tasks.errors import ConfigurationError, PipelineError, TransientError
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
@@ -154,10 +154,12 @@ def explain(error: BaseException, doing: str) -> PipelineError:
             f"The bucket is in another region ({doing}): use a bucket in the region of the job, or set AWS_REGION."
         )
     if isinstance(error, BotoConnectionError):
-        return ConfigurationError(
+        return TransientError(
             f"AWS could not be reached while {doing} ({type(error).__name__}): check the network, the region and any "
             "AWS_ENDPOINT_URL_* setting, then repeat the same call; it resumes."
         )
+    if is_transient(error):
+        return TransientError(f"AWS is not answering while {doing} ({code or type(error).__name__}): {message}")
     if isinstance(error, ClientError):
         return PipelineError(f"AWS refused {doing} ({code}): {message}")
     return PipelineError(f"{doing} failed ({type(error).__name__}): {message}")
