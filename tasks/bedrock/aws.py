@@ -60,6 +60,8 @@ def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
     try:
         return client(
             service,
+            # Every other AWS SDK and the command line read AWS_REGION; boto3 knows AWS_DEFAULT_REGION only.
+            region_name=settings.get("AWS_REGION") or None,
             config=Config(
                 retries={"mode": "standard", "max_attempts": 8},
                 max_pool_connections=64,

@@ -52,6 +52,14 @@ def test_clients_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert aws.s3().meta.endpoint_url == "http://127.0.0.1:1"
 
 
+def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    assert aws.bedrock().meta.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_REGION", "ap-northeast-1")
+    assert aws.bedrock().meta.region_name == "ap-northeast-1"
+
+
 def test_without_a_region_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
