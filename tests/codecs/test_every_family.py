@@ -5,6 +5,7 @@ import base64
 import json
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import openai.types
@@ -311,3 +312,70 @@ def test_the_checks_of_the_imitation_are_not_asleep() -> None:
         sandbox_models.answer(
             "amazon.titan-embed-text-v2:0", {"inputText": "x", "dimensions": 3}, "InvokeModel", batch=True
         )
+
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "samples"
+#: What a family may refuse even where fields are dropped: a conversation that it cannot hold, or a schema.
+INHERENT = {"messages[].tool_calls", "messages", "prompt", "tools[].function.parameters"}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the samples lie beside the project")
+@pytest.mark.parametrize("model", CHAT_MODELS + EMBEDDING_MODELS)
+def test_every_real_file(model: str) -> None:
+    """The first lines of every public file, on every family that serves its endpoint."""
+    served = codec_for(parse_model(model)).endpoints
+    tried = 0
+    for path in sorted(SHARED.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").split("\n")[:25]:
+            request = json.loads(line) if line else {"url": ""}
+            endpoint = request["url"] if request["url"].startswith("/v1") else f"/v1{request['url']}"
+            if endpoint not in served:
+                continue
+            tried += 1
+            try:
+                round_trip(model, endpoint, request["body"], "drop")
+            except RequestError as error:
+                assert error.param in INHERENT, (path.name, error.message)
+    assert tried > (20 if EMBEDDINGS in served else 250)
+
+
+item = (
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system", "developer"]), "content": text})
+    | st.fixed_dictionaries({"role": st.just("user"), "content": st.lists(
+        text.map(lambda t: {"type": "input_text", "text": t}), min_size=1, max_size=2)})
+    | st.just({"type": "reasoning", "id": "rs_1", "summary": []})
+)  # fmt: skip
+response_body = st.fixed_dictionaries(
+    {"input": text | st.lists(item, min_size=1, max_size=4)},
+    optional={
+        "instructions": text, "max_output_tokens": st.integers(1, 4000), "temperature": st.sampled_from([0, 0.5, 1.2]),
+        "top_p": st.just(0.5), "reasoning": st.sampled_from([{}, {"effort": "low"}, {"effort": "high", "summary": "auto"}]),
+        "text": st.sampled_from([{}, {"format": {"type": "text"}}, {"verbosity": "high"}, {"format": {"type": "json_object"}},
+                                 {"format": {"type": "json_schema", "name": "pay", "schema": SCHEMA}}]),
+        "tools": st.just([{"type": "function", "name": "get_weather", "parameters": TOOL["function"]["parameters"]}]),
+        "tool_choice": st.sampled_from(["auto", "none", "required", {"type": "function", "name": "get_weather"}]),
+        "store": st.booleans(), "metadata": st.just({"a": "b"}), "truncation": st.sampled_from(["auto", "disabled"]),
+    },
+)  # fmt: skip
+completion_body = st.fixed_dictionaries(
+    {"prompt": text | st.lists(text, max_size=3) | st.just([1, 2])},
+    optional={
+        "max_tokens": st.integers(1, 500), "n": st.integers(1, 3), "echo": st.booleans(), "suffix": st.sampled_from([None, "x"]),
+        "best_of": st.integers(1, 3), "logprobs": st.sampled_from([None, 2]), "stop": st.sampled_from(["a", ["b"], None]),
+        "temperature": st.sampled_from([None, 0, 1.5]),
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", CHAT_MODELS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    request=st.tuples(st.just(RESPONSES), response_body) | st.tuples(st.just(COMPLETIONS), completion_body),
+    unsupported=st.sampled_from(["error", "drop"]),
+)
+def test_responses_and_completions(model: str, request: tuple[str, dict[str, Any]], unsupported: str) -> None:
+    endpoint, body = request
+    try:
+        round_trip(model, endpoint, body, unsupported)
+    except RequestError as error:
+        assert error.param, error.message
