@@ -253,8 +253,8 @@ def _open(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]
 
 def require_role(order: Order, summary: InputSummary) -> None:
     """Raise ConfigurationError early where jobs will be submitted and no role is set."""
-    needs_job = summary.valid >= order.limits.min_records_per_job or order.below_minimum == "pad"
-    if not order.immediate and needs_job and summary.valid and not order.settings.role_arn:
+    needs_job = summary.records >= order.limits.min_records_per_job or order.below_minimum == "pad"
+    if not order.immediate and needs_job and summary.records and not order.settings.role_arn:
         raise ConfigurationError(
             "No service role is set: pass role_arn, or set BEDROCK_BATCH_ROLE_ARN to a role that Bedrock may assume "
             "and that may read and write the bucket (deployments/iam holds its policies)."
@@ -264,10 +264,10 @@ def require_role(order: Order, summary: InputSummary) -> None:
 def require_minimum(order: Order, summary: InputSummary) -> BatchError | None:
     """Why a batch below the minimum is refused under below_minimum="fail"; None where it is not."""
     minimum = order.limits.min_records_per_job
-    if order.immediate or order.below_minimum != "fail" or not summary.valid or summary.valid >= minimum:
+    if order.immediate or order.below_minimum != "fail" or not summary.records or summary.records >= minimum:
         return None
     return BatchError(
         code="below_minimum",
-        message=f"The batch has {summary.valid:,} valid requests; a job of this model takes at least {minimum:,}. "
+        message=f"The batch has {summary.records:,} records to send; a job of this model takes at least {minimum:,}. "
         'Add requests, or choose below_minimum="on_demand" or "pad".',
     )

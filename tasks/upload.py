@@ -29,7 +29,7 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
         discard(ref, "input", "index")
         minimum = document.bedrock.limits["min_records_per_job"]
         message = (
-            f"{below[0].records:,} requests can be sent; a job of this model takes at least {minimum:,}. "
+            f"The {below[0].invocation} job would have {below[0].records:,} records; it takes at least {minimum:,}. "
             'Add requests, or choose below_minimum="on_demand" or "pad".'
         )
         raise fail_batch(ref, [BatchError(code="below_minimum", message=message)])

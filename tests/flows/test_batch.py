@@ -244,7 +244,7 @@ def test_below_the_minimum_refused(sandbox: Sandbox, tmp_path: Path, prefix: str
     with pytest.raises(BatchFailedError, match="at least 100"):
         batch_inference(str(write_chats(tmp_path / "in.jsonl", 40)), CLAUDE, below_minimum="fail")
     seeds = [chat(f"req-{i}", **({"seed": 1} if i < 50 else {})) for i in range(120)]
-    with pytest.raises(BatchFailedError, match="70 requests can be sent"):
+    with pytest.raises(BatchFailedError, match="70 records"):
         batch_inference(str(write_lines(tmp_path / "b.jsonl", seeds)), CLAUDE, below_minimum="fail")
     assert not [key for key in sandbox.keys(prefix) if "/input/" in key or "/index/" in key]
 

@@ -170,3 +170,11 @@ def test_choices_are_planned_for(
     batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, **FAST)
     account(sandbox, batch, [f"req-{i}" for i in range(120)])
     assert [job["totalRecordCount"] for job in sandbox.jobs(prefix)] == [120, 120, 120]
+
+
+def test_the_minimum_counts_records_not_requests(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
+    lines = [chat(f"req-{i}", f"Question {i}", n=3) for i in range(50)]
+    path = write_lines(tmp_path / "in.jsonl", lines)
+    batch = batch_inference(str(path), CLAUDE, below_minimum="fail", **FAST)
+    account(sandbox, batch, [f"req-{i}" for i in range(50)])
+    assert [job["totalRecordCount"] for job in sandbox.jobs(prefix)] == [150]
