@@ -1,7 +1,7 @@
 """One OpenAI batch file on one Bedrock model: `batch_inference`, and `python -m flows.batch`."""
 
 import sys
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from prefect import flow, unmapped
@@ -10,7 +10,7 @@ from prefect.flows import Flow
 from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_run
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tasks.assemble import assemble, publish_results
 from tasks.batches import batch_failed, begin_finalizing, fail_batch, open_or_resume, require_minimum, require_role
@@ -33,6 +33,8 @@ from tasks.validate import validate
 __all__ = ["BatchFailedError", "batch_inference"]
 
 
+#: Text, in the UI's form as well; a Path will do from Python.
+_PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
 # Two ranges at a time: one converts while the other waits for the network.
 _WORKERS: Any = ThreadPoolTaskRunner(max_workers=2)
 
@@ -65,7 +67,7 @@ def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     persist_result=False,
 )
 def batch_inference(
-    input_file: str,
+    input_file: _PathText,
     model: str,
     endpoint: str | None = None,
     completion_window: str = "24h",

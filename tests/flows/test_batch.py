@@ -48,7 +48,7 @@ def test_a_file_comes_back_in_openai_format(sandbox: Sandbox, tmp_path: Path, mo
 
 def test_the_job_is_what_bedrock_wants(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
     path = write_chats(tmp_path / "in.jsonl", 100)
-    batch = batch_inference(str(path), LLAMA, completion_window="2d", job_name="my job_1", metadata={"k": "v"}, **FAST)
+    batch = batch_inference(path, LLAMA, completion_window="2d", job_name="my job_1", metadata={"k": "v"}, **FAST)
     (job,) = sandbox.jobs(prefix)
     assert job["modelInvocationType"] == "Converse"
     assert job["timeoutDurationInHours"] == 48
