@@ -37,22 +37,16 @@ class _Output(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Output).decode
 
 
-def _prompt_3(system: str, turns: Sequence[tuple[str, str]]) -> str:
-    def block(role: str, text: str) -> str:
-        return f"<|start_header_id|>{role}<|end_header_id|>\n\n{text}<|eot_id|>"
-
-    blocks = [block("system", system)] if system else []
-    blocks += [block(role, text) for role, text in turns]
-    return "<|begin_of_text|>" + "".join(blocks) + "<|start_header_id|>assistant<|end_header_id|>\n\n"
+#: The tokens around a turn's role and at its end: Llama 3.x, and Llama 4.
+_LLAMA_3: Final = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+_LLAMA_4: Final = ("<|header_start|>", "<|header_end|>", "<|eot|>")
 
 
-def _prompt_4(system: str, turns: Sequence[tuple[str, str]]) -> str:
-    def block(role: str, text: str) -> str:
-        return f"<|header_start|>{role}<|header_end|>\n\n{text}<|eot|>"
-
-    blocks = [block("system", system)] if system else []
-    blocks += [block(role, text) for role, text in turns]
-    return "<|begin_of_text|>" + "".join(blocks) + "<|header_start|>assistant<|header_end|>\n\n"
+def _headed_prompt(tokens: tuple[str, str, str], system: str, turns: Sequence[tuple[str, str]]) -> str:
+    before, after, end = tokens
+    blocks = [("system", system)] if system else []
+    text = "".join(f"{before}{role}{after}\n\n{content}{end}" for role, content in [*blocks, *turns])
+    return f"<|begin_of_text|>{text}{before}assistant{after}\n\n"
 
 
 def _prompt_2(system: str, turns: Sequence[tuple[str, str]]) -> str:
@@ -82,10 +76,13 @@ class LlamaCodec(GeneralCodec):
         images: list[str] = []
         turns = [(turn.role, self._text(turn, model, policy, images)) for turn in chat.turns]
         system = neutralise("\n\n".join(chat.system), _TOKENS)
-        newest, oldest = model.name.startswith("llama4"), model.name.startswith("llama2")
+        oldest = model.name.startswith("llama2")
         if oldest and chat.turns[-1].role == "assistant":
             policy.refuse_always("messages", "Llama 2's template ends with a user message.")
-        prompt = (_prompt_4 if newest else _prompt_2 if oldest else _prompt_3)(system, turns)
+        if oldest:
+            prompt = _prompt_2(system, turns)
+        else:
+            prompt = _headed_prompt(_LLAMA_4 if model.name.startswith("llama4") else _LLAMA_3, system, turns)
         body: dict[str, Any] = {"prompt": prompt}
         body |= kept(max_gen_len=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p,
                      images=images)  # fmt: skip
