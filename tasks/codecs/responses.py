@@ -148,8 +148,7 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
             kept = [part for part in parts if not (isinstance(part, Text) and not part.text.strip())]
             turns.append(Turn("user", [ToolResult(str(item.get("call_id")), kept)]))
         elif kind == "reasoning":
-            # Its content is sealed for OpenAI's own models; the conversation is whole without it.
-            continue
+            policy.refuse(where, "its content is sealed for OpenAI's own models.", count_as="input[] (reasoning)")
         elif kind == "item_reference":
             policy.refuse_always(where, "it is kept on OpenAI's servers; send the item itself.")
         else:
