@@ -35,7 +35,8 @@ def test_any_cut_gives_the_same_lines(
         block = max(block, 3)
     start = b"\xef\xbb\xbf" if bom else b""
     if lines and not bom:
-        lines[0] = lines[0].lstrip(b"\xef")
+        # A plain file that starts like a byte order mark, or as gzip and zstd files do, is none.
+        lines[0] = lines[0].lstrip(b"\xef\x1f\x28")
     data = start + b"\n".join(lines) + (b"\n" if last else b"")
     path = tmp_path_factory.mktemp("r") / "in.jsonl"
     packed = {"gzip": gzip.compress, "zstd": zstandard.compress, "": bytes}[pack](data)
