@@ -12,7 +12,7 @@ from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
-from tasks.storage.reader import find_sources, read_lines
+from tasks.storage.reader import UNLIMITED, find_sources, read_lines
 
 
 def _ref(batch_id: str) -> BatchRef:
@@ -67,6 +67,6 @@ def batch_output(batch_id: str, errors: bool = False) -> Iterator[dict[str, Any]
         raise PipelineError(f"Batch {batch_id} is {batch.status}: it has no output yet.")
     uri = batch.error_file if errors else batch.output_file
     for source in find_sources(uri) if uri else ():
-        for block in read_lines(source, limit=1 << 40):
+        for block in read_lines(source, limit=UNLIMITED):
             for line in block.lines:
                 yield msgspec.json.decode(line)

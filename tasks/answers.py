@@ -13,7 +13,7 @@ import numpy as np
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import OutputRecord, RecordError, decode_output_line
 from tasks.fetch import OutputObject, ShardOutput
-from tasks.storage.reader import Source, read_lines
+from tasks.storage.reader import UNLIMITED, Source, read_lines
 
 _MISSING, _ERROR, _ANSWER = 0, 1, 2
 #: An on-demand answer is an object of its own, of a few kilobytes: many are read at once.
@@ -58,7 +58,7 @@ class Answers:
             for large in output.objects:
                 if large.bytes > _SMALL_OBJECT:
                     source = Source(large.uri, large.uri, large.etag, large.bytes)
-                    for block in read_lines(source, limit=1 << 40):
+                    for block in read_lines(source, limit=UNLIMITED):
                         for line in block.lines:
                             self._add(line)
         self._file.flush()
@@ -122,4 +122,4 @@ def _read_small(objects: list[OutputObject]) -> Iterator[bytes]:
 
 def _read_object(entry: OutputObject) -> bytes:
     source = Source(entry.uri, entry.uri, entry.etag, entry.bytes)
-    return b"\n".join(line for block in read_lines(source, limit=1 << 40) for line in block.lines)
+    return b"\n".join(line for block in read_lines(source, limit=UNLIMITED) for line in block.lines)

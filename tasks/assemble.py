@@ -20,7 +20,7 @@ from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Range, update
-from tasks.storage.reader import Source, read_lines
+from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.storage.writer import S3Writer
 
@@ -97,7 +97,7 @@ class _Lines:
             head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
         except (ClientError, BotoCoreError) as error:
             raise aws.explain(error, f"reading {uri}") from error
-        for block in read_lines(Source(uri.key, str(uri), head["ETag"], head["ContentLength"]), limit=1 << 40):
+        for block in read_lines(Source(uri.key, str(uri), head["ETag"], head["ContentLength"]), limit=UNLIMITED):
             yield from block.lines
 
     def _advance(self) -> None:

@@ -19,6 +19,7 @@ from tasks.patience import STAGE
 from tasks.plan import plan_ranges
 from tasks.settings import Settings
 from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, update
+from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.validate import InputSummary
@@ -186,14 +187,11 @@ def store_invalid_lines(ref: BatchRef, summary: InputSummary) -> S3Uri:
 
 def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) -> None:
     """Delete what lies in some folders of a batch, but for the keys to keep."""
-    client = aws.s3()
     try:
         for folder in folders:
-            uri = ref.uri(folder)
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=uri.key + "/"):
-                keys = [entry["Key"] for entry in page.get("Contents", []) if entry["Key"] not in keep]
-                for key in keys:
-                    client.delete_object(Bucket=uri.bucket, Key=key)
+            for entry in list_folder(ref.uri(folder)):
+                if entry["Key"] not in keep:
+                    aws.s3().delete_object(Bucket=ref.root.bucket, Key=entry["Key"])
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"cleaning up {ref.folder}") from error
 

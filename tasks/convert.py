@@ -198,7 +198,8 @@ class Converter:
             self._reject(request, bad.custom_id, number, _invalid_error(bad))
             return
         try:
-            encoded = self._encoder.encode(line)
+            # The short cut has declined it already.
+            encoded = self._encoder.encode_general(line)
             if len(encoded.model_inputs) > MAX_RECORDS:
                 raise RequestError(f"The request would become more than {MAX_RECORDS:,} records.", "body")
             data = b"".join(

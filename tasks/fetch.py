@@ -10,6 +10,7 @@ from tasks.bedrock import aws
 from tasks.on_demand import answers_folder
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard
+from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 
 _MANIFEST = "manifest.json.out"
@@ -81,14 +82,10 @@ def _list_when_there(folder: S3Uri, job: Job) -> list[OutputObject]:
 
 
 def _list(folder: S3Uri) -> list[OutputObject]:
-    objects = []
-    try:
-        pages = aws.s3().get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
-        for page in pages:
-            for entry in page.get("Contents", []):
-                objects.append(OutputObject(str(S3Uri(folder.bucket, entry["Key"])), entry["ETag"], entry["Size"]))
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"listing {folder}") from error
+    objects = [
+        OutputObject(str(S3Uri(folder.bucket, entry["Key"])), entry["ETag"], entry["Size"])
+        for entry in list_folder(folder)
+    ]
     return sorted(objects, key=lambda o: o.uri)
 
 

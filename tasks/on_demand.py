@@ -15,7 +15,8 @@ from tasks.bedrock.runtime import invoke
 from tasks.convert import shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Shard, read, update
-from tasks.storage.reader import Source, read_lines
+from tasks.storage.listing import list_folder
+from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 
@@ -39,15 +40,8 @@ def answers_folder(ref: BatchRef, shard: Shard) -> S3Uri:
 
 def answered(ref: BatchRef, shard: Shard) -> set[str]:
     """RecordIds that have an object of their own already."""
-    folder = answers_folder(ref, shard)
-    found = set()
-    try:
-        pages = aws.s3().get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
-        for page in pages:
-            found |= {entry["Key"].rsplit("/", 1)[-1].partition(".")[0] for entry in page.get("Contents", [])}
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"listing {folder}") from error
-    return found
+    listed = list_folder(answers_folder(ref, shard))
+    return {entry["Key"].rsplit("/", 1)[-1].partition(".")[0] for entry in listed}
 
 
 def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
@@ -103,7 +97,7 @@ def _in_parallel(ask: Callable[[_Record], str | None], records: Iterator[_Record
 def _records_of(ref: BatchRef, shard: Shard) -> Iterator[_Record]:
     uri = shard_object(ref, shard.id)
     source = Source(uri.key, str(uri), shard.etag, shard.bytes)
-    for block in read_lines(source, limit=1 << 40):
+    for block in read_lines(source, limit=UNLIMITED):
         for line in block.lines:
             record = _decode(line)
             if not record.record_id.startswith(PADDING_PREFIX):

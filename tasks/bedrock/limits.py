@@ -13,8 +13,6 @@ import msgspec
 
 from tasks.bedrock.models import Model
 
-GIGABYTE: Final = 1 << 30
-
 
 class Limits(msgspec.Struct, frozen=True):
     """The limits of one model's batch jobs; sizes in bytes."""

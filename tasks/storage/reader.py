@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BLOCK_BYTES = 1 << 20
+#: As `limit`, for files that we or Bedrock wrote.
+UNLIMITED = 1 << 40
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BOM = b"\xef\xbb\xbf"
