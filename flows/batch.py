@@ -4,30 +4,24 @@ import sys
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from prefect import flow, unmapped
+from prefect import flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_run
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BeforeValidator, Field
 
-from tasks.assemble import assemble, publish_results
-from tasks.batches import batch_failed, begin_finalizing, fail_batch, open_or_resume, require_minimum, require_role
-from tasks.convert import convert
+from flows.operations import cancel
+from flows.runners import ChosenTaskRunner
+from flows.stages import drive
+from tasks.assemble import publish_results
+from tasks.batches import batch_failed, fail_batch, name_batch, open_or_resume, require_minimum, require_role
 from tasks.errors import BatchFailedError
-from tasks.fetch import fetch
-from tasks.normalize import normalize
-from tasks.on_demand import answer_on_demand
+from tasks.lead import leading
 from tasks.openai_format.batch import Batch
-from tasks.order import output_location, place_order, size_sampler
-from tasks.poll import poll
-from tasks.report import report
+from tasks.order import place_order, size_sampler
 from tasks.runs import batch_of_run, forget_batch, remember_batch
 from tasks.state import read
-from tasks.stop import stop_batch
-from tasks.submit import submit
-from tasks.upload import upload
 from tasks.validate import validate
 
 __all__ = ["BatchFailedError", "batch_inference"]
@@ -35,8 +29,6 @@ __all__ = ["BatchFailedError", "batch_inference"]
 
 #: Text, in the UI's form as well; a Path will do from Python.
 _PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
-# Two ranges at a time: one converts while the other waits for the network.
-_WORKERS: Any = ThreadPoolTaskRunner(max_workers=2)
 
 
 def _run_name() -> str:
@@ -45,15 +37,18 @@ def _run_name() -> str:
 
 
 def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Cancelling the run stops its Bedrock jobs. Prefect calls this in another process, with no memory of the run."""
+    """Cancelling the run stops its Bedrock jobs and collects what was answered.
+
+    Prefect calls this in another process, with no memory of the run.
+    """
     log = get_logger("flows.batch")
     try:
         ref = batch_of_run(flow_run.id)
         if ref is None:
             log.info("The run was cancelled before it had a batch: nothing runs on Bedrock")
             return
-        batch = stop_batch(ref)
-        log.info("Batch %s is %s; the same call collects what was answered", batch.id, batch.status)
+        batch = cancel(ref)
+        log.info("Batch %s is %s", batch.id, batch.status)
     except Exception as error:
         # Prefect swallows what a hook raises: say it, since jobs may still be running.
         log.error("The jobs of cancelled run %s could not be stopped (%s): call cancel_batch", flow_run.id, error)
@@ -63,7 +58,7 @@ def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     name="batch-inference",
     flow_run_name=_run_name,
     on_cancellation=[stop_on_cancel],
-    task_runner=_WORKERS,
+    task_runner=ChosenTaskRunner(),
     persist_result=False,
 )
 def batch_inference(
@@ -81,6 +76,7 @@ def batch_inference(
     poll_seconds: Annotated[float, Field(gt=0)] | None = None,
     invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
     fetch_images: bool = False,
+    wait: bool = True,
 ) -> Batch:
     """Run an OpenAI batch file on one Bedrock model.
 
@@ -102,10 +98,11 @@ def batch_inference(
         poll_seconds: Fixed seconds between looks at the jobs; adaptive (1 to 60) when empty.
         invocation: The type of Bedrock's jobs; "auto" chooses by what each request needs.
         fetch_images: Fetch http(s) images; private addresses are refused. s3:// images are always read.
+        wait: Wait for the end; or submit and leave, for the collector or the same call to go on with.
 
     Returns:
         OpenAI's Batch object with `output_file`, `error_file` and `parquet_file` (URIs). `expired` and `cancelled`
-        batches are returned with what was salvaged.
+        batches are returned with what was salvaged. Without `wait`, the batch as it stands.
 
     Raises:
         BatchFailedError: The batch ended as `failed`; its `.batch` is the result.
@@ -127,35 +124,18 @@ def batch_inference(
         fetch_images=fetch_images,
     )
     summary = validate(input_file, endpoint, order.codec.endpoints, size_sampler(order), on_invalid)
-    ref, document = open_or_resume(order, summary)
-    remember_batch(ref)
-    if not document.finished:
-        require_role(order, summary)
-        if document.bedrock.shards is None:
-            if refusal := require_minimum(order, summary):
+    ref = name_batch(order, summary)
+    with leading(ref) as lead:
+        document = open_or_resume(ref, order, summary, lead.followed)
+        remember_batch(ref)
+        if not document.finished:
+            require_role(order, summary)
+            if document.bedrock.shards is None and (refusal := require_minimum(order, summary)):
                 raise fail_batch(ref, [refusal])
-            converted = convert.map(unmapped(ref), unmapped(document), document.bedrock.ranges).result()
-            document = upload(ref, document, converted)
-        progress = submit(ref)
-        if any(shard.route == "on_demand" for shard in document.bedrock.shards or []):
-            # While the jobs run.
-            answer_on_demand(ref)
-        while progress.open:
-            poll(ref, poll_seconds)
-            progress = submit(ref)
-        document = begin_finalizing(ref)
-        outputs = fetch(ref, document)
-        results = normalize.map(
-            unmapped(ref),
-            unmapped(document),
-            document.bedrock.ranges,
-            unmapped(outputs),
-        ).result()
-        document = assemble(ref, document, results)
-        report(ref, document, results)
-    if location := output_location(output_data_config):
-        publish_results(ref, document, location, order.output_kms_key)
-    forget_batch(ref)
+            document = drive(ref, poll_seconds=poll_seconds, wait=wait)
+        if document.finished and order.output_location:
+            publish_results(ref, document, order.output_location, order.output_kms_key)
+        forget_batch(ref)
     batch = read(ref).public()
     if batch.status == "failed":
         raise batch_failed(batch)

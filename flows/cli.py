@@ -34,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--invocation", choices=("auto", "InvokeModel", "Converse"), default="auto")
     parser.add_argument("--fetch-images", action="store_true", help="fetch http(s) images (public addresses only)")
     parser.add_argument("--poll-seconds", type=float, help="fixed seconds between looks (default adaptive)")
+    leaving = parser.add_mutually_exclusive_group()
+    leaving.add_argument(
+        "--no-wait", action="store_true", help="submit and leave; the same command, or a collector, goes on"
+    )
+    leaving.add_argument("--stop", action="store_true", help="Ctrl-C stops the jobs and collects what was answered")
     parser.add_argument("--output-dir", type=Path, help="download the result files into this folder")
     parser.add_argument("--sandbox", action="store_true", help="run in the local sandbox: no AWS, synthetic answers")
     return parser
@@ -66,6 +71,7 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
                 poll_seconds=options.poll_seconds,
                 invocation=options.invocation,
                 fetch_images=options.fetch_images,
+                wait=not options.no_wait,
             )
             status = 0
         except BatchFailedError as error:
@@ -75,12 +81,28 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
+            if options.stop and (stopped := _stop()) is not None:
+                print_table(stopped, download(stopped, options.output_dir) if options.output_dir else {})
+                return 130
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch to stop them.", file=sys.stderr)  # fmt: skip
             return 130
         files = download(batch, options.output_dir) if options.output_dir else {}
         print_table(batch, files)
         return status
+
+
+def _stop() -> Batch | None:
+    """Stop the jobs of the interrupted run and collect what was answered; None where it had no batch yet."""
+    from flows.operations import cancel_batch
+    from tasks.runs import latest_batch
+
+    ref = latest_batch()
+    if ref is None:
+        return None
+    print("\nStopping the Bedrock jobs; what was answered is collected. Ctrl-C again leaves that to cancel_batch.",
+          file=sys.stderr)  # fmt: skip
+    return cancel_batch(ref.batch_id)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""List, retrieve, cancel and read batches: from any machine with access to the bucket."""
+"""List, retrieve, cancel, collect and read batches: from any machine with access to the bucket."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,8 +7,14 @@ from typing import Any
 import msgspec
 from prefect import flow
 
+from flows.runners import ChosenTaskRunner
+from flows.stages import drive
+from tasks.assemble import publish_results
+from tasks.bedrock.events import batch_of_event
 from tasks.errors import PipelineError
+from tasks.lead import trying_to_lead
 from tasks.openai_format.batch import Batch
+from tasks.runs import mark_closed, open_batches, run_log
 from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
@@ -47,14 +53,89 @@ def retrieve_batch(batch_id: str) -> Batch:
     return read(_ref(batch_id)).public()
 
 
-@flow(name="cancel-batch", persist_result=False)
-def cancel_batch(batch_id: str) -> Batch:
-    """Stop a batch's Bedrock jobs; what was answered is collected by the run that waits, or by the same call again.
+@flow(name="cancel-batch", task_runner=ChosenTaskRunner(), persist_result=False)
+def cancel_batch(batch_id: str, collect: bool = True) -> Batch:
+    """Stop a batch's Bedrock jobs and collect what was answered; the rest is `batch_cancelled` in the error file.
+
+    Where another run drives the batch, that run collects, and the batch is returned as `cancelling`.
 
     Args:
         batch_id: The id, `batch_` and 32 hex digits.
+        collect: Wait for the jobs to stop (minutes, at AWS) and finish the batch; or only stop them.
     """
-    return stop_batch(_ref(batch_id))
+    return cancel(_ref(batch_id), collect=collect)
+
+
+def cancel(ref: BatchRef, *, collect: bool = True) -> Batch:
+    """`cancel_batch`, also outside of a flow."""
+    batch = stop_batch(ref)
+    if batch.finished or not collect:
+        return batch
+    with trying_to_lead(ref) as free:
+        if free and not read(ref).finished:
+            drive(ref)
+    return read(ref).public()
+
+
+@flow(name="collect-batches", task_runner=ChosenTaskRunner(), persist_result=False)
+def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = None) -> list[Batch]:
+    """Advance every open batch: submit what waits for a slot, look at the jobs, fetch and normalise what is done.
+
+    Made for a schedule, so that no process need live as long as a batch: `batch_inference(..., wait=False)` submits
+    and leaves. Batches that another run drives are left to it. Trouble with one batch leaves the others alone.
+
+    Args:
+        batch_id: Only this batch.
+        event: Only the batch of an EventBridge event "Batch Inference Job State Change", as EventBridge delivers it.
+
+    Returns:
+        The batches that were looked at, as they stand.
+
+    Raises:
+        PipelineError: Some batches could not be advanced; the others were.
+    """
+    settings = load_settings()
+    chosen = list(open_batches(settings.root))
+    if batch_id is not None:
+        chosen = [batch_id]
+    if event is not None:
+        try:
+            prefix = batch_of_event(event)
+        except ValueError as error:
+            raise PipelineError(str(error)) from None
+        chosen = [open_id for open_id in chosen if prefix and open_id.startswith(prefix)]
+    batches, troubles = [], []
+    for each in chosen:
+        ref = BatchRef(settings.root, each, settings.kms_key)
+        try:
+            batch = advance(ref)
+        except PipelineError as error:
+            run_log().error("Batch %s could not be advanced: %s", each, error)
+            troubles.append(f"{each}: {error}")
+        else:
+            if batch is not None:
+                run_log().info("Batch %s is %s", each, batch.status)
+                batches.append(batch)
+    if troubles:
+        raise PipelineError(f"{len(troubles)} of {len(chosen)} batches could not be advanced. {'; '.join(troubles)}")
+    return batches
+
+
+def advance(ref: BatchRef) -> Batch | None:
+    """Take one batch as far as it goes now; None where there is no such batch."""
+    loaded = load(ref)
+    if loaded is None or loaded[0].finished:
+        mark_closed(ref)
+        return loaded[0].public() if loaded else None
+    with trying_to_lead(ref) as free:
+        if free:
+            document = drive(ref, wait=False)
+            location = document.bedrock.options.get("output_location")
+            if document.finished and location:
+                publish_results(ref, document, location, document.bedrock.options.get("output_kms_key"))
+        else:
+            run_log().info("Batch %s is driven by another run", ref.batch_id)
+    return read(ref).public()
 
 
 def batch_output(batch_id: str, errors: bool = False) -> Iterator[dict[str, Any]]:

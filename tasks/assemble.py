@@ -3,10 +3,9 @@
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
@@ -15,10 +14,11 @@ from tasks.batches import discard
 from tasks.bedrock import aws
 from tasks.errors import AccountingError
 from tasks.index import read_index
-from tasks.normalize import RESULT_SCHEMA, RangeResult, add_up, piece
+from tasks.normalize import RangeResult, add_up
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
 from tasks.patience import STAGE
+from tasks.results import copy_groups, piece, table_writer
 from tasks.state import BatchDocument, BatchRef, Range, update
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri, parse_location
@@ -28,8 +28,10 @@ OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
 _COPY_BYTES = 4 << 20
 
 
-def put_together(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> BatchDocument:
-    """Write the batch's result files from their pieces and end the batch.
+def put_together(
+    ref: BatchRef, document: BatchDocument, results: list[RangeResult], warnings: Sequence[str] = ()
+) -> BatchDocument:
+    """Write the batch's result files from their pieces and end the batch, with what was odd about its jobs' output.
 
     Raises AccountingError, and ends nothing, unless the index and the written lines agree request by request.
     """
@@ -54,8 +56,8 @@ def put_together(ref: BatchRef, document: BatchDocument, results: list[RangeResu
             output.abort()
         if not failed:
             errors.abort()
-    document = update(ref, lambda current: _end(ref, current, results, completed, failed))
-    discard(ref, "results")
+    document = update(ref, lambda current: _end(ref, current, results, completed, failed, warnings))
+    discard(ref, "results", "again")
     return document
 
 
@@ -117,7 +119,7 @@ class _Lines:
 
 
 def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
-    with pq.ParquetWriter(pa.PythonFile(out, mode="w"), RESULT_SCHEMA, compression="zstd") as writer:
+    with table_writer(out) as writer:
         for range_ in ranges:
             uri = piece(ref, range_, PARQUET)
             with tempfile.TemporaryFile(prefix="bedrock-batch-") as local:
@@ -126,26 +128,32 @@ def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
                 except (ClientError, BotoCoreError) as error:
                     raise aws.explain(error, f"reading {uri}") from error
                 local.seek(0)
-                table = pq.ParquetFile(local)
-                for group in range(table.num_row_groups):
-                    writer.write_table(table.read_row_group(group))
+                for table in copy_groups(pq.ParquetFile(local)):
+                    writer.write_table(table)
 
 
-def outcome(document: BatchDocument) -> Literal["completed", "failed", "expired", "cancelled"]:
-    """The batch's final status, by what became of its jobs."""
-    statuses = {shard.job.status for shard in document.bedrock.shards or [] if shard.job}
+def outcome(
+    document: BatchDocument, results: list[RangeResult]
+) -> Literal["completed", "failed", "expired", "cancelled"]:
+    """The batch's final status, by what became of its jobs, those whose rest went into a later round left out."""
+    shards = document.bedrock.shards or []
+    followed = {origin.shard for shard in shards for origin in shard.origins}
+    statuses = {shard.job.status for shard in shards if shard.job and shard.id not in followed}
     if "Failed" in statuses:
         return "failed"
     if document.status in ("cancelling", "cancelled") or "Stopped" in statuses:
         return "cancelled"
-    if statuses & {"Expired", "PartiallyCompleted"}:
+    if statuses & {"Expired", "PartiallyCompleted"} or any(result.unanswered.get("expired") for result in results):
         return "expired"
     return "completed"
 
 
-def _end(ref: BatchRef, document: BatchDocument, results: list[RangeResult], completed: int, failed: int) -> None:
+def _end(
+    ref: BatchRef, document: BatchDocument, results: list[RangeResult], completed: int, failed: int,
+    warnings: Sequence[str],
+) -> None:  # fmt: skip
     now = int(time.time())
-    status = outcome(document)
+    status = outcome(document, results)
     document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
     document.usage = add_up(results)
     document.output_file = str(ref.uri(OUTPUT)) if completed else None
@@ -156,6 +164,8 @@ def _end(ref: BatchRef, document: BatchDocument, results: list[RangeResult], com
     setattr(document, f"{status}_at", now)
     if status == "failed":
         document.errors = BatchErrors(data=_job_errors(document))
+    for warning in warnings:
+        warn(document, warning)
     oddities: Counter[str] = Counter()
     for result in results:
         oddities.update(result.oddities)
@@ -210,9 +220,11 @@ def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
 
 
 @task(name="assemble", task_run_name="assemble", **STAGE)
-def assemble(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> BatchDocument:
+def assemble(
+    ref: BatchRef, document: BatchDocument, results: list[RangeResult], warnings: Sequence[str] = ()
+) -> BatchDocument:
     """Put the result files together, prove the account, and end the batch."""
-    document = put_together(ref, document, results)
+    document = put_together(ref, document, results, warnings)
     counts = document.request_counts
     get_run_logger().info(
         "Every request is there exactly once: %s = %s answers + %s errors",

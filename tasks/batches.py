@@ -17,8 +17,9 @@ from tasks.errors import BatchFailedError, ConfigurationError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
 from tasks.patience import STAGE
 from tasks.plan import plan_ranges
+from tasks.runs import mark_closed, mark_open
 from tasks.settings import Settings
-from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, update
+from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
@@ -44,6 +45,7 @@ class Order(msgspec.Struct, frozen=True):
     fetch_images: bool
     limits: Limits
     settings: Settings
+    output_location: str | None
     output_kms_key: str | None
 
     @property
@@ -87,11 +89,8 @@ def check_bucket(root: S3Uri) -> None:
         raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
 
 
-def open_batch(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
-    """Find the batch that this input, model and options name, or make it.
-
-    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else.
-    """
+def name_batch(order: Order, summary: InputSummary) -> BatchRef:
+    """Find the batch that this input, model and options name, or make it."""
     options: dict[str, Any] = {
         "endpoint": summary.endpoint,
         "on_invalid": order.on_invalid,
@@ -103,15 +102,21 @@ def open_batch(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocu
     if order.fetch_images:
         options["fetch_images"] = True
     ref = BatchRef(order.settings.root, batch_id(summary.sha256, order.model.id, options), order.settings.kms_key)
+    if load(ref) is None:
+        create(ref, _new_document(ref, order, summary, options, int(time.time())))
+    return ref
+
+
+def resume_batch(ref: BatchRef, order: Order, summary: InputSummary) -> BatchDocument:
+    """Bring an unfinished batch up to date with this call. For the runner that leads the batch only.
+
+    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else.
+    """
+    document = read(ref)
+    if document.finished and document.status != "failed":
+        return document
     now = int(time.time())
-    loaded = load(ref)
-    if loaded is None:
-        document = create(ref, _new_document(ref, order, summary, options, now))
-    elif loaded[0].finished and loaded[0].status != "failed":
-        return ref, loaded[0]
-    else:
-        document = update(ref, lambda old: _reopen(old, order, summary, now))
-    return ref, document
+    return update(ref, lambda old: _reopen(old, order, summary, now))
 
 
 def _new_document(
@@ -149,14 +154,20 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     if document.status == "failed":
         document.status = "validating" if section.shards is None else "in_progress"
         document.failed_at = document.errors = None
-        for shard in section.shards or []:
-            # A failed job that processed nothing was not paid for: its records are tried once more.
-            if shard.job and shard.job.status == "Failed" and not shard.job.processed:
-                shard.done = False
+        failed = [shard for shard in section.shards or [] if shard.job and shard.job.status == "Failed"]
+        for shard in failed:
+            # A job that processed nothing was not paid for: its records are tried once more, all of them. Of another,
+            # a further round asks what it left undone.
+            shard.done, shard.retry = bool(shard.job and shard.job.processed), True
+        section.last_round = section.round + order.limits.max_rounds - (0 if any(s.done for s in failed) else 1)
+    elif section.round == 1:
+        section.last_round = order.limits.max_rounds
     section.role_arn = order.settings.role_arn
     section.kms_key = order.output_kms_key or order.settings.kms_key
     section.job_name = order.job_name
     section.options["below_minimum"] = order.below_minimum
+    section.options["output_location"] = order.output_location
+    section.options["output_kms_key"] = order.output_kms_key
     section.invalid_lines = summary.invalid
     if section.shards is None:
         # Until the shards are settled, a changed limit or a moved file may still change the plan.
@@ -204,7 +215,9 @@ def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
         document.failed_at = document.failed_at or int(time.time())
         document.errors = BatchErrors(data=errors)
 
-    return batch_failed(update(ref, change).public())
+    document = update(ref, change)
+    mark_closed(ref)
+    return batch_failed(document.public())
 
 
 def batch_failed(batch: Batch) -> BatchFailedError:
@@ -219,23 +232,27 @@ def batch_failed(batch: Batch) -> BatchFailedError:
 
 
 @task(name="open batch", task_run_name="open-batch", **STAGE)
-def open_or_resume(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
-    """Name the batch by its content, model and options; find it in S3 or make it. Raises BatchFailedError.
+def open_or_resume(ref: BatchRef, order: Order, summary: InputSummary, followed: bool = False) -> BatchDocument:
+    """Open the batch, or take it up where it was left. Raises BatchFailedError.
 
-    Under on_invalid="fail" a bad line ends the batch here, before any record is uploaded.
+    Under on_invalid="fail" a bad line ends the batch here, before any record is uploaded. `followed`: another runner
+    drove it a moment ago, and its result, a failed one as well, is this call's.
     """
     try:
-        return _open(order, summary)
+        return _open(ref, order, summary, followed)
     finally:
         shutil.rmtree(summary.work, ignore_errors=True)
 
 
-def _open(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]:
+def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) -> BatchDocument:
     log = get_run_logger()
-    ref, document = open_batch(order, summary)
+    document = read(ref)
+    if not (followed and document.finished):
+        document = resume_batch(ref, order, summary)
     if document.finished:
         log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
-        return ref, document
+        return document
+    mark_open(ref)
     if summary.invalid_file is not None:
         stored = store_invalid_lines(ref, summary)
         log.warning("%s bad lines are listed in %s", f"{summary.invalid:,}", stored)
@@ -246,7 +263,7 @@ def _open(order: Order, summary: InputSummary) -> tuple[BatchRef, BatchDocument]
         log.warning("%s", doubt)
     resumed = document.bedrock.shards is not None
     log.info("Batch %s %s in %s", ref.batch_id, "goes on" if resumed else "is opened", ref.folder)
-    return ref, document
+    return document
 
 
 def require_role(order: Order, summary: InputSummary) -> None:

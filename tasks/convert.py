@@ -92,13 +92,12 @@ class ShardWriter:
         below = self._records < minimum
         missing = minimum - self._records if below and self._pad and not self._immediate else 0
         for number in range(missing):
-            self._writer.write(b'{"recordId":"%b%09d","modelInput":%b}\n'
-                               % (PADDING_PREFIX.encode(), number, self._padding))  # fmt: skip
+            self._writer.write(padding_record(number, self._padding))
         self._writer.close()
         self.shards.append(
             Shard(
                 id=self.current,
-                range=self._range.index,
+                ranges=[self._range.index],
                 invocation=self._invocation,
                 records=self._records,
                 padding=missing,
@@ -113,6 +112,11 @@ class ShardWriter:
     def abort(self) -> None:
         if self._writer is not None:
             self._writer.abort()
+
+
+def padding_record(number: int, model_input: bytes) -> bytes:
+    """A record that only fills a job up to its minimum."""
+    return b'{"recordId":"%b%09d","modelInput":%b}\n' % (PADDING_PREFIX.encode(), number, model_input)
 
 
 def shard_object(ref: BatchRef, shard_id: str) -> S3Uri:

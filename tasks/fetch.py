@@ -1,6 +1,7 @@
 """Stage 6: find what each job left in S3, and hold it against what the job says of itself."""
 
 import time
+from collections.abc import Iterator
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,14 +16,16 @@ from tasks.storage.uris import S3Uri
 
 _MANIFEST = "manifest.json.out"
 _OUTPUT_SUFFIX = ".jsonl.out"
-#: A job may say Completed a moment before its output can be listed.
-_LISTING_ATTEMPTS = 6
+#: A job may say Completed before its output can be listed: so many looks, about a minute in all.
+_LISTING_ATTEMPTS = 11
 
 
 class OutputObject(msgspec.Struct, frozen=True):
     uri: str
     etag: str
     bytes: int
+    #: Which of the shard's jobs wrote it.
+    attempt: int = 1
 
 
 class Manifest(msgspec.Struct, rename="camel", frozen=True):
@@ -57,18 +60,29 @@ def find_output(ref: BatchRef, shard: Shard) -> ShardOutput:
             continue
         folder = ref.uri("bedrock", job.id)
         listed = _list_when_there(folder, job)
-        objects += [o for o in listed if o.uri.endswith(_OUTPUT_SUFFIX)]
-        manifest = _read_manifest(folder, listed)
-        if job.status in ("Completed", "PartiallyCompleted") and not any(
-            o.uri.endswith(_OUTPUT_SUFFIX) for o in listed
-        ):
+        written = [o for o in listed if o.uri.endswith(_OUTPUT_SUFFIX)]
+        objects += [msgspec.structs.replace(o, attempt=job.attempt) for o in written]
+        if job.status in ("Completed", "PartiallyCompleted") and not written:
             warnings.append(f"Job {job.name} is {job.status} but left no output under {folder}.")
-        processed = manifest.processed_record_count if manifest else None
-        if processed is not None and job.status == "Completed" and processed != shard.records + shard.padding:
-            warnings.append(
-                f"The manifest of job {job.name} counts {processed:,} records of {shard.records + shard.padding:,}."
-            )
+        manifest = _read_manifest(folder, listed)
+        if manifest is not None:
+            warnings += _disagreements(manifest, job, shard.records + shard.padding)
     return ShardOutput(shard.id, objects, manifest, warnings)
+
+
+def _disagreements(manifest: Manifest, job: Job, records: int) -> Iterator[str]:
+    """What a job's manifest says that cannot be: the lines of its output are what counts."""
+    total, processed = manifest.total_record_count, manifest.processed_record_count
+    succeeded, errored = manifest.success_record_count, manifest.error_record_count
+    if total is not None and total != records:
+        yield f"The manifest of job {job.name} counts {total:,} records; {records:,} were sent."
+    if job.status == "Completed" and processed is not None and processed != records:
+        yield f"The manifest of job {job.name} counts {processed:,} processed records of {records:,}."
+    if None not in (processed, succeeded, errored) and processed != (succeeded or 0) + (errored or 0):
+        yield (
+            f"The manifest of job {job.name} counts {processed:,} processed records, but {succeeded:,} answers and "
+            f"{errored:,} errors."
+        )
 
 
 def _list_when_there(folder: S3Uri, job: Job) -> list[OutputObject]:
@@ -77,7 +91,7 @@ def _list_when_there(folder: S3Uri, job: Job) -> list[OutputObject]:
         if job.status not in ("Completed", "PartiallyCompleted") or any(o.uri.endswith(_OUTPUT_SUFFIX) for o in listed):
             return listed
         if attempt < _LISTING_ATTEMPTS - 1:
-            time.sleep(min(2**attempt / 4, 10))
+            time.sleep(min(2**attempt / 8, 10))
     return listed
 
 

@@ -30,7 +30,8 @@ INDEX_SCHEMA = pa.schema(
         pa.field("error", pa.binary()),
     ]
 )
-_INDEX_ROWS = 8192
+#: Rows that are written and read at a time.
+INDEX_ROWS = 8192
 
 
 class IndexRow(msgspec.Struct, gc=False):
@@ -86,7 +87,7 @@ class Index:
         self._requests += range(first_request, first_request + len(lines))
         self._custom_ids += custom_ids
         self._lines += lines
-        if len(self._lines) >= _INDEX_ROWS:
+        if len(self._lines) >= INDEX_ROWS:
             self._flush()
 
     def add(
@@ -107,7 +108,7 @@ class Index:
         self._requests.append(request)
         self._custom_ids.append(custom_id)
         self._lines.append(line)
-        if len(self._lines) >= _INDEX_ROWS:
+        if len(self._lines) >= INDEX_ROWS:
             self._flush()
 
     def _note_shard(self, shard: str | None, count: int) -> None:
@@ -168,7 +169,7 @@ def records_per_request(index: pq.ParquetFile, range_: Range) -> "np.ndarray[tup
 def requests_of(index: pq.ParquetFile) -> Iterator[list[IndexRow]]:
     """The index rows of each request together, in the order of the input."""
     group: list[IndexRow] = []
-    for batch in index.iter_batches(_INDEX_ROWS):
+    for batch in index.iter_batches(INDEX_ROWS):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = IndexRow(*values)
             if group and group[0].request != row.request:

@@ -1,55 +1,34 @@
 """Stage 7: answers back into OpenAI's format, range by range, each in the order of the input."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
-from prefect import get_run_logger, task
+from prefect import task
 
-from tasks.answers import Answers
+from tasks.answers import ANSWERED, MISSING, Answers, decode_error
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
 from tasks.codecs.base import DecodeError, Vectors
+from tasks.codecs.chat import plain_completion
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.fetch import ShardOutput
-from tasks.index import IndexRow, read_index, records_per_request, requests_of
+from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
-from tasks.openai_format.results import HttpError, RunError, decode_error, error_line, http_error, output_line
+from tasks.openai_format.requests import CHAT
+from tasks.openai_format.results import HttpError, RunError, error_line, http_error, output_line
+from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
+from tasks.results import Results
+from tasks.rounds import Piece, current_shards, left_undone, write_pieces
+from tasks.runs import run_log
 from tasks.state import BatchDocument, BatchRef, Range, Shard
-from tasks.storage.uris import S3Uri
-from tasks.storage.writer import S3Writer
 
-RESULT_SCHEMA = pa.schema(
-    [
-        pa.field("custom_id", pa.string()),
-        pa.field("line", pa.int64(), nullable=False),
-        pa.field("choice", pa.int16(), nullable=False),
-        pa.field("ok", pa.bool_(), nullable=False),
-        pa.field("status_code", pa.int16()),
-        pa.field("content", pa.string()),
-        pa.field("reasoning_content", pa.string()),
-        pa.field("refusal", pa.string()),
-        pa.field("tool_calls", pa.string()),
-        pa.field("finish_reason", pa.string()),
-        pa.field("prompt_tokens", pa.int64()),
-        pa.field("completion_tokens", pa.int64()),
-        pa.field("total_tokens", pa.int64()),
-        pa.field("cached_tokens", pa.int64()),
-        pa.field("reasoning_tokens", pa.int64()),
-        pa.field("error_code", pa.string()),
-        pa.field("error_message", pa.string()),
-        pa.field("model", pa.string()),
-        pa.field("file", pa.string()),
-        pa.field("embedding", pa.list_(pa.float32())),
-    ]
-)
-_ROW_GROUP = 4096
-_SHOWN_CAUSES = 5
+_SHOWN_CAUSES = 50
 
 
 class RangeResult(msgspec.Struct):
@@ -67,47 +46,10 @@ class RangeResult(msgspec.Struct):
     #: Errors by cause, each with the custom_id and line of its first request.
     causes: dict[str, tuple[int, str, int]] = {}
     oddities: dict[str, int] = {}
-
-
-class Results:
-    """Writes the three result files of a range, each streamed to S3."""
-
-    def __init__(self, ref: BatchRef, range_: Range) -> None:
-        self._output = S3Writer(piece(ref, range_, "output.jsonl"), ref.kms_key)
-        self._errors = S3Writer(piece(ref, range_, "errors.jsonl"), ref.kms_key)
-        self._parquet = S3Writer(piece(ref, range_, "results.parquet"), ref.kms_key, "application/vnd.apache.parquet")
-        self._table = pq.ParquetWriter(pa.PythonFile(self._parquet, mode="w"), RESULT_SCHEMA, compression="zstd")
-        self._rows: list[tuple[Any, ...]] = []
-
-    def __enter__(self) -> "Results":
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        writers = (self._output, self._errors, self._parquet)
-        if error is not None:
-            for writer in writers:
-                writer.abort()
-            return
-        self._flush()
-        self._table.close()
-        for writer in writers:
-            writer.close()
-
-    def add(self, line: bytes, ok: bool, rows: list[tuple[Any, ...]]) -> None:
-        (self._output if ok else self._errors).write(line)
-        self._rows += rows
-        if len(self._rows) >= _ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._table.write_table(pa.table([list(c) for c in zip(*self._rows, strict=True)], schema=RESULT_SCHEMA))
-            self._rows = []
-
-
-def piece(ref: BatchRef, range_: Range, name: str) -> S3Uri:
-    """The part of a result file that one range makes; gone once the file is put together."""
-    return ref.uri("results", f"{range_.name}.{name}")
+    #: Requests that were never answered: "failed", "cancelled" or "expired".
+    unanswered: dict[str, int] = {}
+    #: What another round asks again. Then nothing else is settled.
+    again: list[Piece] = []
 
 
 class Normalizer:
@@ -118,33 +60,77 @@ class Normalizer:
         model = parse_model(section.base_model or section.model)
         self._endpoint = document.endpoint
         self._model = section.model
-        self._shards = {shard.id: shard for shard in section.shards or [] if shard.range == range_.index}
+        self._range = range_.index
+        self._last = current_shards(document)
         self._decoders = {
-            shard.id: Decoder(model, document.endpoint, shard.invocation) for shard in self._shards.values()
+            shard.id: Decoder(model, document.endpoint, shard.invocation)
+            for shard in section.shards or []
+            if range_.index in shard.ranges
         }
         self._key = ref.batch_id.removeprefix("batch_")[:16]
         # The same on every run, so that a repeated run writes the same bytes.
         self._created = document.created_at
+        self._plain_body = plain_completion(document.created_at, section.model)
         self._files = [source["name"] for source in section.sources]
         self._cancelled = document.status in ("cancelling", "cancelled")
         self._causes: dict[str, list[Any]] = {}
         self._finish: Counter[str] = Counter()
+        self._unanswered: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
 
-    def line(self, rows: list[IndexRow], answers: Answers) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def plain_rows(self, batch: pa.RecordBatch, first: int, answers: Answers, results: Results) -> None:
+        """The results of requests that are one record each. This is the hot loop of plain chats."""
+        columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
+        _, custom_ids, files, lines, _, record_ids, shards, contexts, _ = columns
+        chat = self._endpoint == CHAT
+        kinds, get, key, finish = answers.kinds, answers.get, self._key, self._finish
+        prompt = completion = cached = reasoning = completed = 0
+        for place in range(len(batch)):
+            row = first + place
+            body = None
+            if chat and kinds[row] == ANSWERED and contexts[place] is None:
+                # What cannot be decoded is decoded again below, and its error said there.
+                with contextlib.suppress(DecodeError):
+                    answer = self._decoders[shards[place]].decode_plain(get(row))
+                    body = self._plain_body(answer, key, record_ids[place])
+            if body is None or answer.usage is None or answer.content is None:
+                values = IndexRow(*(column[place] for column in columns))
+                results.add(*self.line([values], row, answers))
+                continue
+            custom_id, usage = custom_ids[place], answer.usage
+            results.add_plain(
+                output_line(f"{key}{record_ids[place]}", custom_id, body),
+                (custom_id, lines[place], answer.content, answer.finish_reason, usage.prompt, usage.completion,
+                 usage.prompt + usage.completion, usage.cached, usage.reasoning),
+                self._files[files[place]],
+            )  # fmt: skip
+            finish[answer.finish_reason] += 1
+            prompt += usage.prompt
+            completion += usage.completion
+            cached += usage.cached
+            reasoning += usage.reasoning
+            completed += 1
+        result = self.result
+        result.completed += completed
+        result.prompt_tokens += prompt
+        result.completion_tokens += completion
+        result.cached_tokens += cached
+        result.reasoning_tokens += reasoning
+
+    def line(self, rows: list[IndexRow], first_row: int, answers: Answers) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
         """The result line of one request, whether it is an answer, and its Parquet rows."""
         first = rows[0]
         if first.error is not None:
-            return self._failed(first, decode_error(first.error))
+            return self._failed(first, http_error_of(first.error))
         decoded: list[Outcome] = []
-        for row in rows:
-            outcome = answers.get(row.request, row.choice)
-            if outcome is None:
-                return self._failed(first, self._missing(self._shards[row.shard or ""]))
-            if isinstance(outcome, RecordError):
-                return self._failed(first, _record_error(outcome))
+        for place, row in enumerate(rows, first_row):
+            kind = answers.kinds[place]
+            if kind == MISSING:
+                return self._failed(first, self._missing(self._last[self._range, row.shard or ""]))
+            if kind != ANSWERED:
+                return self._failed(first, self._record_error(decode_error(answers.get(place))))
             try:
-                decoded.append(self._decoders[row.shard or ""].decode(outcome, row.context))
+                decoded.append(self._decoders[row.shard or ""].decode(answers.get(place), row.context))
             except DecodeError as error:
                 unreadable = HttpError(502, f"The model's output cannot be read: {error}", "server_error",
                                        "invalid_model_output")  # fmt: skip
@@ -166,7 +152,7 @@ class Normalizer:
             result.completion_tokens += usage.completion
             result.cached_tokens += usage.cached
             result.reasoning_tokens += usage.reasoning
-        return output_line(id, row.custom_id, body), True, list(self._table_rows(row, outcomes))
+        return output_line(id, row.custom_id, msgspec.json.encode(body)), True, list(self._table_rows(row, outcomes))
 
     def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[tuple[Any, ...]]:
         """A Parquet row per choice, or per embedding."""
@@ -214,41 +200,59 @@ class Normalizer:
         return error_line(id, row.custom_id, error), False, [table_row]
 
     def _missing(self, shard: Shard) -> RunError:
-        """Why a record has neither answer nor error, by what became of its job."""
+        """Why a record has neither answer nor error, by what became of the job that asked it last."""
         status = shard.job.status if shard.job else None
         if self._cancelled or status == "Stopped":
+            self._unanswered["cancelled"] += 1
             return RunError("batch_cancelled", "This request was not executed before the batch was cancelled.")
         if status in ("Expired", "PartiallyCompleted"):
+            self._unanswered["expired"] += 1
             return RunError("batch_expired", "This request could not be executed before the completion window expired.")
+        self._unanswered["failed"] += 1
         if status == "Failed":
             message = shard.job.message if shard.job else None
             return RunError("server_error", f"The Bedrock job failed: {message or 'it gave no reason'}")
         return RunError("server_error", "Bedrock returned no result for this request.")
 
+    def _record_error(self, error: RecordError) -> HttpError | RunError:
+        if error.expired:
+            self._unanswered["expired"] += 1
+            return RunError("batch_expired", error.message)
+        return http_error(error.status, error.message)
+
     def finish(self, oddities: Counter[str]) -> RangeResult:
         self.result.finish_reasons = dict(self._finish)
-        most = sorted(self._causes.items(), key=lambda item: -item[1][0])[:50]
+        most = sorted(self._causes.items(), key=lambda item: -item[1][0])[:_SHOWN_CAUSES]
         self.result.causes = {cause: (count, id, line) for cause, (count, id, line) in most}
         self.result.oddities = dict(oddities)
+        self.result.unanswered = dict(self._unanswered)
         return self.result
 
 
-def _record_error(error: RecordError) -> HttpError | RunError:
-    if error.expired:
-        return RunError("batch_expired", error.message)
-    return http_error(error.status, error.message)
-
-
 def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outputs: list[ShardOutput]) -> RangeResult:
-    """Write the result files of one range. Raises AccountingError where index and input disagree."""
+    """Write the result files of one range, or, while there is another round to come, what it is to ask again.
+
+    Raises AccountingError where index and input disagree.
+    """
     normalizer = Normalizer(ref, document, range_)
     index = read_index(ref, range_)
     per_request = records_per_request(index, range_)
-    with Answers(range_.first_request, per_request) as answers:
+    with Answers(range_.first_request, per_request, document.request_counts.total) as answers:
         answers.load(outputs)
-        with Results(ref, range_) as results:
-            for rows in requests_of(index):
-                results.add(*normalizer.line(rows, answers))
+        wanted = left_undone(document, range_, index, answers)
+        if wanted:
+            return RangeResult(range_.index, again=write_pieces(ref, document, range_, wanted))
+        row = 0
+        with Results(ref, range_, document.bedrock.model) as results:
+            if int(per_request.max(initial=0)) <= 1:
+                for batch in index.iter_batches(INDEX_ROWS):
+                    normalizer.plain_rows(batch, row, answers, results)
+                    answers.forget_pages()
+                    row += len(batch)
+            else:
+                for rows in requests_of(index):
+                    results.add(*normalizer.line(rows, row, answers))
+                    row += len(rows)
         return normalizer.finish(answers.oddities)
 
 
@@ -268,9 +272,12 @@ def add_up(results: list[RangeResult]) -> BatchUsage:
 @task(name="normalize", task_run_name="normalize-{range_.name}", **STAGE)
 def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: dict[str, ShardOutput]) -> RangeResult:
     """Join, decode and write one range's answers in OpenAI's format."""
-    shards = [shard.id for shard in document.bedrock.shards or [] if shard.range == range_.index]
+    shards = [shard.id for shard in document.bedrock.shards or [] if range_.index in shard.ranges]
     result = normalize_range(ref, document, range_, [outputs[shard] for shard in shards])
-    log = get_run_logger()
+    log = run_log()
+    if result.again:
+        log.info("%s: %s records are asked again", range_.name, f"{sum(piece.records for piece in result.again):,}")
+        return result
     log.info("Normalised %s: %s answers, %s errors", range_.name, f"{result.completed:,}", f"{result.failed:,}")
     for oddity, count in result.oddities.items():
         log.warning("%s: %s %s", range_.name, f"{count:,}", oddity)

@@ -13,6 +13,7 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import decode_output_line
 from tasks.bedrock.runtime import invoke
 from tasks.convert import shard_object
+from tasks.lead import require_lead
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Shard, read, update
 from tasks.storage.listing import list_folder
@@ -53,14 +54,16 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
     section = document.bedrock
     done = answered(ref, shard)
     asked = 0
-    for attempt in range(section.limits["max_rounds"]):
-        last = attempt == section.limits["max_rounds"] - 1
+    attempts = max(1, section.last_round - shard.round + 1)
+    for attempt in range(attempts):
+        last = attempt == attempts - 1
         todo = (record for record in _records_of(ref, shard) if record.record_id not in done)
 
         def ask(record: _Record, last: bool = last) -> str | None:
+            require_lead(ref)
             line = invoke(record.record_id, bytes(record.model_input), section.model, shard.invocation)
             error = decode_output_line(line).error
-            if error is not None and not last and (error.status == 429 or error.status >= 500):
+            if error is not None and not last and error.passing:
                 return None
             _store(ref, shard, record.record_id, line)
             return record.record_id

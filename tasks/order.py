@@ -45,7 +45,7 @@ def place_order(
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     settings = load_settings(role_arn)
-    output_location(output_data_config)
+    location = output_location(output_data_config)
     resolved = _resolve(parsed)
     codec = codec_for(resolved)
     wanted = canonical_endpoint(endpoint) if endpoint else None
@@ -69,6 +69,7 @@ def place_order(
         fetch_images=fetch_images,
         limits=limits,
         settings=settings,
+        output_location=location,
         output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
     )
 

@@ -78,6 +78,13 @@ def stop_running(document: BatchDocument) -> int:
     return stopped
 
 
+def _stop(document: BatchDocument) -> None:
+    try:
+        stop_running(document)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, "stopping the jobs") from error
+
+
 def _processed(shard: Shard) -> int:
     if shard.job is None:
         return 0
@@ -111,6 +118,9 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     while True:
         try:
             document = look(ref, document)
+            if document.status == "cancelling":
+                # Also what was on its way to Bedrock when the batch was cancelled.
+                _stop(document)
         except TransientError as error:
             log.warning("%s Waiting goes on.", error)
         text, percent = describe(document)
@@ -131,6 +141,14 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
         # No slot, and no job of ours that could free one: others hold them all.
         time.sleep(interval(_LONGEST / _SHARE, poll_seconds))
     return Progress(len(waiting_shards(document)), running)
+
+
+@task(name="look", task_run_name="look", **STAGE)
+def look_once(ref: BatchRef) -> None:
+    """Look at the running jobs once, for a run that does not wait."""
+    document = read(ref)
+    if running_shards(document):
+        get_run_logger().info("%s", describe(look(ref, document))[0])
 
 
 def _show(artifact: UUID | None, ref: BatchRef, text: str, percent: float) -> UUID | None:

@@ -1,19 +1,28 @@
-"""Which batch a Prefect flow run works on: a small object in S3, for hooks that start with no memory of the run.
+"""Small objects in S3 beside the batches: which batch a Prefect run works on, and which batches are open.
 
-(Labels on the flow run would do as well, but Prefect's SQLite server answers their update with 503 while it records
-task runs, which cost every run two seconds.)
+`runs/FLOW_RUN_ID.json` serves hooks that start with no memory of the run. (Labels on the flow run would do as well, but
+Prefect's SQLite server answers their update with 503 while it records task runs, which cost every run two seconds.)
+`open/BATCH_ID` lets the collector find the few open batches among many finished ones.
 """
 
+import logging
+from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect.context import FlowRunContext
+from prefect import get_run_logger
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
 
 from tasks.bedrock import aws
 from tasks.settings import load_settings
 from tasks.state import BatchRef
+from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
+
+_latest: BatchRef | None = None
 
 
 class _Pointer(msgspec.Struct):
@@ -24,33 +33,44 @@ def _place(root: S3Uri, flow_run_id: UUID) -> S3Uri:
     return root.join("runs", f"{flow_run_id}.json")
 
 
-def _current_run() -> UUID | None:
+def current_run() -> UUID | None:
+    """The Prefect flow run that this code runs in; None outside of one."""
     context = FlowRunContext.get()
-    return context.flow_run.id if context and context.flow_run else None
+    if context is not None and context.flow_run is not None:
+        return context.flow_run.id
+    task_context = TaskRunContext.get()
+    return task_context.task_run.flow_run_id if task_context is not None else None
+
+
+def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
+    """The run's logger, or a plain one outside of a run."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("bedrock-batch")
+
+
+def latest_batch() -> BatchRef | None:
+    """The batch that this process worked on last: for whoever interrupted it."""
+    return _latest
 
 
 def remember_batch(ref: BatchRef) -> None:
-    """Note the current flow run's batch; outside a flow run, nothing."""
-    run = _current_run()
+    """Note the current flow run's batch; outside a flow run, in this process only."""
+    global _latest  # noqa: PLW0603
+    _latest = ref
+    run = current_run()
     if run is None:
         return
-    uri = _place(ref.root, run)
-    try:
-        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=msgspec.json.encode(_Pointer(ref.batch_id)))
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"writing {uri}") from error
+    _write(_place(ref.root, run), msgspec.json.encode(_Pointer(ref.batch_id)))
 
 
 def forget_batch(ref: BatchRef) -> None:
     """Remove the note of a run that came to its end."""
-    run = _current_run()
+    run = current_run()
     if run is None:
         return
-    uri = _place(ref.root, run)
-    try:
-        aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"deleting {uri}") from error
+    _delete(_place(ref.root, run))
 
 
 def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
@@ -64,3 +84,33 @@ def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
             return None
         raise
     return BatchRef(settings.root, msgspec.json.decode(body, type=_Pointer).batch_id, settings.kms_key)
+
+
+def mark_open(ref: BatchRef) -> None:
+    """Let collectors find the batch."""
+    _write(ref.root.join("open", ref.batch_id), b"")
+
+
+def mark_closed(ref: BatchRef) -> None:
+    """The batch has ended: collectors need not look at it any more."""
+    _delete(ref.root.join("open", ref.batch_id))
+
+
+def open_batches(root: S3Uri) -> Iterator[str]:
+    """The ids of the batches that were open when last touched."""
+    for entry in list_folder(root.join("open")):
+        yield entry["Key"].rsplit("/", 1)[-1]
+
+
+def _write(uri: S3Uri, body: bytes) -> None:
+    try:
+        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"writing {uri}") from error
+
+
+def _delete(uri: S3Uri) -> None:
+    try:
+        aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"deleting {uri}") from error

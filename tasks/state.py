@@ -83,11 +83,21 @@ class Job(_Section):
         return (self.arn or "").rsplit("/", 1)[-1]
 
 
+class Origin(_Section):
+    """Where records of a later round come from: the shard that asked them before, and the range they belong to."""
+
+    range: int
+    shard: str
+
+
 class Shard(_Section):
     """One object of records. `route` says how its records get their answers."""
 
     id: str
-    range: int
+    #: The ranges whose records it holds: one, or several where a later round gathers what is left of many.
+    ranges: list[int]
+    round: int = 1
+    origins: list[Origin] = Field(default_factory=list)
     invocation: Literal["InvokeModel", "Converse"] = "InvokeModel"
     records: int
     padding: int = 0
@@ -97,14 +107,30 @@ class Shard(_Section):
     route: Literal["batch", "on_demand", "none"] = "batch"
     jobs: list[Job] = Field(default_factory=list)
     done: bool = False
+    #: The batch failed with this shard's job, and was opened again: what it left undone may be asked again.
+    retry: bool = False
 
     @property
     def job(self) -> Job | None:
         return self.jobs[-1] if self.jobs else None
 
 
+class Lead(_Section):
+    """Who drives the batch. `beat` counts up while the driver lives; `process` tells others on its machine at once."""
+
+    id: str
+    machine: str
+    process: str
+    run: str | None = None
+    beat: int = 0
+
+
 class BedrockSection(_Section):
     version: int = 1
+    lead: Lead | None = None
+    #: The round under way, and the last that may be.
+    round: int = 1
+    last_round: int = 1
     model: str
     base_model: str = ""
     family: str

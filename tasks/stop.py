@@ -8,6 +8,7 @@ from tasks.bedrock import aws
 from tasks.openai_format.batch import Batch
 from tasks.poll import stop_running
 from tasks.state import BatchDocument, BatchRef, update
+from tasks.submit import adopt_unsure
 
 
 def stop_batch(ref: BatchRef) -> Batch:
@@ -24,6 +25,7 @@ def stop_batch(ref: BatchRef) -> Batch:
 
     document = update(ref, change)
     if not document.finished:
+        document = adopt_unsure(ref, document)
         try:
             stop_running(document)
         except (ClientError, BotoCoreError) as error:

@@ -54,6 +54,8 @@ def submit_jobs(ref: BatchRef) -> Progress:
     Raises BatchFailedError where Bedrock refuses the batch for good and none of its jobs ever ran.
     """
     document = read(ref)
+    if document.status == "cancelling":
+        document = adopt_unsure(ref, document)
     waiting = waiting_shards(document)
     running = len(running_shards(document))
     limit = document.bedrock.limits["max_jobs"]
@@ -80,7 +82,23 @@ def submit_jobs(ref: BatchRef) -> Progress:
     return Progress(len(waiting) - len(arns), running + len(arns), len(arns))
 
 
+def adopt_unsure(ref: BatchRef, document: BatchDocument) -> BatchDocument:
+    """Find the jobs that were about to be submitted when a run was cut off, and note those that Bedrock has."""
+    found = {}
+    for shard in document.bedrock.shards or []:
+        if shard.job is not None and shard.job.arn is None:
+            try:
+                arn = find_job(shard.job.name, shard.job.token)
+            except (ClientError, BotoCoreError) as error:
+                raise aws.explain(error, f"looking for the job {shard.job.name}") from error
+            if arn:
+                found[shard.id] = arn
+    return _note(ref, found) if found else document
+
+
 def _intend(ref: BatchRef, document: BatchDocument, chosen: set[str]) -> None:
+    if document.status == "cancelling":
+        return
     for number, shard in enumerate(document.bedrock.shards or []):
         if shard.id not in chosen or _running(shard) or (shard.job and not shard.job.arn):
             continue
@@ -111,7 +129,7 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
     )
 
 
-def _note(ref: BatchRef, arns: dict[str, str]) -> None:
+def _note(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
     def change(document: BatchDocument) -> None:
         for shard in document.bedrock.shards or []:
             if shard.id in arns and shard.job is not None:
@@ -119,7 +137,7 @@ def _note(ref: BatchRef, arns: dict[str, str]) -> None:
                 shard.job.status = shard.job.status or "Submitted"
                 shard.job.submitted_at = shard.job.submitted_at or int(time.time())
 
-    update(ref, change)
+    return update(ref, change)
 
 
 def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:

@@ -12,6 +12,15 @@ DEFAULTS: dict[str, Any] = {
     # Shares of calls that are answered 429 or 500, per API call.
     "throttle": 0.0,
     "server_error": 0.0,
+    # Shares of Bedrock calls whose connection is reset before anything is done.
+    "drop": 0.0,
+    # The same for S3; "s3_truncate" is the share of downloads that end in the middle.
+    "s3_throttle": 0.0,
+    "s3_error": 0.0,
+    "s3_drop": 0.0,
+    "s3_truncate": 0.0,
+    # Every call is refused with ExpiredToken.
+    "expired_token": False,
     # So many create calls are carried out and then answered with a broken connection.
     "lose_create_replies": 0,
     # Ends of the next jobs, in order: {"status": "Expired", "fraction": 0.5, "message": "..."}.
@@ -23,8 +32,11 @@ DEFAULTS: dict[str, Any] = {
     "max_jobs": 20,
     "min_records": 100,
     "max_records": 50_000,
-    # Share of records answered with this error.
+    # Share of records answered with this error; with "times", each of them so many times, and then answered.
     "record_errors": {"rate": 0.0, "code": 400, "message": "The model refused the request."},
+    # Seconds between a job's last state and its output in S3, and whether its manifest counts wrong.
+    "output_late": 0.0,
+    "wrong_manifest": False,
     # So many records of each job are left out, come twice, come unasked, or are cut off in the middle.
     "missing": 0,
     "doubled": 0,
@@ -84,14 +96,22 @@ class Journal:
         self._lock = threading.Lock()
         self.calls: Counter[str] = Counter()
         self._bodies: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
 
     def call(self, operation: str) -> None:
         with self._lock:
             self.calls[operation] += 1
 
+    def asked(self, model_id: str, body: Any) -> int:
+        """Note that a body was asked; returns how often it has been."""
+        digest = _digest(model_id, body)
+        with self._lock:
+            self._asked[digest] += 1
+            return self._asked[digest]
+
     def paid(self, model_id: str, body: Any) -> None:
-        text = json.dumps([model_id, body], sort_keys=True, ensure_ascii=False)
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        """Note that a body was answered, which is what costs money."""
+        digest = _digest(model_id, body)
         with self._lock:
             self._bodies[digest] += 1
 
@@ -99,6 +119,7 @@ class Journal:
         with self._lock:
             self.calls.clear()
             self._bodies.clear()
+            self._asked.clear()
 
     def snapshot(self) -> dict[str, Any]:
         with self._lock:
@@ -106,5 +127,11 @@ class Journal:
                 "calls": dict(self.calls),
                 "bodies": len(self._bodies),
                 "paid": sum(self._bodies.values()),
+                "asked": sum(self._asked.values()),
                 "most_often": max(self._bodies.values(), default=0),
             }
+
+
+def _digest(model_id: str, body: Any) -> str:
+    text = json.dumps([model_id, body], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -224,24 +224,31 @@ class Jobs:
         job.stop.wait(max(0.0, left))
         while self._faults.get("hold") and not job.stop.is_set():
             time.sleep(0.05)
-        self._write(job, outputs, tokens)
+        late = self._faults.get("output_late")
+        if not late:
+            self._write(job, outputs, tokens)
         if job.stop.is_set():
             self._enter(job, "Stopped")
         elif end:
             self._enter(job, end["status"], end.get("message", ""))
         else:
             self._enter(job, "Completed")
+        if late:
+            time.sleep(late)
+            self._write(job, outputs, tokens)
 
     def _answer(self, job: Job, record: dict[str, Any], invocation: str, tokens: list[int]) -> bytes:
         model_id, body, record_id = job.request["modelId"], record["modelInput"], record["recordId"]
-        self._journal.paid(model_id, body)
+        asked = self._journal.asked(model_id, body)
         job.processed += 1
         errors = self._faults.get("record_errors")
         line: dict[str, Any] = {"modelInput": body}
         try:
-            if errors["rate"] and synthetic.fraction(record_id, "error") < errors["rate"]:
+            strikes = errors["rate"] and synthetic.fraction(record_id, "error") < errors["rate"]
+            if strikes and asked <= errors.get("times", asked):
                 raise Refused(errors.get("message", "The model refused the request."), errors["code"])
             line["modelOutput"] = models.answer(model_id, body, invocation, batch=True)
+            self._journal.paid(model_id, body)
             usage = line["modelOutput"].get("usage", {})
             tokens[0] += usage.get("input_tokens", usage.get("inputTokens", 0))
             tokens[1] += usage.get("output_tokens", usage.get("outputTokens", 0))
@@ -269,6 +276,8 @@ class Jobs:
             "inputTokenCount": tokens[0],
             "outputTokenCount": tokens[1],
         }
+        if self._faults.get("wrong_manifest"):
+            manifest |= {"processedRecordCount": job.processed - 3, "successRecordCount": job.succeeded + 1}
         self._s3.put_object(Bucket=bucket, Key=f"{folder}/manifest.json.out", Body=json.dumps(manifest).encode())
 
     def _spoil(self, lines: list[bytes]) -> None:

@@ -10,6 +10,7 @@ import boto3
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from deployments.sandbox.faults import Faults, Journal
+from deployments.sandbox.faulty_s3 import OWN_KEY, FaultyS3
 from deployments.sandbox.jobs import ACCOUNT, Jobs
 from deployments.sandbox.service import Bedrock
 
@@ -48,22 +49,22 @@ def environment(s3_url: str, bedrock_url: str) -> dict[str, str]:
 
 def start(s3_port: int = 0, bedrock_port: int = 0, seconds: float = 3.0) -> dict[str, str]:
     """Start both servers on threads and return the environment; 0 picks a free port."""
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=s3_port, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    s3_url = f"http://{host}:{port}"
+    faults, journal = Faults(), Journal()
+    front = FaultyS3(DomainDispatcherApplication(create_backend_app), faults, journal)
+    moto = make_server("127.0.0.1", s3_port, front, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=moto.serve_forever, daemon=True).start()
+    s3_url = f"http://127.0.0.1:{moto.server_port}"
     s3 = boto3.client(
         "s3",
         endpoint_url=s3_url,
         region_name=REGION,
-        aws_access_key_id="sandbox",
-        aws_secret_access_key="sandbox",  # noqa: S106
+        aws_access_key_id=OWN_KEY,
+        aws_secret_access_key=OWN_KEY,
     )
     s3.create_bucket(Bucket=BUCKET)
-    faults, journal = Faults(), Journal()
     application = Bedrock(Jobs(s3, REGION, faults, journal, seconds), faults, journal, REGION)
     server = make_server("127.0.0.1", bedrock_port, application, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -23,6 +23,7 @@ _ERRORS = {
     403: ("AccessDeniedException", 403),
     404: ("ResourceNotFoundException", 404),
     409: ("ConflictException", 400),
+    419: ("ExpiredTokenException", 403),
     429: ("ThrottlingException", 429),
     500: ("InternalServerException", 500),
 }
@@ -77,6 +78,10 @@ class Bedrock:
 
     def _call(self, operation: str) -> None:
         self._journal.call(operation)
+        if self._faults.happens("drop"):
+            raise ConnectionAbortedError("connection reset")
+        if self._faults.get("expired_token"):
+            raise Refused("The security token included in the request is expired", 419)
         if operation in self._faults.get("denied_operations"):
             raise Refused(f"User is not authorized to perform: bedrock:{operation}", 403)
         if self._faults.happens("throttle"):
@@ -128,8 +133,9 @@ class Bedrock:
         time.sleep(self._faults.get("latency_ms") / 1000)
         body = _body(request)
         models.base_model(model_id)
-        self._journal.paid(model_id, body)
+        self._journal.asked(model_id, body)
         answer = models.answer(model_id, body, operation, batch=False)
+        self._journal.paid(model_id, body)
         if operation == "Converse":
             answer = _without_nulls(answer)
         return _json(answer)

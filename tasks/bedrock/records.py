@@ -12,6 +12,11 @@ class RecordError(msgspec.Struct, frozen=True, gc=False):
     message: str
     expired: bool = False
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same record may be answered later: throttled, timed out, expired, or the service's own fault."""
+        return self.expired or self.status in (408, 429) or self.status >= 500
+
 
 class OutputRecord(msgspec.Struct, gc=False):
     """One output line: `modelOutput`, still undecoded, or an error."""

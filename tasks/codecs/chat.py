@@ -4,6 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat (create, and the cha
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
@@ -318,6 +319,9 @@ def integer(body: dict[str, Any], field: str, low: int) -> int | None:
     return value
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class _Function(msgspec.Struct, gc=False):
     name: str
     arguments: str
@@ -389,6 +393,38 @@ def build_chat_completion(
         ],
         usage_of(sum_usage(answers)),
     )
+
+
+_PLAIN_HEAD: Final = (
+    b'","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":'
+)
+_PLAIN: Final = (
+    b'{"id":"chatcmpl-%b%b%b%b,"refusal":null},"logprobs":null,"finish_reason":"%b"}],"usage":{"prompt_tokens":%d,'
+    b'"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d},'
+    b'"completion_tokens_details":{"reasoning_tokens":%d}}}'
+)
+
+
+def plain_completion(created: int, model: str) -> Callable[[Answer, str, str], bytes | None]:
+    """A function from an answer and the two halves of its id to its encoded chat completion; None for any unusual one.
+
+    It is `build_chat_completion` for text and nothing else, without the objects in between; a property test holds the
+    two to the same bytes.
+    """
+    before = _PLAIN_HEAD % (created, _encode(model))
+
+    def complete(answer: Answer, key: str, record: str) -> bytes | None:
+        usage = answer.usage
+        unusual = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
+        if unusual or answer.content is None or usage is None or answer.logprobs is not None:
+            return None
+        return _PLAIN % (
+            key.encode(), record.encode(), before, _encode(answer.content), answer.finish_reason.encode(), usage.prompt,
+            usage.completion, usage.prompt + usage.completion, usage.cached, usage.reasoning,
+        )  # fmt: skip
+
+    return complete
 
 
 def _finish(answer: Answer, legacy: bool) -> str:

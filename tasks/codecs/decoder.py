@@ -26,6 +26,10 @@ class Decoder:
         self._endpoint = endpoint
         self._chat_codec = cast(ChatCodec, self._codec)
 
+    def decode_plain(self, output: bytes) -> Answer:
+        """The same for a chat's record without a context. Raises DecodeError."""
+        return self._chat_codec.decode(output)
+
     def decode(self, output: bytes, context: bytes | None) -> Outcome:
         """One record's answer. Raises DecodeError for what does not have the family's shape."""
         if self._endpoint == EMBEDDINGS:

@@ -1,0 +1,76 @@
+"""Where mapped stages run: worker processes, threads, or a Dask cluster, by a setting."""
+
+import multiprocessing
+import os
+import threading
+from typing import Any
+
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+
+from tasks.errors import ConfigurationError
+
+#: `processes` (the default), `threads`, `dask` for a temporary local cluster, or `dask:ADDRESS` of a scheduler.
+TASK_RUNNER_VARIABLE = "BEDROCK_BATCH_TASK_RUNNER"
+#: Workers of the first two, and of a temporary cluster; by default one for each core that this process may use.
+WORKERS_VARIABLE = "BEDROCK_BATCH_WORKERS"
+
+
+class ChosenTaskRunner(ThreadPoolTaskRunner[Any]):
+    """Stands in a flow's definition for the runner that the environment names when a run starts."""
+
+    def duplicate(self) -> Any:
+        """What the flow engine calls for each run."""
+        return chosen_task_runner()
+
+
+def chosen_task_runner() -> Any:
+    """The task runner that the environment names. Raises ConfigurationError.
+
+    Workers share nothing but S3: each gets a byte range of the input, so any engine that Prefect speaks to will do.
+    """
+    wanted = os.environ.get(TASK_RUNNER_VARIABLE, "").strip() or "processes"
+    kind, _, address = wanted.partition(":")
+    workers = _workers()
+    if kind == "processes":
+        return ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_parent)
+    if kind == "threads":
+        return ThreadPoolTaskRunner(max_workers=workers)
+    if kind == "dask":
+        return _dask(address, workers)
+    raise ConfigurationError(
+        f"{TASK_RUNNER_VARIABLE} must be processes, threads, dask or dask:ADDRESS, not {wanted!r}."
+    )
+
+
+def end_with_parent() -> None:
+    """End this worker process when the run's process is gone: a killed run must leave nothing behind that writes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _workers() -> int:
+    text = os.environ.get(WORKERS_VARIABLE, "").strip()
+    if text and (not text.isdigit() or int(text) < 1):
+        raise ConfigurationError(f"{WORKERS_VARIABLE} must be a positive whole number, not {text!r}.")
+    if text:
+        return int(text)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores)
+
+
+def _dask(address: str, workers: int) -> Any:
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError:
+        raise ConfigurationError(
+            f"{TASK_RUNNER_VARIABLE}=dask needs the package prefect-dask: pip install 'prefect-dask>=0.3.7'."
+        ) from None
+    if address:
+        return DaskTaskRunner(address=address)
+    return DaskTaskRunner(cluster_kwargs={"n_workers": workers, "threads_per_worker": 1, "processes": True})

@@ -1,0 +1,71 @@
+"""The stages that batch_inference, the collector and a cancellation have in common: from an open batch to its end."""
+
+from typing import Any
+
+from prefect import unmapped
+from prefect.context import FlowRunContext
+
+from tasks.assemble import assemble
+from tasks.batches import begin_finalizing
+from tasks.convert import convert
+from tasks.fetch import fetch
+from tasks.lead import require_lead
+from tasks.normalize import RangeResult, normalize
+from tasks.on_demand import answer_on_demand
+from tasks.poll import look_once, poll
+from tasks.report import report
+from tasks.rounds import begin_round
+from tasks.runs import mark_closed
+from tasks.state import BatchDocument, BatchRef, Range, read
+from tasks.submit import submit
+from tasks.upload import upload
+
+
+def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True) -> BatchDocument:
+    """Take an open batch as far as it goes: to its end, or without `wait` until only Bedrock has something to do.
+
+    For the runner that leads the batch, inside a flow.
+    """
+    document = read(ref)
+    if document.bedrock.shards is None:
+        converted = over_ranges(convert, document.bedrock.ranges, ref, document)
+        document = upload(ref, document, converted)
+    settled: dict[int, RangeResult] = {}
+    while True:
+        if not wait:
+            look_once(ref)
+        progress = submit(ref)
+        if any(shard.route == "on_demand" and not shard.done for shard in document.bedrock.shards or []):
+            # While the jobs run.
+            answer_on_demand(ref)
+        while progress.open and wait:
+            poll(ref, poll_seconds)
+            progress = submit(ref)
+        require_lead(ref)
+        document = read(ref)
+        if progress.open:
+            return document
+        outputs = fetch(ref, document)
+        ranges = [range_ for range_ in document.bedrock.ranges if range_.index not in settled]
+        results = over_ranges(normalize, ranges, ref, document, outputs=outputs)
+        settled |= {result.range: result for result in results if not result.again}
+        pieces = [piece for result in results for piece in result.again]
+        if not pieces:
+            break
+        document = begin_round(ref, document, pieces)
+    document = begin_finalizing(ref)
+    in_order = [settled[range_.index] for range_ in document.bedrock.ranges]
+    document = assemble(ref, document, in_order, [text for output in outputs.values() for text in output.warnings])
+    report(ref, document, in_order)
+    mark_closed(ref)
+    return document
+
+
+def over_ranges(task: Any, ranges: list[Range], ref: BatchRef, document: BatchDocument, **shared: Any) -> list[Any]:
+    """Run a stage's task for every range: side by side on the flow's task runner where there are several."""
+    if len(ranges) <= 1 or FlowRunContext.get() is None:
+        # A worker process takes seconds to start.
+        return [task(ref, document, range_, **shared) for range_ in ranges]
+    unchanged = {name: unmapped(value) for name, value in shared.items()}
+    results: list[Any] = task.map(unmapped(ref), unmapped(document), ranges, **unchanged).result()
+    return results
