@@ -12,7 +12,7 @@ from prefect.runtime import flow_run as current_run
 from pydantic import BeforeValidator, Field
 
 from flows.operations import cancel
-from flows.runners import ChosenTaskRunner
+from flows.runners import TASK_RUNNER
 from flows.stages import drive
 from tasks.assemble import publish_results
 from tasks.batches import batch_failed, fail_batch, name_batch, open_or_resume, require_minimum, require_role
@@ -58,7 +58,7 @@ def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     name="batch-inference",
     flow_run_name=_run_name,
     on_cancellation=[stop_on_cancel],
-    task_runner=ChosenTaskRunner(),
+    task_runner=TASK_RUNNER,
     persist_result=False,
 )
 def batch_inference(

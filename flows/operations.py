@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 from prefect import flow
 
-from flows.runners import ChosenTaskRunner
+from flows.runners import TASK_RUNNER
 from flows.stages import drive
 from tasks.assemble import publish_results
+from tasks.batches import tidy
 from tasks.bedrock.events import batch_of_event
 from tasks.errors import PipelineError
 from tasks.lead import trying_to_lead
 from tasks.openai_format.batch import Batch
-from tasks.runs import mark_closed, open_batches, run_log
+from tasks.runs import open_batches, run_log
 from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
@@ -53,7 +54,7 @@ def retrieve_batch(batch_id: str) -> Batch:
     return read(_ref(batch_id)).public()
 
 
-@flow(name="cancel-batch", task_runner=ChosenTaskRunner(), persist_result=False)
+@flow(name="cancel-batch", task_runner=TASK_RUNNER, persist_result=False)
 def cancel_batch(batch_id: str, collect: bool = True) -> Batch:
     """Stop a batch's Bedrock jobs and collect what was answered; the rest is `batch_cancelled` in the error file.
 
@@ -77,7 +78,7 @@ def cancel(ref: BatchRef, *, collect: bool = True) -> Batch:
     return read(ref).public()
 
 
-@flow(name="collect-batches", task_runner=ChosenTaskRunner(), persist_result=False)
+@flow(name="collect-batches", task_runner=TASK_RUNNER, persist_result=False)
 def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = None) -> list[Batch]:
     """Advance every open batch: submit what waits for a slot, look at the jobs, fetch and normalise what is done.
 
@@ -125,7 +126,7 @@ def advance(ref: BatchRef) -> Batch | None:
     """Take one batch as far as it goes now; None where there is no such batch."""
     loaded = load(ref)
     if loaded is None or loaded[0].finished:
-        mark_closed(ref)
+        tidy(ref)
         return loaded[0].public() if loaded else None
     with trying_to_lead(ref) as free:
         if free:

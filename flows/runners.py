@@ -42,6 +42,10 @@ def chosen_task_runner() -> Any:
     )
 
 
+#: For `@flow(task_runner=...)`.
+TASK_RUNNER: Any = ChosenTaskRunner()
+
+
 def end_with_parent() -> None:
     """End this worker process when the run's process is gone: a killed run must leave nothing behind that writes."""
     parent = multiprocessing.parent_process()

@@ -20,7 +20,8 @@ from tasks.openai_format.requests import custom_id_of
 from tasks.patience import STAGE
 from tasks.results import copy_groups, piece, table_writer
 from tasks.state import BatchDocument, BatchRef, Range, update
-from tasks.storage.reader import UNLIMITED, Source, read_lines
+from tasks.storage.objects import size_of
+from tasks.storage.reader import UNLIMITED, Source, open_source, read_lines
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.storage.writer import S3Writer
 
@@ -95,11 +96,8 @@ class _Lines:
 
     @staticmethod
     def _read(uri: S3Uri) -> Iterator[bytes]:
-        try:
-            head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
-        except (ClientError, BotoCoreError) as error:
-            raise aws.explain(error, f"reading {uri}") from error
-        for block in read_lines(Source(uri.key, str(uri), head["ETag"], head["ContentLength"]), limit=UNLIMITED):
+        size, etag = size_of(uri)
+        for block in read_lines(Source(uri.key, str(uri), etag, size), limit=UNLIMITED):
             yield from block.lines
 
     def _advance(self) -> None:
@@ -210,10 +208,13 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
 
 
 def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
+    size, etag = size_of(source)
     try:
-        body = aws.s3().get_object(Bucket=source.bucket, Key=source.key)["Body"]
-        with S3Writer(target, kms_key) as out:
-            for block in body.iter_chunks(_COPY_BYTES):
+        with (
+            open_source(Source(source.key, str(source), etag, size)) as body,
+            S3Writer(target, kms_key) as out,
+        ):
+            while block := body.read(_COPY_BYTES):
                 out.write(block)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"copying {source} to {target}") from error

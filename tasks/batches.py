@@ -207,6 +207,12 @@ def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) ->
         raise aws.explain(error, f"cleaning up {ref.folder}") from error
 
 
+def tidy(ref: BatchRef) -> None:
+    """Remove what a finished batch needs no more: also what a run that was killed at its very end left behind."""
+    discard(ref, "results", "again")
+    mark_closed(ref)
+
+
 def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
     """Note in batch.json that the batch failed, and return the error to raise."""
 
@@ -251,6 +257,7 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
         document = resume_batch(ref, order, summary)
     if document.finished:
         log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
+        tidy(ref)
         return document
     mark_open(ref)
     if summary.invalid_file is not None:

@@ -4,10 +4,8 @@ from collections.abc import Callable
 from itertools import chain
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.bedrock import aws
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX, record_id
 from tasks.codecs.base import InvocationType, RequestError
@@ -19,7 +17,8 @@ from tasks.openai_format.results import HttpError, encode_error
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.media import Media
-from tasks.storage.reader import Source, read_lines
+from tasks.storage.objects import size_of
+from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.validate import InvalidLine
@@ -281,14 +280,12 @@ def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:
     uri = ref.uri("invalid.jsonl")
     first, last = range_.first_request, range_.first_request + range_.requests
     found = {}
-    try:
-        body = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)["Body"]
-        for line in body.iter_lines(1 << 16):
+    size, etag = size_of(uri)
+    for block in read_lines(Source(uri.key, str(uri), etag, size), limit=UNLIMITED):
+        for line in block.lines:
             bad = msgspec.json.decode(line, type=InvalidLine)
             if first <= bad.request < last:
                 found[bad.request] = bad
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
     return found
 
 

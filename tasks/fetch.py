@@ -12,6 +12,7 @@ from tasks.on_demand import answers_folder
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard
 from tasks.storage.listing import list_folder
+from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
 
 _MANIFEST = "manifest.json.out"
@@ -109,7 +110,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
     if not any(o.uri == str(uri) for o in listed):
         return None
     try:
-        body = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
+        body, _ = read_object(uri)
         return msgspec.json.decode(body, type=Manifest)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error

@@ -14,6 +14,7 @@ from tasks.bedrock import aws
 from tasks.bedrock.names import record_id
 from tasks.errors import AccountingError
 from tasks.state import BatchRef, Range
+from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
 
 INDEX_SCHEMA = pa.schema(
@@ -145,7 +146,7 @@ def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:
     """The index of a range, in memory: a few dozen bytes a request."""
     uri = index_object(ref, range_)
     try:
-        body = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
+        body, _ = read_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
     return pq.ParquetFile(pa.BufferReader(body))

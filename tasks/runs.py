@@ -20,6 +20,7 @@ from tasks.bedrock import aws
 from tasks.settings import load_settings
 from tasks.state import BatchRef
 from tasks.storage.listing import list_folder
+from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
 
 _latest: BatchRef | None = None
@@ -78,7 +79,7 @@ def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
     settings = load_settings()
     uri = _place(settings.root, flow_run_id)
     try:
-        body = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
+        body, _ = read_object(uri)
     except ClientError as error:
         if aws.code_of(error) in ("NoSuchKey", "404"):
             return None

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tasks.bedrock import aws
 from tasks.errors import BatchNotFoundError, PipelineError, StateConflictError
 from tasks.openai_format.batch import Batch
+from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 
@@ -179,8 +180,7 @@ def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
     """batch.json and its ETag, or None. Raises PipelineError when it cannot be read or is not ours."""
     uri = ref.document
     try:
-        reply = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key)
-        body = reply["Body"].read()
+        body, etag = read_object(uri)
     except ClientError as error:
         if aws.code_of(error) in ("NoSuchKey", "404"):
             return None
@@ -188,7 +188,7 @@ def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
     except BotoCoreError as error:
         raise aws.explain(error, f"reading {uri}") from error
     try:
-        return BatchDocument.model_validate_json(body), reply["ETag"]
+        return BatchDocument.model_validate_json(body), etag
     except ValidationError as error:
         raise PipelineError(
             f"{uri} is not a batch of this program ({error.error_count()} fields are off): move it away."

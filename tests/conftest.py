@@ -144,3 +144,17 @@ def account(sandbox: Sandbox, batch: Any, expected_ids: list[str | None]) -> tup
         assert (line["response"] is None) != (line["error"] is None)
         assert line["response"] is None or line["response"]["status_code"] >= 400
     return output, errors
+
+
+@pytest.fixture(scope="session")
+def _nursery(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Iterator[Any]:
+    from tests.flows.processes import nursery
+
+    with nursery(tmp_path_factory.mktemp("runs")) as ready:
+        yield ready
+
+
+@pytest.fixture
+def runs(_nursery: Any, prefect_server: None, sandbox: Sandbox) -> Any:
+    """Runs of the pipeline in processes of their own."""
+    return _nursery

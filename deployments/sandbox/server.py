@@ -54,7 +54,11 @@ def start(s3_port: int = 0, bedrock_port: int = 0, seconds: float = 3.0) -> dict
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     faults, journal = Faults(), Journal()
     front = FaultyS3(DomainDispatcherApplication(create_backend_app), faults, journal)
-    moto = make_server("127.0.0.1", s3_port, front, threaded=True, request_handler=MotoRequestHandler)
+
+    class Handler(_Quiet, MotoRequestHandler):
+        """moto's, with lost connections really lost."""
+
+    moto = make_server("127.0.0.1", s3_port, front, threaded=True, request_handler=Handler)
     threading.Thread(target=moto.serve_forever, daemon=True).start()
     s3_url = f"http://127.0.0.1:{moto.server_port}"
     s3 = boto3.client(

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.bedrock import aws
 from tasks.errors import InputFileError
 from tasks.openai_format.requests import MAX_LINE_BYTES
+from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _find_in_s3(input_file: str) -> list[Source]:
         if uri.key and not uri.key.endswith("/") and not any(c in uri.key for c in "*?"):
             try:
                 head = client.head_object(Bucket=uri.bucket, Key=uri.key)
-                return [_s3_source(client, uri, head["ETag"], head["ContentLength"])]
+                return [_s3_source(uri, head["ETag"], head["ContentLength"])]
             except ClientError as error:
                 if aws.code_of(error) not in ("404", "NoSuchKey", "NotFound"):
                     raise
@@ -111,16 +112,16 @@ def _list_s3(client: "S3Client", uri: S3Uri, input_file: str) -> list[Source]:
             key = entry["Key"]
             matches = Path(key).match(pattern) if pattern else "/" not in key[len(prefix) :]
             if matches and (pattern or key.endswith(_SUFFIXES)):
-                sources.append(_s3_source(client, S3Uri(uri.bucket, key), entry["ETag"], entry["Size"]))
+                sources.append(_s3_source(S3Uri(uri.bucket, key), entry["ETag"], entry["Size"]))
     if not sources:
         raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
     return sorted(sources, key=lambda source: source.uri)
 
 
-def _s3_source(client: "S3Client", uri: S3Uri, etag: str, size: int) -> Source:
+def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
     magic = b""
     if size:
-        magic = client.get_object(Bucket=uri.bucket, Key=uri.key, Range="bytes=0-3")["Body"].read()
+        magic, _ = read_object(uri, Range="bytes=0-3")
     return Source(uri.key.rsplit("/", 1)[-1], str(uri), etag, size, _compression(magic))
 
 

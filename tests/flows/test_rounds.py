@@ -21,9 +21,7 @@ def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", [CLAUDE, LLAMA])
 @pytest.mark.parametrize("code", [429, 500, 503, 408])
-def test_few_passing_errors_go_on_demand(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, code: int
-) -> None:
+def test_few_passing_errors_go_on_demand(sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, code: int) -> None:
     sandbox.faults(record_errors={**THROTTLED, "code": code, "rate": 0.2, "times": 1})
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 150)), model, **FAST)
     assert batch.status == "completed"
@@ -89,9 +87,7 @@ def test_missing_records_are_asked_again_and_said(sandbox: Sandbox, tmp_path: Pa
     assert sandbox.journal()["asked"] == 159
 
 
-def test_rounds_come_to_an_end(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rounds_come_to_an_end(sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_ROUNDS", "3")
     sandbox.faults(job_ends=[{"status": "Expired"}] * 3)
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 120)), CLAUDE, **FAST)

@@ -1,0 +1,33 @@
+"""Small objects of S3 as bytes, read to their end even where a connection breaks off."""
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
+
+from tasks.bedrock import aws
+from tasks.storage.uris import S3Uri
+
+#: What a download that breaks off raises; botocore retries calls, not the reading of their bodies.
+_BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError)
+
+
+def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
+    """An object and its ETag. Raises ClientError or BotoCoreError."""
+    for attempt in range(aws.READ_ATTEMPTS):
+        reply = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key, **options)
+        try:
+            return reply["Body"].read(), reply["ETag"]
+        except _BROKEN_OFF:
+            if attempt == aws.READ_ATTEMPTS - 1:
+                raise
+            aws.back_off(attempt)
+    raise AssertionError("unreachable")
+
+
+def size_of(uri: S3Uri) -> tuple[int, str]:
+    """An object's bytes and ETag. Raises PipelineError."""
+    try:
+        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    return head["ContentLength"], head["ETag"]

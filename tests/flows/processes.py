@@ -1,0 +1,162 @@
+"""Runs of the pipeline in processes of their own, which can be killed at any call to AWS.
+
+A nursery imports everything once and forks a process for each run: what takes seconds is done a single time.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+NURSERY = """
+import importlib, json, os, signal, sys, threading, traceback
+from botocore.client import BaseClient
+import flows.batch, flows.operations, flows.cli
+import pyarrow.parquet, pandas
+
+original = BaseClient._make_api_call
+
+def watch(order, calls):
+    lock = threading.Lock()
+    kill_at, moment = order.get("kill_at"), order.get("moment", "before")
+    def counted(self, name, arguments):
+        with lock:
+            calls.append(name)
+            place = len(calls)
+        if place == kill_at and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        reply = original(self, name, arguments)
+        if place == kill_at and moment == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reply
+    BaseClient._make_api_call = counted
+
+def run(order):
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sink = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(sink, 1); os.dup2(sink, 2)
+    calls = []
+    watch(order, calls)
+    reply = {}
+    try:
+        if "arguments" in order:
+            reply["status"] = flows.cli.run_batch(order["arguments"])
+        else:
+            module = flows.batch if order["flow"] == "batch_inference" else flows.operations
+            result = getattr(module, order["flow"])(*order["args"], **order["kwargs"])
+            reply["result"] = json.loads(result.model_dump_json()) if hasattr(result, "model_dump_json") else None
+    except BaseException as error:
+        traceback.print_exc()
+        reply["error"], reply["message"] = type(error).__name__, str(error)
+    reply["calls"], reply["modules"] = calls, list(sys.modules)
+    with open(order["reply"], "w") as out:
+        json.dump(reply, out)
+    os._exit(0)
+
+for line in sys.stdin:
+    order = json.loads(line)
+    if order["do"] == "import":
+        for name in order["modules"]:
+            try:
+                importlib.import_module(name)
+            except Exception:
+                pass
+        print("0", flush=True)
+    elif order["do"] == "start":
+        pid = os.fork()
+        if pid == 0:
+            run(order)
+        print(json.dumps(pid), flush=True)
+    else:
+        print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])), flush=True)
+"""
+
+
+class Run:
+    """A run in a process of its own."""
+
+    def __init__(self, nursery: "Nursery", pid: int, log: Path, reply: Path) -> None:
+        self._nursery, self.pid, self.log, self._reply = nursery, pid, log, reply
+
+    def wait(self) -> int:
+        """The exit status; minus the signal where one ended it."""
+        return int(self._nursery.ask({"do": "wait", "pid": self.pid}))
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def reply(self) -> dict[str, Any]:
+        return json.loads(self._reply.read_text())
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for a normal end; returns the batch."""
+        assert self.wait() == 0, self.log.read_text()[-3000:]
+        assert "error" not in self.reply, self.log.read_text()[-3000:]
+        result: dict[str, Any] = self.reply["result"]
+        return result
+
+
+class Nursery:
+    """Where runs are born."""
+
+    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
+        self._process, self._folder, self._count = process, folder, 0
+
+    def ask(self, order: dict[str, Any]) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the nursery is gone"
+        return json.loads(line)
+
+    def learn(self, run: Run) -> None:
+        """Import what a finished run had to import, for those to come."""
+        self.ask({"do": "import", "modules": run.reply["modules"]})
+
+    def start(self, flow: str, *args: Any, environment: dict[str, str] | None = None, kill_at: int | None = None,
+              moment: str = "before", **kwargs: Any) -> Run:  # fmt: skip
+        """Start a flow; with `kill_at`, it dies by SIGKILL right before or after so many calls to AWS."""
+        call = {"flow": flow, "args": args, "kwargs": kwargs, "kill_at": kill_at, "moment": moment}
+        return self._start(call, environment)
+
+    def command(self, *arguments: str, environment: dict[str, str] | None = None) -> Run:
+        """Start the command line."""
+        return self._start({"arguments": arguments}, environment)
+
+    def _start(self, call: dict[str, Any], environment: dict[str, str] | None) -> Run:
+        self._count += 1
+        log, reply = self._folder / f"{self._count}.log", self._folder / f"{self._count}.json"
+        order = {"do": "start", "environment": {**os.environ, **(environment or {})}, "log": str(log),
+                 "reply": str(reply), **call}  # fmt: skip
+        return Run(self, int(self.ask(order)), log, reply)
+
+
+@contextmanager
+def nursery(folder: Path) -> Iterator[Nursery]:
+    """A process from which runs are forked."""
+    from prefect.settings import PREFECT_API_URL
+
+    # Prefect reads its settings once, when it is imported.
+    settings = {"PREFECT_API_URL": PREFECT_API_URL.value() or "", "PREFECT_LOGGING_LEVEL": "INFO"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", NURSERY], cwd=ROOT, env={**os.environ, **settings}, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield Nursery(process, folder)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(20)

@@ -1,0 +1,135 @@
+"""AWS's bad days: each run ends with an exact account, and where something was off, a warning that says what."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.batch import batch_inference
+from flows.operations import list_batches
+from tasks.openai_format.batch import Batch
+from tasks.settings import load_settings
+from tasks.state import BatchRef, read
+from tests.conftest import CLAUDE, Sandbox, account, write_chats
+from tests.flows.processes import Nursery
+
+IDS = [f"req-{i}" for i in range(200)]
+
+
+@pytest.fixture
+def go(runs: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Start a batch of two jobs in a process of its own."""
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
+    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
+    path = str(write_chats(tmp_path / "in.jsonl", 200))
+    return lambda **options: runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05, **options)
+
+
+def warnings_of(batch: Batch) -> str:
+    return "\n".join(read(BatchRef(load_settings().root, batch.id)).bedrock.warnings)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"throttle": 0.3, "s3_throttle": 0.3},
+        {"server_error": 0.2, "s3_error": 0.2},
+        {"drop": 0.2, "s3_drop": 0.2},
+        {"s3_truncate": 0.5},
+        {"lose_create_replies": 2},
+        {"output_late": 2.0},
+        {"throttle": 0.1, "server_error": 0.1, "drop": 0.1, "s3_throttle": 0.1, "s3_drop": 0.1, "s3_truncate": 0.2,
+         "lose_create_replies": 1, "output_late": 1.0},
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_passes_is_waited_out(sandbox: Sandbox, go: Any, prefix: str, faults: dict[str, Any]) -> None:
+    sandbox.faults(**faults)
+    batch = Batch.model_validate(go().finish())
+    sandbox.faults(**dict.fromkeys((f for f in faults if f != "output_late"), 0), output_late=0)
+    output, _ = account(sandbox, batch, IDS)
+    assert len(output) == 200
+    assert batch.status == "completed"
+    assert len(sandbox.jobs(prefix)) == 2
+    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (200, 1)
+    assert not sandbox.uploads()
+
+
+def test_a_quota_is_waited_for_and_burns_no_retries(sandbox: Sandbox, go: Any, prefix: str) -> None:
+    """Others hold all slots for longer than any retry would last."""
+    sandbox.faults(max_jobs=0)
+    run = go()
+    while sandbox.calls("CreateModelInvocationJob") < 6:
+        time.sleep(0.05)
+    sandbox.faults(max_jobs=1)
+    account(sandbox, Batch.model_validate(run.finish()), IDS)
+    assert len(sandbox.jobs(prefix)) == 2
+    assert "Retries" not in run.log.read_text()
+
+
+@pytest.mark.parametrize("moment", ["before the job", "while waiting"])
+def test_expired_credentials_are_named_and_refreshed_ones_resume(
+    sandbox: Sandbox, go: Any, prefix: str, moment: str
+) -> None:
+    if moment == "while waiting":
+        sandbox.faults(hold=True)
+        run = go()
+        while not any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
+            time.sleep(0.05)
+        sandbox.faults(expired_token=True)
+    else:
+        sandbox.faults(expired_token=True)
+        run = go()
+    assert run.wait() == 0
+    assert run.reply["error"] == "ConfigurationError"
+    assert "refused the credentials" in run.reply["message"]
+    assert "ExpiredToken" in run.reply["message"]
+    assert "refresh them, then repeat the same call" in run.reply["message"]
+    sandbox.faults(expired_token=False, hold=False)
+    account(sandbox, Batch.model_validate(go().finish()), IDS)
+    assert len(sandbox.jobs(prefix)) == 2
+    assert sandbox.journal()["most_often"] == 1
+
+
+def test_odd_output_is_accounted_for_and_said(sandbox: Sandbox, go: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_ROUNDS", "1")
+    sandbox.faults(missing=3, doubled=4, unasked=2, garbled=5, wrong_manifest=True)
+    batch = Batch.model_validate(go().finish())
+    _, errors = account(sandbox, batch, IDS)
+    # A garbled line may be one of a pair.
+    assert 2 * 3 <= len(errors) <= 2 * 8
+    assert {error["error"]["code"] for error in errors} == {"server_error"}
+    said = warnings_of(batch)
+    for oddity in ("answered more than once", "never asked for", "10 output lines that cannot be read",
+                   "counts 96 processed records of 100", "97 processed records, but 101 answers"):  # fmt: skip
+        assert oddity in said.replace("counts 97 processed records of", "counts 96 processed records of"), said
+
+
+def test_a_job_that_leaves_no_output_is_said_and_asked_again(
+    sandbox: Sandbox, go: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_ROUNDS", "1")
+    sandbox.faults(missing=100)
+    batch = Batch.model_validate(go().finish())
+    _, errors = account(sandbox, batch, IDS)
+    assert len(errors) == 200
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_jobs_of_every_end_in_one_batch(
+    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
+    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
+    ends = [{"status": "Expired"}, {"status": "PartiallyCompleted", "fraction": 0.35},
+            {"status": "Stopped", "fraction": 0.6}, None]  # fmt: skip
+    sandbox.faults(job_ends=ends)
+    batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 400)), CLAUDE, poll_seconds=0.05)
+    _, errors = account(sandbox, batch, [f"req-{i}" for i in range(400)])
+    # Somebody stopped the third job: its rest is not asked again. The others' is.
+    assert batch.status == "cancelled"
+    assert len(errors) == 40
+    assert {error["error"]["code"] for error in errors} == {"batch_cancelled"}
+    assert sandbox.journal()["most_often"] == 1
+    assert list_batches()[0] == batch
