@@ -144,6 +144,11 @@ def explain(error: BaseException, doing: str) -> PipelineError:
         return ConfigurationError(
             f"AWS refused the credentials while {doing} ({code}): refresh them, then repeat the same call; it resumes."
         )
+    if code == "400" and isinstance(error, ClientError) and error.operation_name.startswith("Head"):
+        return ConfigurationError(
+            f"AWS refused the credentials while {doing} (400: S3 gives no reason to a HEAD request; most often it is "
+            "ExpiredToken): refresh them, then repeat the same call; it resumes."
+        )
     if code in _DENIED_CODES:
         return ConfigurationError(
             f"AWS denied access while {doing} ({code}): {message}. "
