@@ -1,9 +1,10 @@
 """Stage 2: turn a range of the input into Bedrock records, streamed straight into S3, with the index beside them."""
 
 from collections.abc import Callable
-from itertools import chain
+from typing import Any
 
 import msgspec
+import numpy as np
 from prefect import get_run_logger, task
 
 from tasks.bedrock.models import parse_model
@@ -14,7 +15,9 @@ from tasks.errors import InputFileError
 from tasks.index import Index, index_object
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
+from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
+from tasks.records import PlainPieces, PlainRecords
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.media import Media
 from tasks.storage.objects import size_of
@@ -73,7 +76,13 @@ class ShardWriter:
             and self._bytes + size <= self._limits["max_bytes_per_file"]
         )
 
-    def add(self, records: int, data: bytes) -> None:
+    def room(self, sizes: Any) -> int:
+        """How many of the next records the current object has room for, by their sizes in bytes."""
+        left = self._limits["max_bytes_per_file"] - self._bytes
+        upto = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
+        return min(upto, self._limits["max_records_per_job"] - self._records)
+
+    def add(self, records: int, data: bytes | memoryview) -> None:
         """Write the records of one or more requests, into another object where the current one has no room."""
         if self._records and not self.fits(records, len(data)):
             self.close()
@@ -130,6 +139,9 @@ class Converter:
     ) -> None:
         self._encoder, self._writers, self._index = encoder, writers, index
         self._largest = document.bedrock.limits["max_bytes_per_file"]
+        self._has_plain = encoder.has_plain
+        self._templates = Templates(self._accept_template)
+        self._forms: dict[bytes, PlainPieces] = {}
         self.requests = 0
         self.rejected = 0
 
@@ -138,55 +150,82 @@ class Converter:
         request, number = segment.first_request, segment.first_line
         self._index.start_file(segment.source)
         for block in read_lines(source, segment.start, segment.end):
-            request, number = self._block(block.lines, request, number, invalid)
+            uniform = self._templates.find(block.data) if self._has_plain and not invalid else None
+            if uniform is None or 2 * int(uniform.fits.sum()) <= len(uniform.fits):
+                request, number = self._lines(block.lines, request, number, invalid)
+            else:
+                request, number = self._block(block.data, uniform, request, number)
         self.requests += request - segment.first_request
 
-    def _block(self, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]) -> tuple[int, int]:
-        """Convert the lines of a block, of which the first is line `number`; returns what the next one starts with.
+    def _accept_template(self, line: bytes) -> bool:
+        return self._encoder.encode_plain_record(line, b"") is not None
 
-        This is the hot loop: runs of plain chats are gathered and written at once, everything else goes one by one.
-        """
-        records: list[list[bytes]] = []
-        custom_ids: list[str] = []
-        numbers: list[int] = []
+    def _block(self, data: bytes, uniform: Block, request: int, number: int) -> tuple[int, int]:
+        """Convert a block whose lines mostly fit a template: those in whole runs, the others one by one."""
+        total = len(uniform.starts)
+        blank = [
+            row for row in np.flatnonzero(~uniform.fits).tolist()
+            if not data[uniform.starts[row] : uniform.ends[row]].strip()
+        ]  # fmt: skip
+        requests = np.arange(request, request + total)
+        for row in blank:
+            requests[row:] -= 1
+        records = PlainRecords(data, uniform, self._templates.known, self._encoder, requests, self._forms)
+        done = 0
+        for row in [*np.flatnonzero(~uniform.fits).tolist(), total]:
+            self._run(records, done, row, number)
+            done = row + 1
+            if row < total and row not in blank:
+                line = data[uniform.starts[row] : uniform.ends[row]]
+                self._lines([line], int(requests[row]), number + row, {})
+        return request + total - len(blank), number + total
+
+    def _run(self, records: PlainRecords, first: int, last: int, number: int) -> None:
+        """Write a run of records at once, or as many of them at a time as the shard has room for."""
+        while first < last:
+            writer = self._writers(self._encoder.plain_invocation)
+            count = writer.room(records.sizes[first:last])
+            if not count:
+                if records.sizes[first] > self._largest:
+                    self._reject(int(records.requests[first]), records.custom_ids[first].as_py(), number + first,
+                                 _request_error(self._too_large()))  # fmt: skip
+                    first += 1
+                else:
+                    writer.close()
+                continue
+            upto = first + count
+            writer.add(count, records.between(first, upto))
+            self._index.extend(
+                records.requests[first:upto], records.custom_ids[first:upto],
+                np.arange(number + first, number + upto), writer.current,
+            )  # fmt: skip
+            first = upto
+
+    def _lines(self, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]) -> tuple[int, int]:
+        """Convert lines one by one, of which the first is line `number`; returns what the next one starts with."""
         encode_plain = self._encoder.encode_plain_record
         for line in lines:
             if not line or (line[0] <= _SPACE and line.isspace()):
                 number += 1
                 continue
+            bad = invalid.get(request) if invalid else None
             plain = None
-            if not invalid or request not in invalid:
+            if bad is None:
                 plain = encode_plain(line, b'{"recordId":"r%09d","modelInput":' % request)
             if plain is None:
-                self._run(request - len(records), records, custom_ids, numbers)
-                records, custom_ids, numbers = [], [], []
-                self._one(request, number, line, invalid.get(request))
+                self._one(request, number, line, bad)
             else:
-                custom_ids.append(plain[0])
-                records.append(plain[1])
-                numbers.append(number)
+                custom_id, parts = plain
+                record = b"".join(parts)
+                if len(record) > self._largest:
+                    self._reject(request, custom_id, number, _request_error(self._too_large()))
+                else:
+                    writer = self._writers(self._encoder.plain_invocation)
+                    writer.add(1, record)
+                    self._index.add(request, custom_id, number, shard=writer.current)
             request += 1
             number += 1
-        self._run(request - len(records), records, custom_ids, numbers)
         return request, number
-
-    def _run(self, first: int, records: list[list[bytes]], custom_ids: list[str], numbers: list[int]) -> None:
-        """Write a run of records at once where the shard has room for all of them, else one by one."""
-        if not records:
-            return
-        writer = self._writers(self._encoder.plain_invocation)
-        data = b"".join(chain.from_iterable(records))
-        if writer.fits(len(records), len(data)):
-            writer.add(len(records), data)
-            self._index.extend(first, custom_ids, numbers, writer.current)
-            return
-        for place, parts in enumerate(records):
-            record = b"".join(parts)
-            if len(record) > self._largest:
-                self._reject(first + place, custom_ids[place], numbers[place], _request_error(self._too_large()))
-                continue
-            writer.add(1, record)
-            self._index.extend(first + place, [custom_ids[place]], [numbers[place]], writer.current)
 
     def _too_large(self) -> RequestError:
         return RequestError(

@@ -69,27 +69,17 @@ class Index:
         self._start()
 
     def _start(self) -> None:
-        self._requests: list[int] = []
-        self._custom_ids: list[str | None] = []
-        self._lines: list[int] = []
-        # Runs of rows of the same shard: nearly all rows of a range have one.
-        self._shards: list[tuple[str | None, int]] = []
-        self._special: dict[int, tuple[int, bytes | None, bytes | None]] = {}
+        self._rows = 0
+        #: Runs of rows, each as its columns; None stands for nulls.
+        self._runs: list[tuple[Any, ...]] = []
 
     def start_file(self, file: int) -> None:
         """The file of the rows that follow."""
-        if file != self._file:
-            self._flush()
-            self._file = file
+        self._file = file
 
-    def extend(self, first_request: int, custom_ids: list[str], lines: list[int], shard: str) -> None:
-        """Add consecutive requests that became one record of a shard each, with nothing to remember."""
-        self._note_shard(shard, len(lines))
-        self._requests += range(first_request, first_request + len(lines))
-        self._custom_ids += custom_ids
-        self._lines += lines
-        if len(self._lines) >= INDEX_ROWS:
-            self._flush()
+    def extend(self, requests: Any, custom_ids: pa.Array, lines: Any, shard: str) -> None:
+        """Add requests that became one record of a shard each, with nothing to remember; columns of equal length."""
+        self._keep(requests, custom_ids, lines, 0, shard, None, None)
 
     def add(
         self,
@@ -103,36 +93,39 @@ class Index:
         error: bytes | None = None,
     ) -> None:
         """Add one record of a request, or the error of one that is never sent."""
-        if choice or context is not None or error is not None:
-            self._special[len(self._lines)] = (choice, context, error)
-        self._note_shard(shard, 1)
-        self._requests.append(request)
-        self._custom_ids.append(custom_id)
-        self._lines.append(line)
-        if len(self._lines) >= INDEX_ROWS:
+        self._keep(
+            np.array([request]), pa.array([custom_id], pa.string()), np.array([line]), choice, shard, context, error
+        )
+
+    def _keep(self, requests: Any, *columns: Any) -> None:
+        self._runs.append((requests, self._file, *columns))
+        self._rows += len(requests)
+        if self._rows >= INDEX_ROWS:
             self._flush()
 
-    def _note_shard(self, shard: str | None, count: int) -> None:
-        if self._shards and self._shards[-1][0] == shard:
-            count += self._shards.pop()[1]
-        self._shards.append((shard, count))
-
     def _flush(self) -> None:
-        count = len(self._lines)
-        if not count:
+        if not self._rows:
             return
-        choices = np.zeros(count, dtype=np.int16)
-        record_ids: list[str | None] = [record_id(request) for request in self._requests]
-        contexts: Any = pa.nulls(count, pa.binary())
-        errors: Any = pa.nulls(count, pa.binary())
-        if self._special:
-            contexts, errors = [None] * count, [None] * count
-            for row, (choice, context, error) in self._special.items():
-                choices[row], contexts[row], errors[row] = choice, context, error
-                record_ids[row] = None if error is not None else record_id(self._requests[row], choice)
-        shards = pa.concat_arrays([pa.repeat(pa.scalar(shard, pa.string()), rows) for shard, rows in self._shards])
-        columns = [np.array(self._requests), self._custom_ids, np.full(count, self._file, dtype=np.int32),
-                   np.array(self._lines), choices, record_ids, shards, contexts, errors]  # fmt: skip
+        requests, files, custom_ids, lines, choices, shards, contexts, errors = zip(*self._runs, strict=True)
+        counts = [len(run) for run in requests]
+        numbers = np.concatenate(requests)
+        choice = np.repeat(np.array(choices, dtype=np.int16), counts)
+        unsent = np.repeat(np.array([error is not None for error in errors]), counts)
+        ids: Any = record_ids(numbers)
+        if choice.any() or unsent.any():
+            pairs = zip(numbers.tolist(), choice.tolist(), unsent.tolist(), strict=True)
+            ids = pa.array([None if not_sent else record_id(n, c) for n, c, not_sent in pairs], pa.string())
+        columns = [
+            numbers,
+            pa.concat_arrays(custom_ids),
+            np.repeat(np.array(files, dtype=np.int32), counts),
+            np.concatenate(lines),
+            choice,
+            ids,
+            _repeated(shards, counts, pa.string()),
+            _repeated(contexts, counts, pa.binary()),
+            _repeated(errors, counts, pa.binary()),
+        ]
         self._writer.write_table(pa.table(columns, schema=INDEX_SCHEMA))
         self._start()
 
@@ -140,6 +133,38 @@ class Index:
         self._flush()
         self._writer.close()
         return self._sink.getvalue()
+
+
+def _repeated(values: tuple[Any, ...], counts: list[int], type_: pa.DataType) -> Any:
+    """Each value so many times; runs of the same value are put together first."""
+    if all(value is None for value in values):
+        return pa.nulls(sum(counts), type_)
+    if all(value == values[0] for value in values):
+        return pa.repeat(pa.scalar(values[0], type_), sum(counts))
+    return pa.array(values, type_).take(pa.array(np.repeat(np.arange(len(values)), counts)))
+
+
+def digits(numbers: Any, before: bytes, after: bytes) -> Any:
+    """A row of bytes for each number: nine digits between two texts."""
+    rows = np.empty((len(numbers), len(before) + 9 + len(after)), dtype=np.uint8)
+    rows[:] = np.frombuffer(before + b"000000000" + after, dtype=np.uint8)
+    rest = numbers
+    for place in range(len(before) + 8, len(before) - 1, -1):
+        rest, digit = np.divmod(rest, 10)
+        rows[:, place] += digit.astype(np.uint8)
+    return rows
+
+
+def fixed_width(rows: Any, type_: pa.DataType) -> pa.Array:
+    """Rows of bytes as an Arrow array of strings or binaries."""
+    count, width = rows.shape
+    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
+    return pa.Array.from_buffers(type_, count, [None, pa.py_buffer(offsets), pa.py_buffer(rows)])
+
+
+def record_ids(requests: Any) -> pa.Array:
+    """The recordIds of requests that are one record each, as `tasks.bedrock.names.record_id` writes them."""
+    return fixed_width(digits(requests, b"r", b""), pa.string())
 
 
 def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:

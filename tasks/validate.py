@@ -19,6 +19,7 @@ from prefect.artifacts import create_table_artifact
 
 from tasks.openai_format.batch import BatchError
 from tasks.openai_format.requests import (
+    CHAT,
     MAX_LINE_BYTES,
     Envelope,
     LineError,
@@ -26,14 +27,15 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
+from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
-from tasks.storage.reader import Source, find_sources, read_lines
+from tasks.storage.reader import Lines, Source, find_sources, read_lines
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
 SHOWN_ERRORS = 100
 _KEPT_ERRORS = 1000
 #: The first lines are all converted to learn how much conversion adds; after them one in so many.
-_SAMPLE_ALL, _SAMPLE_EVERY = 2000, 64
+_SAMPLE_ALL, _SAMPLE_EVERY = 500, 128
 
 
 #: Tells how many records, and of how many bytes, a line of an endpoint becomes.
@@ -124,6 +126,7 @@ class Validator:
         self._sample = sample
         # Requests, their bytes, records, and theirs.
         self._sampled = [0, 0, 0, 0]
+        self._templates = Templates(self._accept_template)
         self._seen_bytes = 0
 
     def run(self, sources: list[Source], work: Path) -> InputSummary:
@@ -138,7 +141,7 @@ class Validator:
                 length = _Length(sha256)
                 number = 0
                 for block in read_lines(source, digest=length):
-                    number = self._check_block(block.offset, block.lines, number, source.name)
+                    number = self._check_block(block, number, source.name)
                     count += self._spill(out, codes, first)
                 starts.append(len(self.offsets))
                 lengths.append(length.length)
@@ -169,8 +172,65 @@ class Validator:
             record_bytes=int(self._seen_bytes * converted / sampled) if sampled else self._seen_bytes,
         )
 
-    def _check_block(self, offset: int, lines: list[bytes], number: int, file: str) -> int:
+    def _check_block(self, block: Lines, number: int, file: str) -> int:
         """Check the lines of one block; returns the number of the last line."""
+        uniform = self._templates.find(block.data) if self.endpoint in (None, CHAT) else None
+        if uniform is None:
+            return self._check_lines(block.offset, block.lines, number, file)
+        others = np.flatnonzero(~uniform.fits)
+        done = 0
+        custom_ids = self._custom_ids(block.data, uniform)
+        for row in [*others.tolist(), len(uniform.starts)]:
+            self._take(block, uniform, done, row, number, custom_ids)
+            done = row
+            if row < len(uniform.starts):
+                start, end = int(uniform.starts[row]), int(uniform.ends[row])
+                self._check_lines(block.offset + start, [block.data[start:end]], number + row, file)
+                done += 1
+        return number + len(uniform.starts)
+
+    def _accept_template(self, line: bytes) -> bool:
+        """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too."""
+        try:
+            envelope = check_line(line, self.endpoint, self.served, self.model)
+        except LineError:
+            return False
+        if envelope.url != CHAT:
+            return False
+        self.endpoint = envelope.url
+        self.model = self.model or envelope.model
+        return True
+
+    def _custom_ids(self, data: bytes, uniform: Block) -> list[bytes]:
+        """By line, its custom_id; empty where the line fits no template."""
+        found = [b""] * len(uniform.starts)
+        for group in uniform.groups:
+            place = 2 * self._templates.known[group.template].id_place
+            opening, closing = group.bounds[:, place] + 1, group.bounds[:, place + 1]
+            for row, start, end in zip(group.rows.tolist(), opening.tolist(), closing.tolist(), strict=True):
+                found[row] = data[start:end]
+        return found
+
+    def _take(self, block: Lines, uniform: Block, first: int, last: int, number: int, custom_ids: list[bytes]) -> None:
+        """Take a run of lines that fit a template, all at once."""
+        if first >= last:
+            return
+        request = len(self.offsets)
+        starts, ends = uniform.starts[first:last], uniform.ends[first:last]
+        self.offsets.frombytes((starts + block.offset).astype(np.uint64).tobytes())
+        self.lines.frombytes(np.arange(number + first + 1, number + last + 1, dtype=np.uint32).tobytes())
+        digest = xxhash.xxh3_64_intdigest
+        # 0 stands for a bad line.
+        self.hashes.extend([digest(custom_id) or 1 for custom_id in custom_ids[first:last]])
+        self._seen_bytes += int((ends - starts).sum())
+        if self._sample is not None:
+            for place in range(request, request + last - first):
+                if place < _SAMPLE_ALL or place % _SAMPLE_EVERY == 0:
+                    row = place - request
+                    self._measure(block.data[starts[row] : ends[row]], CHAT)
+
+    def _check_lines(self, offset: int, lines: list[bytes], number: int, file: str) -> int:
+        """Check lines one by one; returns the number of the last."""
         readable = _is_utf8(lines)
         for line in lines:
             number += 1
@@ -208,9 +268,13 @@ class Validator:
         self.hashes.append(xxhash.xxh3_64_intdigest(envelope.custom_id.encode()) or 1)
         self._seen_bytes += len(line)
         if self._sample is not None and (request < _SAMPLE_ALL or request % _SAMPLE_EVERY == 0):
-            records, size = self._sample(line, envelope.url)
-            for place, value in enumerate((1, len(line), records, size)):
-                self._sampled[place] += value
+            self._measure(line, envelope.url)
+
+    def _measure(self, line: bytes, endpoint: str) -> None:
+        assert self._sample is not None
+        records, size = self._sample(line, endpoint)
+        for place, value in enumerate((1, len(line), records, size)):
+            self._sampled[place] += value
 
     def _spill(self, out: Any, codes: Counter[str], first: list[InvalidLine]) -> int:
         spilled, self.invalid = self.invalid, []

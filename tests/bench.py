@@ -76,7 +76,7 @@ def _floors_once(path: Path, target: Path) -> tuple[float, float]:
 
 def prepare(path: Path) -> tuple[Any, Any]:
     """Validate the input and open the batch, as the flow does."""
-    from tasks.batches import open_batch
+    from tasks.batches import name_batch, resume_batch
     from tasks.order import place_order, size_sampler
     from tasks.validate import validate_input
 
@@ -84,10 +84,14 @@ def prepare(path: Path) -> tuple[Any, Any]:
         str(path), MODEL, endpoint=None, completion_window="24h", metadata={}, job_name=None, role_arn=None,
         output_data_config=None, on_invalid="fail", unsupported="error", below_minimum="on_demand", invocation="auto", fetch_images=False,
     )  # fmt: skip
-    with Measure() as measure:
-        summary = validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
-    print(json.dumps({"stage": "validate", "cpu": measure.cpu, "wall": measure.wall}))
-    return open_batch(order, summary)
+    cpu = []
+    for _ in range(REPEATS):
+        with Measure() as measure:
+            summary = validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
+        cpu.append(measure.cpu)
+    print(json.dumps({"stage": "validate", "cpu": min(cpu), "wall": measure.wall}))
+    ref = name_batch(order, summary)
+    return ref, resume_batch(ref, order, summary)
 
 
 class LocalWriter:
@@ -164,7 +168,7 @@ def normalize_stage(path: Path) -> None:
     for _ in range(REPEATS):
         with Measure() as measure:
             results = [
-                normalize_range(ref, document, r, [outputs[s.id] for s in section.shards if s.range == r.index])
+                normalize_range(ref, document, r, [outputs[s.id] for s in section.shards if r.index in s.ranges])
                 for r in section.ranges
             ]
         cpu.append(measure.cpu)
@@ -172,7 +176,7 @@ def normalize_stage(path: Path) -> None:
     with Measure() as assembling:
         put_together(ref, document, results)
     size = sum(o.bytes for output in outputs.values() for o in output.objects)
-    print(json.dumps({"stage": "normalize", "cpu": measure.cpu, "wall": measure.wall, "peak": peak, "base": base,
+    print(json.dumps({"stage": "normalize", "cpu": min(cpu), "wall": measure.wall, "peak": peak, "base": base,
                       "bytes": size, "assemble_cpu": assembling.cpu}))  # fmt: skip
     from tasks.bedrock import aws
     from tasks.storage.uris import parse_input_uri

@@ -81,6 +81,8 @@ class Encoder:
             form = cast(ChatCodec, codec_of(model, self.plain_invocation)).plain_form(model)
         #: The short cut to a whole record line: from a line and the record's beginning, to custom_id and parts.
         self.encode_plain_record: PlainEncoder = plain_encoder(form, RECORD_END) if form else _never
+        #: Whether there is such a short cut at all.
+        self.has_plain = form is not None
         self._encode_plain: PlainEncoder = plain_encoder(form) if form else _never
 
     def encode(self, line: bytes) -> EncodedRequest:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from tasks.codecs.base import PlainForm
+from tasks.openai_format.uniform import SURELY_TEXT
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -27,8 +28,6 @@ class _Line(msgspec.Struct, gc=False):
     body: _Body
 
 
-#: First bytes of a JSON string that is surely not blank: printable ASCII, no escape, not the closing quote.
-_SURELY_TEXT = frozenset(range(0x21, 0x7F)) - {ord('"'), ord("\\")}
 _QUOTE = ord('"')
 _MANY = 10_000
 
@@ -81,7 +80,7 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
         before, after, expected = before_first_user, b"", "user"
         for message in body.messages:
             content, role = bytes(message.content), message.role
-            if content[0] != _QUOTE or content[1] not in _SURELY_TEXT:
+            if content[0] != _QUOTE or content[1] not in SURELY_TEXT:
                 return None
             if role == expected:
                 parts += (before, content)

@@ -19,7 +19,7 @@ from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 19
 #: As `limit`, for files that we or Bedrock wrote.
 UNLIMITED = 1 << 40
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -38,10 +38,20 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Lines(NamedTuple):
-    """Whole lines of one block, without their line ends, and the offset of the first in the decompressed file."""
+    """Whole lines of one block, and the offset of the first in the decompressed file."""
 
     offset: int
-    lines: list[bytes]
+    #: With the line ends; only the last line of a file may lack its own.
+    data: bytes
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines without their line ends."""
+        # Only \n ends a line: str.splitlines() would also split at U+2028 and U+0085 inside JSON strings.
+        lines = self.data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        return lines
 
 
 class Digest(Protocol):
@@ -232,20 +242,21 @@ def _lines_of(stream: BinaryIO, start: int, end: int | None, limit: int, digest:
             block = block[len(_BOM) :]
         else:
             position += len(block)
-        data = carry + block if carry else block
-        # Only \n ends a line: str.splitlines() would also split at U+2028 and U+0085 inside JSON strings.
-        lines = data.split(b"\n")
-        carry = lines.pop()
-        at, carry_at = carry_at, carry_at + len(data) - len(carry)
-        if skipping and lines:
-            at += len(lines.pop(0)) + 1
-            skipping = False
-        if lines:
-            yield Lines(at, lines)
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            data, rest = carry + block[:cut] if carry else block[:cut], block[cut:]
+            at, carry, carry_at = carry_at, rest, carry_at + len(carry) + cut
+            if skipping:
+                past = data.index(b"\n") + 1
+                at, data, skipping = at + past, data[past:], False
+            if data:
+                yield Lines(at, data)
+        else:
+            carry += block
         if skipping:
             carry_at, carry = carry_at + len(carry), b""
         elif len(carry) > limit:
-            yield Lines(carry_at, [carry[: limit + 1]])
+            yield Lines(carry_at, carry[: limit + 1])
             carry_at, carry, skipping = carry_at + len(carry), b"", True
     if carry:
-        yield Lines(carry_at, [carry])
+        yield Lines(carry_at, carry)
