@@ -51,7 +51,9 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
     metadata = dict(pair.partition("=")[::2] for pair in options.metadata)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     from flows.batch import batch_inference
+    from flows.runners import spare_memory
 
+    spare_memory()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
             batch = batch_inference(

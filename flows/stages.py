@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from prefect import unmapped
+from prefect import get_client, unmapped
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.assemble import assemble
 from tasks.batches import begin_finalizing
@@ -67,5 +68,7 @@ def over_ranges(task: Any, ranges: list[Range], ref: BatchRef, document: BatchDo
         # A worker process takes seconds to start.
         return [task(ref, document, range_, **shared) for range_ in ranges]
     unchanged = {name: unmapped(value) for name, value in shared.items()}
-    results: list[Any] = task.map(unmapped(ref), unmapped(document), ranges, **unchanged).result()
+    # A worker process that knew of no server would start a temporary one of its own.
+    with get_client(sync_client=True) as client, temporary_settings({PREFECT_API_URL: str(client.api_url)}):
+        results: list[Any] = task.map(unmapped(ref), unmapped(document), ranges, **unchanged).result()
     return results

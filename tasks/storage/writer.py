@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Parts of 8 MiB: above S3's minimum of 5 MiB, and 10,000 of them hold 80 GB.
-PART_BYTES = 8 << 20
+#: S3's minimum for a part; 10,000 of them hold 50 GB. A writer holds up to four at a time.
+PART_BYTES = 5 << 20
 
 
 def encryption(kms_key: str | None) -> dict[str, Any]:
