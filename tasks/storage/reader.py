@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 19
 #: As `limit`, for files that we or Bedrock wrote.
 UNLIMITED = 1 << 40
+#: Files of one input. More are a mistake in the glob, or should be put together.
+MOST_FILES = 10_000
+#: A compressed file may grow so many times (beyond the first bytes, where a ratio says nothing): chats under one system
+#: prompt grow some hundred times at most, a zip bomb a thousand times and more.
+_MOST_GROWTH, _ANY_GROWTH_BYTES = 700, 64 << 20
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BOM = b"\xef\xbb\xbf"
@@ -65,7 +70,13 @@ def find_sources(input_file: str) -> list[Source]:
 
     Raises InputFileError when there is none, or when it cannot be reached.
     """
-    return _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+    sources = _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+    if len(sources) > MOST_FILES:
+        raise InputFileError(
+            f"{input_file!r} names {len(sources):,} files; an input may have {MOST_FILES:,}. "
+            "Put them together, or name fewer."
+        )
+    return sources
 
 
 def _find_locally(input_file: str) -> list[Source]:
@@ -217,7 +228,7 @@ def read_lines(
     """
     try:
         with open_source(source, start) as stream:
-            yield from _lines_of(stream, start, end, limit, digest)
+            yield from _lines_of(source, stream, start, end, limit, digest)
     except FileNotFoundError:
         raise InputFileError(f"{source.name} is no longer there.") from None
     except (OSError, pa.ArrowInvalid) as error:
@@ -228,7 +239,17 @@ def read_lines(
         raise aws.explain(error, f"reading {source.uri}") from error
 
 
-def _lines_of(stream: BinaryIO, start: int, end: int | None, limit: int, digest: Digest | None) -> Iterator[Lines]:
+def _refuse_bomb(source: Source, position: int) -> None:
+    if source.compression and position > max(_ANY_GROWTH_BYTES, _MOST_GROWTH * source.bytes):
+        raise InputFileError(
+            f"{source.name} holds more than {_MOST_GROWTH:,} times its {source.bytes:,} bytes, as zip bombs do; "
+            "decompress it, and look what it holds."
+        )
+
+
+def _lines_of(
+    source: Source, stream: BinaryIO, start: int, end: int | None, limit: int, digest: Digest | None
+) -> Iterator[Lines]:
     position, carry, carry_at, skipping = start, b"", start, False
     while end is None or position < end:
         block = stream.read(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - position))
@@ -242,6 +263,7 @@ def _lines_of(stream: BinaryIO, start: int, end: int | None, limit: int, digest:
             block = block[len(_BOM) :]
         else:
             position += len(block)
+        _refuse_bomb(source, position)
         cut = block.rfind(b"\n") + 1
         if cut:
             data, rest = carry + block[:cut] if carry else block[:cut], block[cut:]

@@ -1,0 +1,271 @@
+"""Fuzzing of the two readers: whatever a line holds, no exception escapes and no line is lost.
+
+`make test` tries 1,500 files of input lines and 1,500 of Bedrock's output lines; FUZZ=20 multiplies that.
+"""
+
+import gzip
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tasks import convert as convert_module
+from tasks.answers import ANSWERED, Answers
+from tasks.bedrock.models import parse_model
+from tasks.bedrock.names import job_name
+from tasks.bedrock.records import decode_output_line
+from tasks.codecs.encoder import Encoder
+from tasks.errors import ConfigurationError, InputFileError
+from tasks.index import Index, requests_of
+from tasks.openai_format.requests import CHAT
+from tasks.openai_format.uniform import Templates
+from tasks.state import BatchDocument, BatchRef, BedrockSection, Range, Segment
+from tasks.storage import reader
+from tasks.storage.reader import find_sources, read_lines
+from tasks.storage.uris import S3Uri, parse_location
+from tasks.validate import Validator
+from tests.conftest import CLAUDE, LLAMA, NOVA
+
+CASES = 1500 * int(os.environ.get("FUZZ", "1"))
+SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+text = st.text(max_size=30) | st.sampled_from(
+    [
+        "",
+        " ",
+        "\n",
+        "\u00a0",
+        "\u3000x",
+        'say "hi"\\',
+        "\\\\",
+        "\x7f",
+        "😀é",
+        "\ufeff",
+        'a", "b": "c',
+        "custom_id",
+        "content",
+    ]
+)
+value: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "user", "assistant"]), "content": text})
+
+
+@st.composite
+def chat_line(draw: Any) -> bytes:
+    """A chat, now well-formed, now with a field that is anything."""
+    body: dict[str, Any] = {"model": "m", "messages": draw(st.lists(message, min_size=1, max_size=3)), "max_tokens": 5}
+    line: dict[str, Any] = {"custom_id": draw(text), "method": "POST", "url": CHAT, "body": body}
+    if draw(st.integers(0, 3)) == 0:
+        place = draw(st.sampled_from([line, body, body["messages"][0]]))
+        place[draw(text | st.sampled_from(["custom_id", "url", "body", "messages", "content", "n"]))] = draw(value)
+    dumped = json.dumps(line, ensure_ascii=draw(st.booleans()), separators=draw(st.sampled_from([None, (",", ":")])))
+    return dumped.encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def spoiled(draw: Any, lines: Any) -> bytes:
+    """Most lines as they are, some cut, some with bytes changed."""
+    line: bytes = draw(lines)
+    how = draw(st.integers(0, 9))
+    if how == 0 and line:
+        line = line[: draw(st.integers(0, len(line)))]
+    elif how == 1 and line:
+        place = draw(st.integers(0, len(line) - 1))
+        line = line[:place] + draw(st.binary(min_size=1, max_size=3)) + line[place + 1 :]
+    return line.replace(b"\n", b" ")
+
+
+files = st.lists(spoiled(chat_line()) | spoiled(st.binary(max_size=60)) | st.just(b""), max_size=12)
+
+
+class _Memory:
+    """Takes the place of S3Writer."""
+
+    def __init__(self, uri: object, kms_key: str | None = None) -> None:
+        self.data = bytearray()
+        self.etag, self.crc32 = "", 0
+        WRITTEN.append(self)
+
+    @property
+    def bytes_written(self) -> int:
+        return len(self.data)
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.data += data
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+    abort = close
+
+
+WRITTEN: list[_Memory] = []
+
+
+def check(data: bytes, folder: Path) -> tuple[Any, list[Any]]:
+    path = folder / "in.jsonl"
+    path.write_bytes(data)
+    summary = Validator(None, frozenset({CHAT})).run(find_sources(str(path)), folder)
+    bad = [json.loads(line) for line in summary.invalid_file.read_bytes().splitlines()] if summary.invalid_file else []
+    return summary, bad
+
+
+def as_converted(data: bytes, model: str, folder: Path) -> tuple[bytes, list[Any], int]:
+    """The records and index rows that the converter makes of a file, and how many requests it saw."""
+    path = folder / "in.jsonl"
+    path.write_bytes(data)
+    (source,) = find_sources(str(path))
+    segment = Segment(source=0, start=0, end=len(data), first_request=0, first_line=1, requests=1)
+    range_ = Range(index=0, segments=[segment])
+    limits = {"max_records_per_job": 50, "max_bytes_per_file": 4000, "min_records_per_job": 0, "max_jobs": 1}
+    section = BedrockSection(model=model, family="x", options={}, limits=limits)
+    document = BatchDocument(
+        id="b",
+        endpoint=CHAT,
+        input_file_id="i",
+        completion_window="24h",
+        status="validating",
+        created_at=1,
+        bedrock=section,
+    )
+    ref = BatchRef(S3Uri("bucket", "prefix"), "b")
+    WRITTEN.clear()
+    index, encoder = Index(), Encoder(parse_model(model), CHAT, "error")
+    writer = convert_module.ShardWriter(ref, range_, document, b"{}", "InvokeModel", "", _Memory)  # type: ignore[arg-type]
+    converter = convert_module.Converter(document, encoder, lambda _: writer, index)
+    converter.segment(source, segment, {})
+    writer.close()
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(io.BytesIO(index.finish()))
+    rows = [[getattr(row, field) for field in row.__struct_fields__] for group in requests_of(table) for row in group]
+    return b"".join(bytes(each.data) for each in WRITTEN), rows, converter.requests
+
+
+@settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
+@given(files)
+@example([b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":' + b"[" * 5000])
+@example(
+    [b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":' + b'[{"a":' * 900 + b"1"]
+)
+def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    """Every line that is not blank is a request, valid or named as bad; block by block or line by line is the same."""
+    folder = tmp_path_factory.mktemp("fuzz", numbered=True)
+    data = b"\n".join(lines) + b"\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.validate._SAMPLE_ALL", 0)
+        summary, bad = check(data, folder)
+        assert summary.requests == sum(bool(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
+        assert summary.invalid == len(bad) == len({each["request"] for each in bad})
+        fast = {model: as_converted(data, model, folder) for model in (CLAUDE, NOVA, LLAMA)}
+        patch.setattr(Templates, "find", lambda *_: None)
+        again, bad_again = check(data, folder)
+        assert (summary.requests, summary.offsets, summary.lines, summary.endpoint) == (
+            again.requests, again.offsets, again.lines, again.endpoint,
+        )  # fmt: skip
+        assert bad == bad_again
+        for model, made in fast.items():
+            assert made == as_converted(data, model, folder)
+            assert made[2] == summary.requests
+
+
+output_line = st.builds(
+    lambda parts, order: json.dumps({key: parts[key] for key in order if key in parts}).encode(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "recordId": st.sampled_from(
+                ["r000000000", "r000000003", "r000000009c0001", "r999999999", "pad000000001", "r", ""]
+            )
+            | value,
+            "modelOutput": value | st.just({"content": [{"type": "text", "text": "hi"}]}),
+            "modelInput": value,
+            "error": value
+            | st.fixed_dictionaries({"errorCode": value, "errorMessage": value}, optional={"expired": value}),
+        },
+    ),
+    st.permutations(["recordId", "modelOutput", "modelInput", "error"]),
+)
+
+
+@settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
+@given(st.lists(spoiled(output_line) | st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=12))
+def test_output_lines(lines: list[bytes]) -> None:
+    """Every line is somebody's outcome, padding, or counted as odd."""
+    with Answers(0, np.ones(10, dtype=np.int64)) as answers:
+        answers._add(lines, 1)
+        answers._file.flush()
+        outcomes = sum(kind != 0 for kind in answers.kinds)
+        known = padding = 0
+        for line in lines:
+            try:
+                record = decode_output_line(line)
+            except ValueError:
+                continue
+            padding += record.record_id.startswith("pad")
+            known += bool(record.record_id)
+        said = sum(answers.oddities.values())
+        blank = sum(not line.strip() for line in lines)
+        assert outcomes + said + padding + blank == len(lines)
+        assert all(answers._length[row] > 0 for row in range(10) if answers.kinds[row] == ANSWERED)
+
+
+def test_zip_bombs_are_refused(tmp_path: Path) -> None:
+    one = gzip.compress(bytes(100 << 20))
+    for name, data in (
+        ("a.jsonl.gz", one),
+        ("b.jsonl.zst", zstandard.compress(bytes(100 << 20))),
+        ("c.jsonl.gz", gzip.compress(b"\n" * (100 << 20))),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputFileError, match="zip bombs"):
+            for _ in read_lines(find_sources(str(tmp_path / name))[0]):
+                pass
+
+
+def test_a_compressed_file_of_similar_lines_is_no_bomb(tmp_path: Path) -> None:
+    system = "Classify the ticket. " * 200
+    lines = "".join(
+        json.dumps({"custom_id": f"r{i}", "body": {"messages": [{"role": "system", "content": system}]}}) + "\n"
+        for i in range(30_000)
+    )
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode(), 9))
+    (source,) = find_sources(str(tmp_path / "a.jsonl.gz"))
+    assert sum(len(block.lines) for block in read_lines(source)) == 30_000
+    assert len(lines) > reader._ANY_GROWTH_BYTES
+
+
+def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_FILES", 3)
+    for number in range(4):
+        (tmp_path / f"{number}.jsonl").write_text("{}\n")
+    with pytest.raises(InputFileError, match="4 files"):
+        find_sources(str(tmp_path))
+
+
+@given(st.text(max_size=200), st.text(max_size=100))
+def test_names_of_jobs_stay_within_the_pattern(wanted: str, prefix: str) -> None:
+    import re
+
+    name = job_name("batch_" + "0f" * 16, 3, 1, wanted)
+    assert re.fullmatch(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}", name)
+    assert len(name) <= 63
+    try:
+        place = parse_location(f"s3://bucket/{prefix}", "x")
+    except ConfigurationError:
+        return
+    assert re.fullmatch(
+        r"s3://[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9](/[-!_*'().a-z0-9A-Z]+(/[-!_*'().a-z0-9A-Z]+)*)?/?", str(place)
+    )
