@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo up test check bench lock clean
+.PHONY: help install demo up test kill scale check bench lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,6 +26,12 @@ up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run
 
 test: $(STAMP)  ## Run the test suite.
 	$(BIN)/python -m pytest
+
+kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every fourth), and resume it.
+	KILL_STRIDE=1 $(BIN)/python -m pytest tests/flows/test_kill.py
+
+scale: $(STAMP)  ## 100,000 and 1,000,000 lines end to end in the sandbox: wall time of each stage, memory.
+	$(BIN)/python -m tests.scale
 
 check: $(STAMP)  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .

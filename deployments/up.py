@@ -51,7 +51,7 @@ def _serve() -> None:
     from prefect import serve
 
     from flows.batch import batch_inference
-    from flows.operations import cancel_batch, list_batches, retrieve_batch
+    from flows.operations import cancel_batch, collect_batches, list_batches, retrieve_batch
 
     batch = batch_inference.to_deployment(
         name="openai-batch",
@@ -62,7 +62,8 @@ def _serve() -> None:
     others = [
         flow.to_deployment(name="operations", tags=["bedrock"]) for flow in (cancel_batch, list_batches, retrieve_batch)
     ]
-    serve(batch, *others)  # type: ignore[arg-type]
+    collect = collect_batches.to_deployment(name="collect", tags=["bedrock"], interval=60)
+    serve(batch, collect, *others)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -69,6 +69,9 @@ def test_deploy_run_and_cancel(
         deployments = {d.name: d for d in client.read_deployments()}
         deployment = deployments["openai-batch"]
         assert deployment.description
+        (schedule,) = deployments["collect"].schedules
+        assert schedule.active
+        assert deployments["collect"].concurrency_options is not None
         assert set(deployment.tags) == {"bedrock", "openai"}
         assert [schedule.active for schedule in deployment.schedules] == [False]
         assert deployment.concurrency_options is not None
@@ -105,6 +108,8 @@ def test_deploy_run_and_cancel(
             break
         time.sleep(0.2)
     assert sorted(states) == ["Completed", "Stopped"]
+    # The hook has collected what was answered before the run was called cancelled.
+    assert {batch.status for batch in list_batches()} == {"completed", "cancelled"}
     from flows.batch import batch_inference
 
     collected = batch_inference(**parameters)

@@ -1,4 +1,4 @@
-"""A run that is killed carries on: every request once, and no record paid for twice."""
+"""Runs that are interrupted, with worker processes and on the command line; tests/flows/test_kill.py has the rest."""
 
 import json
 import os
@@ -11,97 +11,40 @@ from pathlib import Path
 import pytest
 
 from flows.batch import batch_inference
+from tasks.openai_format.batch import Batch
 from tests.conftest import CLAUDE, Sandbox, account, write_chats
+from tests.flows.processes import Nursery
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Kills its own process with SIGKILL right before or after the n-th call of an S3 or Bedrock operation.
-RUNNER = """
-import os, signal, sys
-from botocore.client import BaseClient
-operation, number, moment, path, model, window = sys.argv[1:]
-import threading
-lock = threading.Lock()
-seen = 0
-original = BaseClient._make_api_call
-def counted(self, name, arguments):
-    global seen
-    mine = name == operation
-    with lock:
-        seen += mine
-        place = seen
-    if mine and place == int(number) and moment == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    reply = original(self, name, arguments)
-    if mine and place == int(number) and moment == "after":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return reply
-BaseClient._make_api_call = counted
-from flows.batch import batch_inference
-batch_inference(path, model, completion_window=window, poll_seconds=0.05)
-"""
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += map(int, task.read_text().split())
+    return found
 
 
-def run_and_kill(operation: str, number: int, moment: str, path: Path, window: str = "24h") -> int:
-    """Run the pipeline in a process of its own, which dies at the given call; returns its exit status."""
-    command = [sys.executable, "-c", RUNNER, operation, str(number), moment, str(path), CLAUDE, window]
-    from prefect.settings import PREFECT_API_URL
-
-    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PREFECT_LOGGING_LEVEL": "ERROR"}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True).returncode
-
-
-#: One for each thing that a run does to the outside: reads and writes of state, records, jobs, answers, results.
-KILL_POINTS = [
-    ("PutObject", 1, "before"),  # batch.json is not there yet
-    ("PutObject", 1, "after"),
-    ("PutObject", 3, "before"),  # records are uploaded, the index is not
-    ("PutObject", 4, "after"),
-    ("HeadObject", 1, "after"),
-    ("PutObject", 5, "after"),  # shards are settled
-    ("PutObject", 6, "after"),  # the intent to submit is noted
-    ("CreateModelInvocationJob", 1, "before"),
-    ("CreateModelInvocationJob", 1, "after"),  # Bedrock has accepted, and we have not noted it
-    ("CreateModelInvocationJob", 2, "after"),
-    ("GetModelInvocationJob", 2, "after"),
-    ("ListObjectsV2", 4, "after"),
-    ("PutObject", 13, "before"),
-    ("PutObject", 16, "after"),
-    ("DeleteObject", 1, "after"),
-]
-
-
-@pytest.mark.parametrize(("operation", "number", "moment"), KILL_POINTS)
-def test_killed_anywhere(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, operation: str, number: int,
-    moment: str,
-) -> None:  # fmt: skip
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes as Linux shows them")
+def test_worker_processes_end_with_a_killed_run(
+    sandbox: Sandbox, runs: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while its workers convert: they end as well, and the same call starts over without a record too many."""
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
-    path = write_chats(tmp_path / "in.jsonl", 200)
-    assert run_and_kill(operation, number, moment, path) == -signal.SIGKILL, "the kill point was not reached"
-    batch = batch_inference(str(path), CLAUDE, poll_seconds=0.05)
-    account(sandbox, batch, [f"req-{i}" for i in range(200)])
-    journal = sandbox.journal()
-    assert (journal["paid"], journal["most_often"]) == (200, 1)
-    assert len(sandbox.jobs(prefix)) == 2
-    assert not sandbox.uploads()
-
-
-@pytest.mark.parametrize("number", [1, 20, 39])
-def test_killed_while_answering_on_demand(sandbox: Sandbox, tmp_path: Path, number: int) -> None:
-    """Only answers on their way at the very moment of the kill can be asked for again."""
-    path = write_chats(tmp_path / "in.jsonl", 40)
-    os.environ["BEDROCK_BATCH_ON_DEMAND_CONCURRENCY"] = "1"
-    try:
-        assert run_and_kill("InvokeModel", number, "before", path, "immediate") == -signal.SIGKILL
-        paid = sandbox.journal()["paid"]
-        assert paid == number - 1
-        batch = batch_inference(str(path), CLAUDE, completion_window="immediate")
-    finally:
-        del os.environ["BEDROCK_BATCH_ON_DEMAND_CONCURRENCY"]
-    account(sandbox, batch, [f"req-{i}" for i in range(40)])
-    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (40, 1)
+    path = str(write_chats(tmp_path / "in.jsonl", 400))
+    run = runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05)
+    while "part-00000" not in (run.log.read_text() if run.log.exists() else ""):
+        time.sleep(0.02)
+    workers = _children(run.pid)
+    assert len(workers) >= 2
+    run.kill()
+    run.wait()
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        time.sleep(0.1)
+    again = Batch.model_validate(runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05).finish())
+    account(sandbox, again, [f"req-{i}" for i in range(400)])
+    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (400, 1)
 
 
 def test_ctrl_c_stops_waiting_and_says_how_to_resume(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:

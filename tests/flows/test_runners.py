@@ -1,7 +1,6 @@
 """Two runners of one batch, runners that leave, collectors, and every way to cancel."""
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -221,48 +220,3 @@ def test_ctrl_c_with_stop(sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefi
     assert "cancelled" in run.log.read_text()
     (state,) = tmp_path.glob("batch_*/batch.json")
     check_cancelled(sandbox, Batch.model_validate(json.loads(state.read_text())), prefix)
-
-
-def test_cancelling_the_prefect_run_stops_the_jobs_and_collects(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
-    """The UI's way: the run's process is killed by its runner, which then calls the hook."""
-    import subprocess
-    import sys
-
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL
-    from prefect.states import Cancelling
-
-    sandbox.faults(job_seconds=60)
-    path = str(write_chats(tmp_path / "in.jsonl", 150))
-    serve = (
-        "from flows.batch import batch_inference\n"
-        f"batch_inference.serve(name='cancelled-{prefix}', parameters={{'poll_seconds': 0.05}})"
-    )
-    root = Path(__file__).resolve().parents[2]
-    with open(tmp_path / "serve.log", "w") as log:
-        runner = subprocess.Popen(
-            [sys.executable, "-c", serve], cwd=root, stdout=log, stderr=log,
-            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
-        )  # fmt: skip
-        try:
-            with get_client(sync_client=True) as client:
-                while True:
-                    try:
-                        deployment = client.read_deployment_by_name(f"batch-inference/cancelled-{prefix}")
-                        break
-                    except Exception:
-                        time.sleep(0.5)
-                run = client.create_flow_run_from_deployment(
-                    deployment.id, parameters={"input_file": path, "model": CLAUDE, "poll_seconds": 0.05}
-                )
-                wait_for_job(sandbox, prefix, "Submitted")
-                time.sleep(1)
-                client.set_flow_run_state(run.id, Cancelling())
-                while not client.read_flow_run(run.id).state.is_final():  # type: ignore[union-attr]
-                    time.sleep(0.5)
-                assert client.read_flow_run(run.id).state.is_cancelled(), (tmp_path / "serve.log").read_text()  # type: ignore[union-attr]
-        finally:
-            runner.send_signal(signal.SIGINT)
-            runner.wait(30)
-    (batch,) = list_batches()
-    check_cancelled(sandbox, batch, prefix)
