@@ -132,6 +132,8 @@ def batch_inference(
             require_role(order, summary)
             if document.bedrock.shards is None and (refusal := require_minimum(order, summary)):
                 raise fail_batch(ref, [refusal])
+            # The offsets of all requests have gone into the plan.
+            del summary
             document = drive(ref, poll_seconds=poll_seconds, wait=wait)
         if document.finished and order.output_location:
             publish_results(ref, document, order.output_location, order.output_kms_key)

@@ -13,6 +13,7 @@ from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
 from tasks.index import Index, index_object
+from tasks.memory import give_back
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.openai_format.uniform import Block, Templates
@@ -340,6 +341,7 @@ def _request_error(error: RequestError) -> bytes:
 def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     """Convert one range of the input into records, and upload them with their index."""
     done = convert_range(ref, document, range_)
+    give_back()
     get_run_logger().info(
         "Converted %s: %s requests into %s records, %s rejected",
         range_.name, f"{done.requests:,}", f"{sum(shard.records for shard in done.shards):,}", f"{done.rejected:,}",

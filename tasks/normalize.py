@@ -18,6 +18,7 @@ from tasks.codecs.chat import plain_completion
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.fetch import ShardOutput
 from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
+from tasks.memory import give_back
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import HttpError, RunError, error_line, http_error, output_line
@@ -274,6 +275,7 @@ def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: di
     """Join, decode and write one range's answers in OpenAI's format."""
     shards = [shard.id for shard in document.bedrock.shards or [] if range_.index in shard.ranges]
     result = normalize_range(ref, document, range_, [outputs[shard] for shard in shards])
+    give_back()
     log = run_log()
     if result.again:
         log.info("%s: %s records are asked again", range_.name, f"{sum(piece.records for piece in result.again):,}")

@@ -17,6 +17,7 @@ import xxhash
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
+from tasks.memory import give_back
 from tasks.openai_format.batch import BatchError
 from tasks.openai_format.requests import (
     CHAT,
@@ -396,6 +397,7 @@ def validate(
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+    give_back()
     files = f"{len(summary.sources)} files" if len(summary.sources) > 1 else summary.sources[0].name
     log.info("Checked %s: %s requests, %s bad lines", files, f"{summary.requests:,}", f"{summary.invalid:,}")
     if summary.invalid:

@@ -40,6 +40,8 @@ class Memory:
 
     def __init__(self, pid: int) -> None:
         self.resident = self.proportional = self.single = 0.0
+        #: What each process holds at the peak.
+        self.parts: list[int] = []
         self._pid, self._over = pid, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -48,7 +50,8 @@ class Memory:
         while not self._over.wait(0.1):
             sizes = [size for pid in self._family() if (size := _memory(pid))]
             self.resident = max(self.resident, sum(size[0] for size in sizes))
-            self.proportional = max(self.proportional, sum(size[1] for size in sizes))
+            if sum(size[1] for size in sizes) > self.proportional:
+                self.proportional, self.parts = sum(size[1] for size in sizes), [round(size[1]) for size in sizes]
             self.single = max([self.single, *(size[0] for size in sizes)])
 
     def _family(self) -> list[int]:
@@ -113,7 +116,7 @@ def run(path: Path, prefix: str) -> None:
         sys.exit(text[-4000:])
     wall = time.monotonic() - started
     print(f"{path.stat().st_size / 1e6:,.0f} MB in {wall:.0f} s; memory of all processes {memory.resident:.0f} MB resident, "
-          f"{memory.proportional:.0f} MB proportional; the largest one {memory.single:.0f} MB; "
+          f"{memory.proportional:.0f} MB proportional {memory.parts}; the largest one {memory.single:.0f} MB; "
           f"{len(re.findall('Finished in state', text))} task and flow runs")  # fmt: skip
     print("   " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages(text).items()))
     print(

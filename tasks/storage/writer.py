@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: S3's minimum for a part; 10,000 of them hold 50 GB. A writer holds up to four at a time.
+#: S3's minimum for a part; 10,000 of them hold 50 GB. A writer holds up to three at a time.
 PART_BYTES = 5 << 20
 
 
@@ -129,24 +129,25 @@ class S3Writer:
                 raise aws.explain(error, f"uploading {self.uri}") from error
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="s3-upload")
         assert self._executor is not None
-        data, self._buffer = bytes(self._buffer), bytearray()
+        data, self._buffer = self._buffer, bytearray()
         self._account(data)
-        if len(self._parts) > 1:
-            # One part on its way, one waiting: the caller may not run further ahead of the network.
+        if self._parts:
+            # One part on its way while the next one fills: the caller may not run further ahead of the network.
             try:
-                self._parts[-2].result()
+                self._parts[-1].result()
             except (ClientError, BotoCoreError) as error:
                 raise aws.explain(error, f"uploading {self.uri}") from error
         self._parts.append(self._executor.submit(self._upload_part, len(self._parts) + 1, data))
 
-    def _upload_part(self, number: int, data: bytes) -> "CompletedPartTypeDef":
+    def _upload_part(self, number: int, data: bytearray) -> "CompletedPartTypeDef":
         assert self._upload_id is not None
         reply = self._client.upload_part(
             Bucket=self.uri.bucket,
             Key=self.uri.key,
             UploadId=self._upload_id,
             PartNumber=number,
-            Body=data,
+            # The stubs know no bytearray; a copy would cost its size again.
+            Body=data,  # type: ignore[arg-type]
             ChecksumAlgorithm="CRC32",
         )
         part: CompletedPartTypeDef = {"PartNumber": number, "ETag": reply["ETag"]}
