@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
 from typing import Any
 
@@ -52,6 +53,26 @@ def chosen_task_runner() -> Any:
 
 #: For `@flow(task_runner=...)`.
 TASK_RUNNER: Any = ChosenTaskRunner()
+
+
+@contextlib.contextmanager
+def main_left_out() -> Iterator[None]:
+    """Start worker processes that do not import the program's main module.
+
+    They need nothing of it, and a script that calls a flow without `if __name__ == "__main__"` would call it again in
+    every worker.
+    """
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    main.__spec__ = None
+    if file is not None:
+        del main.__file__
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
 
 
 class _NoPandas(MetaPathFinder):

@@ -6,6 +6,7 @@ from prefect import get_client, unmapped
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.runners import main_left_out
 from tasks.assemble import assemble
 from tasks.batches import begin_finalizing
 from tasks.convert import convert
@@ -69,6 +70,10 @@ def over_ranges(task: Any, ranges: list[Range], ref: BatchRef, document: BatchDo
         return [task(ref, document, range_, **shared) for range_ in ranges]
     unchanged = {name: unmapped(value) for name, value in shared.items()}
     # A worker process that knew of no server would start a temporary one of its own.
-    with get_client(sync_client=True) as client, temporary_settings({PREFECT_API_URL: str(client.api_url)}):
+    with (
+        main_left_out(),
+        get_client(sync_client=True) as client,
+        temporary_settings({PREFECT_API_URL: str(client.api_url)}),
+    ):
         results: list[Any] = task.map(unmapped(ref), unmapped(document), ranges, **unchanged).result()
     return results

@@ -75,6 +75,25 @@ def test_ctrl_c_stops_waiting_and_says_how_to_resume(sandbox: Sandbox, tmp_path:
     assert sandbox.journal()["most_often"] == 1
 
 
+def test_a_script_without_a_main_guard(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes import no main module: they would run the script again."""
+    from prefect.settings import PREFECT_API_URL
+
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
+    path = write_chats(tmp_path / "in.jsonl", 300)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from flows.batch import batch_inference\n"
+        f"print(batch_inference({str(path)!r}, {CLAUDE!r}, poll_seconds=0.1).status)\n"
+    )
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout.strip() == "completed", done.stderr[-2000:]
+    assert len(sandbox.jobs(os.environ["BEDROCK_BATCH_PREFIX"])) == 3
+
+
 def test_the_command_line_runs_in_the_sandbox(tmp_path: Path) -> None:
     from prefect.settings import PREFECT_API_URL
 
