@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai.types
 import openai.types.chat
 import openai.types.responses
@@ -133,7 +134,7 @@ def round_trip(model: str, endpoint: str, body: dict[str, Any], unsupported: str
         answer = sandbox_models.answer(model, sent, encoded.invocation, batch=True)
         outcomes.append(decoder.decode(json.dumps(answer).encode(), context))
     built = build(endpoint, outcomes, encoded.contexts, id="r1", created=1, model=model)
-    response = json.loads(output_line("r1", "x", built))["response"]["body"]
+    response = json.loads(output_line("r1", "x", msgspec.json.encode(built)))["response"]["body"]
     checked = json.loads(json.dumps(response))
     if endpoint == EMBEDDINGS:
         # OpenAI's client unpacks base64 before its type holds it; and the type has no word for "not counted".

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasks.bedrock.models import parse_model
@@ -31,4 +32,4 @@ def test_golden(case: dict[str, Any]) -> None:
     decoder = Decoder(model, case["endpoint"], encoded.invocation)
     outcome = decoder.decode(json.dumps(case["modelOutput"]).encode(), encoded.contexts[0])
     body = build(case["endpoint"], [outcome], encoded.contexts, id="1", created=1, model=case["model"])
-    assert json.loads(output_line("1", "x", body))["response"]["body"] == case["answer"]
+    assert json.loads(output_line("1", "x", msgspec.json.encode(body)))["response"]["body"] == case["answer"]
