@@ -27,7 +27,7 @@ up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run
 test: $(STAMP)  ## Run the test suite.
 	$(BIN)/python -m pytest
 
-kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every fourth), and resume it.
+kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every sixteenth), and resume it.
 	KILL_STRIDE=1 $(BIN)/python -m pytest tests/flows/test_kill.py
 
 scale: $(STAMP)  ## 100,000 and 1,000,000 lines end to end in the sandbox: wall time of each stage, memory.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from tasks.codecs.base import PlainForm
-from tasks.openai_format.uniform import SURELY_TEXT
+from tasks.openai_format.requests import SURELY_TEXT
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -27,6 +27,10 @@ REQUIRED_BODY_FIELD: Final = {CHAT: "messages", COMPLETIONS: "prompt", RESPONSES
 MAX_LINE_BYTES: Final = 25_000_000
 
 
+#: First bytes of a text that is surely not blank: no escape, no quote, and no lead byte of any Unicode white space.
+SURELY_TEXT: Final = frozenset([*range(0x21, 0x7F), *range(0xC3, 0xE1), *range(0xE4, 0xF5)]) - {0x22, 0x5C}
+
+
 class LineError(Exception):
     """What is wrong with one input line, in OpenAI's words: `code`, `param`, `message`."""
 

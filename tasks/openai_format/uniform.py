@@ -9,15 +9,15 @@ result.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from tasks.openai_format.requests import SURELY_TEXT
+
 _QUOTE, _BACKSLASH, _NEWLINE, _SPACE = 0x22, 0x5C, 0x0A, 0x20
-#: First bytes of a text that is surely not blank: no escape, no quote, and no lead byte of any Unicode white space.
-SURELY_TEXT: Final = frozenset([*range(0x21, 0x7F), *range(0xC3, 0xE1), *range(0xE4, 0xF5)]) - {_QUOTE, _BACKSLASH}
 _IS_TEXT = np.isin(np.arange(256), sorted(SURELY_TEXT))
 _IS_ESCAPE = np.isin(np.arange(256), list(b'"\\/bfnrtu'))
 _IS_HEX = np.isin(np.arange(256), list(b"0123456789abcdefABCDEF"))
