@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "job_ends": [],
     # Seconds from submission to the end of a job, spread over its states; None leaves the setting.
     "job_seconds": None,
-    # Jobs stay InProgress until this is false again.
+    # Jobs stay InProgress, and calls on demand unanswered, until this is false again.
     "hold": False,
     "max_jobs": 20,
     "min_records": 100,

@@ -131,6 +131,8 @@ class Bedrock:
     def _invoke(self, request: Request, model_id: str, operation: str) -> Response:
         self._call(operation)
         time.sleep(self._faults.get("latency_ms") / 1000)
+        while self._faults.get("hold"):
+            time.sleep(0.05)
         body = _body(request)
         models.base_model(model_id)
         self._journal.asked(model_id, body)
