@@ -134,8 +134,9 @@ def batch_inference(
                 raise fail_batch(ref, [refusal])
             # The offsets of all requests have gone into the plan.
             del summary
-            document = drive(ref, poll_seconds=poll_seconds, wait=wait)
-        if document.finished and order.output_location:
+            drive(ref, poll_seconds=poll_seconds, wait=wait)
+        elif order.output_location:
+            # Possibly another place than the one it was written to then.
             publish_results(ref, document, order.output_location, order.output_kms_key)
         forget_batch(ref)
     batch = read(ref).public()

@@ -9,13 +9,13 @@ from prefect import flow
 
 from flows.runners import TASK_RUNNER
 from flows.stages import drive
-from tasks.assemble import publish_results
 from tasks.batches import tidy
 from tasks.bedrock.events import batch_of_event
+from tasks.context import run_log
 from tasks.errors import PipelineError
 from tasks.lead import trying_to_lead
 from tasks.openai_format.batch import Batch
-from tasks.runs import open_batches, run_log
+from tasks.runs import open_batches
 from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
@@ -130,10 +130,7 @@ def advance(ref: BatchRef) -> Batch | None:
         return loaded[0].public() if loaded else None
     with trying_to_lead(ref) as free:
         if free:
-            document = drive(ref, wait=False)
-            location = document.bedrock.options.get("output_location")
-            if document.finished and location:
-                publish_results(ref, document, location, document.bedrock.options.get("output_kms_key"))
+            drive(ref, wait=False)
         else:
             run_log().info("Batch %s is driven by another run", ref.batch_id)
     return read(ref).public()

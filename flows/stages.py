@@ -7,8 +7,8 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.runners import main_left_out
-from tasks.assemble import assemble
-from tasks.batches import begin_finalizing
+from tasks.assemble import assemble, publish_results
+from tasks.batches import begin_finalizing, tidy
 from tasks.convert import convert
 from tasks.fetch import fetch
 from tasks.lead import require_lead
@@ -17,7 +17,6 @@ from tasks.on_demand import answer_on_demand
 from tasks.poll import look_once, poll
 from tasks.report import report
 from tasks.rounds import begin_round
-from tasks.runs import mark_closed
 from tasks.state import BatchDocument, BatchRef, Range, read
 from tasks.submit import submit
 from tasks.upload import upload
@@ -58,8 +57,11 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
     document = begin_finalizing(ref)
     in_order = [settled[range_.index] for range_ in document.bedrock.ranges]
     document = assemble(ref, document, in_order, [text for output in outputs.values() for text in output.warnings])
+    options = document.bedrock.options
+    if options.get("output_location"):
+        document = publish_results(ref, document, options["output_location"], options.get("output_kms_key"))
     report(ref, document, in_order)
-    mark_closed(ref)
+    tidy(ref)
     return document
 
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.batches import discard
 from tasks.bedrock import aws
 from tasks.errors import AccountingError
 from tasks.index import read_index
@@ -20,8 +19,7 @@ from tasks.openai_format.requests import custom_id_of
 from tasks.patience import STAGE
 from tasks.results import copy_groups, piece, table_writer
 from tasks.state import BatchDocument, BatchRef, Range, update
-from tasks.storage.objects import size_of
-from tasks.storage.reader import UNLIMITED, Source, open_source, read_lines
+from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.storage.writer import S3Writer
 
@@ -57,9 +55,7 @@ def put_together(
             output.abort()
         if not failed:
             errors.abort()
-    document = update(ref, lambda current: _end(ref, current, results, completed, failed, warnings))
-    discard(ref, "results", "again")
-    return document
+    return update(ref, lambda current: _end(ref, current, results, completed, failed, warnings))
 
 
 def _copy_proven(ref: BatchRef, range_: Range, output: S3Writer, errors: S3Writer) -> int:
@@ -96,8 +92,7 @@ class _Lines:
 
     @staticmethod
     def _read(uri: S3Uri) -> Iterator[bytes]:
-        size, etag = size_of(uri)
-        for block in read_lines(Source(uri.key, str(uri), etag, size), limit=UNLIMITED):
+        for block in read_lines(source_at(uri), limit=UNLIMITED):
             yield from block.lines
 
     def _advance(self) -> None:
@@ -208,12 +203,8 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
 
 
 def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
-    size, etag = size_of(source)
     try:
-        with (
-            open_source(Source(source.key, str(source), etag, size)) as body,
-            S3Writer(target, kms_key) as out,
-        ):
+        with open_source(source_at(source)) as body, S3Writer(target, kms_key) as out:
             while block := body.read(_COPY_BYTES):
                 out.write(block)
     except (ClientError, BotoCoreError) as error:

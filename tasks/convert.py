@@ -21,8 +21,7 @@ from tasks.patience import STAGE
 from tasks.records import PlainPieces, PlainRecords
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.media import Media
-from tasks.storage.objects import size_of
-from tasks.storage.reader import UNLIMITED, Source, read_lines
+from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.validate import InvalidLine
@@ -320,8 +319,7 @@ def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:
     uri = ref.uri("invalid.jsonl")
     first, last = range_.first_request, range_.first_request + range_.requests
     found = {}
-    size, etag = size_of(uri)
-    for block in read_lines(Source(uri.key, str(uri), etag, size), limit=UNLIMITED):
+    for block in read_lines(source_at(uri), limit=UNLIMITED):
         for line in block.lines:
             bad = msgspec.json.decode(line, type=InvalidLine)
             if first <= bad.request < last:

@@ -7,6 +7,7 @@ PipelineError                 every error the pipeline raises on purpose
 ├── BatchFailedError          the batch ended as `failed`; `.batch` is the result
 ├── BatchNotFoundError        no batch of that id under the prefix
 ├── StateConflictError        another runner changed batch.json meanwhile
+├── LostLeadError             another runner took the batch over from this one
 └── AccountingError           promise 1 does not hold: a request is lost or there twice
 
 Messages name the cause and the remedy, never a prompt or a credential.
@@ -42,6 +43,10 @@ class BatchNotFoundError(PipelineError):
 
 class StateConflictError(PipelineError):
     """batch.json was changed by someone else between our read and our write."""
+
+
+class LostLeadError(PipelineError):
+    """Another runner took the batch over, because this one was not heard of for too long."""
 
 
 class AccountingError(PipelineError):

@@ -15,8 +15,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.errors import PipelineError, StateConflictError
-from tasks.runs import current_run, run_log
+from tasks.context import current_run, run_log
+from tasks.errors import LostLeadError, PipelineError
 from tasks.state import BatchDocument, BatchRef, Lead, load, update
 
 #: Seconds between renewals, and without one until another runner takes over.
@@ -70,10 +70,6 @@ def _run() -> str | None:
     return str(run) if run else None
 
 
-class LostLeadError(PipelineError):
-    """Another runner took the batch over, because this one was not heard of for too long."""
-
-
 class Leading:
     """One runner's lead of a batch, renewed by a thread until it is given up."""
 
@@ -81,14 +77,16 @@ class Leading:
         self.ref = ref
         self.id = uuid.uuid4().hex
         self.followed = False
-        self._lost = False
+        #: Whether another runner has taken over.
+        self.lost = False
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
     def take(self, document: BatchDocument | None, *, force: bool = False) -> bool:
         """Take the lead where nobody has it; with `force`, from the leader that `document` names."""
         known = document.bedrock.lead if document else None
-        run = _run()
+        process = _process(os.getpid()) or str(os.getpid())
+        mine = Lead(id=self.id, machine=_machine(), process=process, run=_run())
         taken = False
 
         def change(current: BatchDocument) -> None:
@@ -97,9 +95,7 @@ class Leading:
             same = lead is not None and known is not None and (lead.id, lead.beat) == (known.id, known.beat)
             taken = lead is None or _is_gone(lead) or (force and same)
             if taken:
-                current.bedrock.lead = Lead(
-                    id=self.id, machine=_machine(), process=_process(os.getpid()) or str(os.getpid()), run=run
-                )
+                current.bedrock.lead = mine
 
         update(self.ref, change)
         if taken:
@@ -129,18 +125,13 @@ class Leading:
             if lead is not None and lead.id == self.id:
                 lead.beat += 1
             else:
-                self._lost = True
+                self.lost = True
 
-        while not self._over.wait(RENEWAL_SECONDS) and not self._lost:
+        while not self._over.wait(RENEWAL_SECONDS) and not self.lost:
             try:
                 update(self.ref, beat)
-            except (PipelineError, StateConflictError) as error:
+            except PipelineError as error:
                 run_log().debug("The lead of %s was not renewed (%s)", self.ref.batch_id, type(error).__name__)
-
-    @property
-    def lost(self) -> bool:
-        """Whether another runner has taken over."""
-        return self._lost
 
     def release(self) -> None:
         """Give the lead up."""

@@ -16,6 +16,7 @@ from tasks.bedrock.records import RecordError
 from tasks.codecs.base import DecodeError, Vectors
 from tasks.codecs.chat import plain_completion
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
+from tasks.context import run_log
 from tasks.fetch import ShardOutput
 from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
 from tasks.memory import give_back
@@ -26,7 +27,6 @@ from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
 from tasks.results import Results
 from tasks.rounds import Piece, current_shards, left_undone, write_pieces
-from tasks.runs import run_log
 from tasks.state import BatchDocument, BatchRef, Range, Shard
 
 _SHOWN_CAUSES = 50

@@ -70,19 +70,15 @@ def _take_counts(job: Job, status: JobStatus | None) -> None:
 
 
 def stop_running(document: BatchDocument) -> int:
-    """Stop every job of the batch that runs; returns how many were."""
+    """Stop every job of the batch that runs; returns how many were. Raises PipelineError."""
     stopped: int = 0
-    for shard in running_shards(document):
-        if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
-            stopped += stop_job(shard.job.arn)
-    return stopped
-
-
-def _stop(document: BatchDocument) -> None:
     try:
-        stop_running(document)
+        for shard in running_shards(document):
+            if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
+                stopped += stop_job(shard.job.arn)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, "stopping the jobs") from error
+    return stopped
 
 
 def _processed(shard: Shard) -> int:
@@ -120,7 +116,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
             document = look(ref, document)
             if document.status == "cancelling":
                 # Also what was on its way to Bedrock when the batch was cancelled.
-                _stop(document)
+                stop_running(document)
         except TransientError as error:
             log.warning("%s Waiting goes on.", error)
         text, percent = describe(document)

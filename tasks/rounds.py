@@ -25,7 +25,6 @@ from tasks.convert import padding_record, shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Origin, Range, Shard, update
 from tasks.storage.reader import UNLIMITED, Source, read_lines
-from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 
 _ID_STARTS = len('{"recordId":"')
@@ -89,7 +88,10 @@ def _passes(shard: Shard, *, missing: bool) -> bool:
     if shard.route != "batch" or status == "Stopped":
         # On demand, every record has had its tries; a stopped job was stopped by somebody.
         return False
-    return shard.retry if status == "Failed" else (not missing or status is not None)
+    if status == "Failed":
+        return shard.retry
+    # A record of a job that never ran is missing because nobody asked it.
+    return status is not None or not missing
 
 
 def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: dict[str, set[bytes]]) -> list[Piece]:
@@ -187,8 +189,8 @@ def _merge(
     padding = minimum - records if section.options.get("below_minimum") == "pad" and records < minimum else 0
     with S3Writer(shard_object(ref, name), ref.kms_key) as out:
         for piece in pieces:
-            uri = S3Uri(*(piece.uri or "").removeprefix("s3://").split("/", 1))
-            for block in read_lines(Source(uri.key, str(uri), piece.etag, piece.bytes), limit=UNLIMITED):
+            source = Source(piece.uri or "", piece.uri or "", piece.etag, piece.bytes)
+            for block in read_lines(source, limit=UNLIMITED):
                 out.write(b"".join(line + b"\n" for line in block.lines))
         model_input = (
             codec_of(parse_model(section.base_model or section.model), invocation).padding() if padding else b""

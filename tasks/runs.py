@@ -5,18 +5,14 @@ Prefect's SQLite server answers their update with 503 while it records task runs
 `open/BATCH_ID` lets the collector find the few open batches among many finished ones.
 """
 
-import logging
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_run_logger
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import MissingContextError
 
 from tasks.bedrock import aws
+from tasks.context import current_run
 from tasks.settings import load_settings
 from tasks.state import BatchRef
 from tasks.storage.listing import list_folder
@@ -32,23 +28,6 @@ class _Pointer(msgspec.Struct):
 
 def _place(root: S3Uri, flow_run_id: UUID) -> S3Uri:
     return root.join("runs", f"{flow_run_id}.json")
-
-
-def current_run() -> UUID | None:
-    """The Prefect flow run that this code runs in; None outside of one."""
-    context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None:
-        return context.flow_run.id
-    task_context = TaskRunContext.get()
-    return task_context.task_run.flow_run_id if task_context is not None else None
-
-
-def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
-    """The run's logger, or a plain one outside of a run."""
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return logging.getLogger("bedrock-batch")
 
 
 def latest_batch() -> BatchRef | None:

@@ -2,9 +2,6 @@
 
 import time
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from tasks.bedrock import aws
 from tasks.openai_format.batch import Batch
 from tasks.poll import stop_running
 from tasks.state import BatchDocument, BatchRef, update
@@ -26,8 +23,5 @@ def stop_batch(ref: BatchRef) -> Batch:
     document = update(ref, change)
     if not document.finished:
         document = adopt_unsure(ref, document)
-        try:
-            stop_running(document)
-        except (ClientError, BotoCoreError) as error:
-            raise aws.explain(error, "stopping the jobs") from error
+        stop_running(document)
     return document.public()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
+from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseStreamingError
 
 from tasks.bedrock import aws
 from tasks.storage.uris import S3Uri
@@ -22,12 +22,3 @@ def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
                 raise
             aws.back_off(attempt)
     raise AssertionError("unreachable")
-
-
-def size_of(uri: S3Uri) -> tuple[int, str]:
-    """An object's bytes and ETag. Raises PipelineError."""
-    try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
-    return head["ContentLength"], head["ETag"]

@@ -146,6 +146,15 @@ def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
     return Source(uri.key.rsplit("/", 1)[-1], str(uri), etag, size, _compression(magic))
 
 
+def source_at(uri: S3Uri) -> Source:
+    """An uncompressed object as a source. Raises PipelineError."""
+    try:
+        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    return Source(uri.key, str(uri), head["ETag"], head["ContentLength"])
+
+
 def _compression(magic: bytes) -> str | None:
     return next((name for start, name in _MAGIC.items() if magic.startswith(start)), None)
 
