@@ -80,6 +80,8 @@ def sandbox(_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sand
             monkeypatch.delenv(name)
     for name, value in _sandbox.settings.items():
         monkeypatch.setenv(name, value)
+    # Worker processes take seconds to start; the tests that are about them ask for them.
+    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     monkeypatch.setenv("BEDROCK_BATCH_PREFIX", f"test-{uuid.uuid4().hex[:12]}")
     _sandbox.reset()
     yield _sandbox

@@ -21,7 +21,6 @@ IDS = [f"req-{i}" for i in range(200)]
 def go(runs: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Start a batch of two jobs in a process of its own."""
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
-    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     path = str(write_chats(tmp_path / "in.jsonl", 200))
     return lambda **options: runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05, **options)
 
@@ -122,7 +121,6 @@ def test_jobs_of_every_end_in_one_batch(
     sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
-    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     ends = [{"status": "Expired"}, {"status": "PartiallyCompleted", "fraction": 0.35},
             {"status": "Stopped", "fraction": 0.6}, None]  # fmt: skip
     sandbox.faults(job_ends=ends)

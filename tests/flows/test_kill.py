@@ -25,7 +25,6 @@ STRIDE = int(os.environ.get("KILL_STRIDE", "16"))
 @pytest.fixture
 def start(runs: Nursery, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
-    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     monkeypatch.setenv("BEDROCK_BATCH_ON_DEMAND_CONCURRENCY", "1")
 
     def begin(scenario: str, prefix: str, **kill: Any) -> Any:

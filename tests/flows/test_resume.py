@@ -32,6 +32,7 @@ def test_worker_processes_end_with_a_killed_run(
 ) -> None:
     """Killed while its workers convert: they end as well, and the same call starts over without a record too many."""
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
+    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "processes")
     path = str(write_chats(tmp_path / "in.jsonl", 400))
     run = runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05)
     while "part-00000" not in (run.log.read_text() if run.log.exists() else ""):
@@ -80,6 +81,7 @@ def test_a_script_without_a_main_guard(sandbox: Sandbox, tmp_path: Path, monkeyp
     from prefect.settings import PREFECT_API_URL
 
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
+    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "processes")
     path = write_chats(tmp_path / "in.jsonl", 300)
     script = tmp_path / "script.py"
     script.write_text(

@@ -14,11 +14,6 @@ FAST: dict[str, Any] = {"poll_seconds": 0.05}
 THROTTLED = {"code": 429, "message": "Too many tokens, please wait before trying again."}
 
 
-@pytest.fixture(autouse=True)
-def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
-
-
 @pytest.mark.parametrize("model", [CLAUDE, LLAMA])
 @pytest.mark.parametrize("code", [429, 500, 503, 408])
 def test_few_passing_errors_go_on_demand(sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, code: int) -> None:

@@ -107,7 +107,6 @@ def test_submitted_and_left_then_collected(
     """No process lives between: jobs wait for slots, end, fail in part, and each pass takes the batch on."""
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
     monkeypatch.setenv("BEDROCK_BATCH_MAX_JOBS", "2")
-    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     sandbox.faults(max_jobs=2, record_errors={"rate": 0.5, "code": 429, "message": "slow down", "times": 1})
     path = str(write_chats(tmp_path / "in.jsonl", 300))
     target = f"s3://{sandbox.bucket}/{prefix}/elsewhere"

@@ -62,7 +62,6 @@ def test_prefect_keeps_little(sandbox: Sandbox, tmp_path: Path, monkeypatch: pyt
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import FlowRunSort
 
-    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
     batch_inference(str(write_chats(tmp_path / "in.jsonl", 2000)), CLAUDE, poll_seconds=5)
     assert len(sandbox.jobs(os.environ["BEDROCK_BATCH_PREFIX"])) == 20

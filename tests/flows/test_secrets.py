@@ -43,6 +43,7 @@ def test_planted_secrets_stay_where_they_were(
     path = str(write_lines(tmp_path / "in.jsonl", [*lines(), *BAD]))
     run = runs.start("batch_inference", path, CLAUDE, on_invalid=on_invalid, poll_seconds=0.05)
     assert run.wait() == 0
+    sandbox.faults(throttle=0, s3_throttle=0)
     failed = on_invalid == "fail"
     assert run.reply.get("error") == ("BatchFailedError" if failed else None), run.log.read_text()[-2000:]
     shown = [run.log.read_text(), run.reply.get("message", "")]
