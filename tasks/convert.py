@@ -18,7 +18,7 @@ from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
-from tasks.records import PlainPieces, PlainRecords
+from tasks.records import PlainForm, PlainRecords
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.media import Media
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
@@ -141,7 +141,7 @@ class Converter:
         self._largest = document.bedrock.limits["max_bytes_per_file"]
         self._has_plain = encoder.has_plain
         self._templates = Templates(self._accept_template)
-        self._forms: dict[bytes, PlainPieces] = {}
+        self._forms: dict[bytes, PlainForm] = {}
         self.requests = 0
         self.rejected = 0
 
@@ -162,23 +162,18 @@ class Converter:
 
     def _block(self, data: bytes, uniform: Block, request: int, number: int) -> tuple[int, int]:
         """Convert a block whose lines mostly fit a template: those in whole runs, the others one by one."""
-        total = len(uniform.starts)
-        blank = [
-            row for row in np.flatnonzero(~uniform.fits).tolist()
-            if not data[uniform.starts[row] : uniform.ends[row]].strip()
-        ]  # fmt: skip
-        requests = np.arange(request, request + total)
+        others = np.flatnonzero(~uniform.fits).tolist()
+        lines = {row: data[uniform.starts[row] : uniform.ends[row]] for row in others}
+        requests = np.arange(request, request + len(uniform.fits))
+        blank = [row for row, line in lines.items() if not line.strip()]
         for row in blank:
             requests[row:] -= 1
-        records = PlainRecords(data, uniform, self._templates.known, self._encoder, requests, self._forms)
-        done = 0
-        for row in [*np.flatnonzero(~uniform.fits).tolist(), total]:
-            self._run(records, done, row, number)
-            done = row + 1
-            if row < total and row not in blank:
-                line = data[uniform.starts[row] : uniform.ends[row]]
-                self._lines([line], int(requests[row]), number + row, {})
-        return request + total - len(blank), number + total
+        records = PlainRecords(data, uniform, self._encoder, requests, self._forms)
+        for first, last in uniform.runs():
+            self._run(records, first, last, number)
+            if last in lines:
+                self._lines([lines[last]], int(requests[last]), number + last, {})
+        return request + len(uniform.fits) - len(blank), number + len(uniform.fits)
 
     def _run(self, records: PlainRecords, first: int, last: int, number: int) -> None:
         """Write a run of records at once, or as many of them at a time as the shard has room for."""
@@ -187,7 +182,7 @@ class Converter:
             count = writer.room(records.sizes[first:last])
             if not count:
                 if records.sizes[first] > self._largest:
-                    self._reject(int(records.requests[first]), records.custom_ids[first].as_py(), number + first,
+                    self._reject(int(records.requests[first]), records.custom_ids[first].decode(), number + first,
                                  _request_error(self._too_large()))  # fmt: skip
                     first += 1
                 else:

@@ -1,6 +1,7 @@
 """The index beside the shards: what became of every request of a range, as Parquet, a few dozen bytes a request."""
 
 import io
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,7 @@ class Index:
         """The file of the rows that follow."""
         self._file = file
 
-    def extend(self, requests: Any, custom_ids: pa.Array, lines: Any, shard: str) -> None:
+    def extend(self, requests: Any, custom_ids: list[bytes], lines: Any, shard: str) -> None:
         """Add requests that became one record of a shard each, with nothing to remember; columns of equal length."""
         self._keep(requests, custom_ids, lines, 0, shard, None, None)
 
@@ -93,9 +94,8 @@ class Index:
         error: bytes | None = None,
     ) -> None:
         """Add one record of a request, or the error of one that is never sent."""
-        self._keep(
-            np.array([request]), pa.array([custom_id], pa.string()), np.array([line]), choice, shard, context, error
-        )
+        custom_ids = [None if custom_id is None else custom_id.encode()]
+        self._keep(np.array([request]), custom_ids, np.array([line]), choice, shard, context, error)
 
     def _keep(self, requests: Any, *columns: Any) -> None:
         self._runs.append((requests, self._file, *columns))
@@ -117,7 +117,7 @@ class Index:
             ids = pa.array([None if not_sent else record_id(n, c) for n, c, not_sent in pairs], pa.string())
         columns = [
             numbers,
-            pa.concat_arrays(custom_ids),
+            pa.array(itertools.chain.from_iterable(custom_ids), pa.binary()).cast(pa.string()),
             np.repeat(np.array(files, dtype=np.int32), counts),
             np.concatenate(lines),
             choice,
@@ -144,14 +144,20 @@ def _repeated(values: tuple[Any, ...], counts: list[int], type_: pa.DataType) ->
     return pa.array(values, type_).take(pa.array(np.repeat(np.arange(len(values)), counts)))
 
 
+#: The digits of the numbers below 10,000, in rows of four.
+_FOUR_DIGITS = (np.arange(10_000)[:, None] // 10 ** np.arange(3, -1, -1) % 10 + ord("0")).astype(np.uint8)
+
+
 def digits(numbers: Any, before: bytes, after: bytes) -> Any:
     """A row of bytes for each number: nine digits between two texts."""
     rows = np.empty((len(numbers), len(before) + 9 + len(after)), dtype=np.uint8)
     rows[:] = np.frombuffer(before + b"000000000" + after, dtype=np.uint8)
-    rest = numbers
-    for place in range(len(before) + 8, len(before) - 1, -1):
-        rest, digit = np.divmod(rest, 10)
-        rows[:, place] += digit.astype(np.uint8)
+    upper, lower = np.divmod(numbers, 10_000)
+    first, middle = np.divmod(upper, 10_000)
+    place = len(before)
+    rows[:, place] += first.astype(np.uint8)
+    rows[:, place + 1 : place + 5] = _FOUR_DIGITS[middle]
+    rows[:, place + 5 : place + 9] = _FOUR_DIGITS[lower]
     return rows
 
 

@@ -178,17 +178,13 @@ class Validator:
         uniform = self._templates.find(block.data) if self.endpoint in (None, CHAT) else None
         if uniform is None:
             return self._check_lines(block.offset, block.lines, number, file)
-        others = np.flatnonzero(~uniform.fits)
-        done = 0
-        custom_ids = self._custom_ids(block.data, uniform)
-        for row in [*others.tolist(), len(uniform.starts)]:
-            self._take(block, uniform, done, row, number, custom_ids)
-            done = row
-            if row < len(uniform.starts):
-                start, end = int(uniform.starts[row]), int(uniform.ends[row])
-                self._check_lines(block.offset + start, [block.data[start:end]], number + row, file)
-                done += 1
-        return number + len(uniform.starts)
+        custom_ids = uniform.custom_ids(block.data)
+        for first, last in uniform.runs():
+            self._take(block, uniform, first, last, number, custom_ids)
+            if last < len(uniform.fits):
+                start, end = int(uniform.starts[last]), int(uniform.ends[last])
+                self._check_lines(block.offset + start, [block.data[start:end]], number + last, file)
+        return number + len(uniform.fits)
 
     def _accept_template(self, line: bytes) -> bool:
         """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too."""
@@ -201,16 +197,6 @@ class Validator:
         self.endpoint = envelope.url
         self.model = self.model or envelope.model
         return True
-
-    def _custom_ids(self, data: bytes, uniform: Block) -> list[bytes]:
-        """By line, its custom_id; empty where the line fits no template."""
-        found = [b""] * len(uniform.starts)
-        for group in uniform.groups:
-            place = 2 * self._templates.known[group.template].id_place
-            opening, closing = group.bounds[:, place] + 1, group.bounds[:, place + 1]
-            for row, start, end in zip(group.rows.tolist(), opening.tolist(), closing.tolist(), strict=True):
-                found[row] = data[start:end]
-        return found
 
     def _take(self, block: Lines, uniform: Block, first: int, last: int, number: int, custom_ids: list[bytes]) -> None:
         """Take a run of lines that fit a template, all at once."""
@@ -225,10 +211,11 @@ class Validator:
         self.hashes.extend([digest(custom_id) or 1 for custom_id in custom_ids[first:last]])
         self._seen_bytes += int((ends - starts).sum())
         if self._sample is not None:
-            for place in range(request, request + last - first):
-                if place < _SAMPLE_ALL or place % _SAMPLE_EVERY == 0:
-                    row = place - request
-                    self._measure(block.data[starts[row] : ends[row]], CHAT)
+            upto = request + last - first
+            sampled = range(-(-max(request, _SAMPLE_ALL) // _SAMPLE_EVERY) * _SAMPLE_EVERY, upto, _SAMPLE_EVERY)
+            for place in (*range(request, min(upto, _SAMPLE_ALL)), *sampled):
+                row = place - request
+                self._measure(block.data[starts[row] : ends[row]], CHAT)
 
     def _check_lines(self, offset: int, lines: list[bytes], number: int, file: str) -> int:
         """Check lines one by one; returns the number of the last."""

@@ -1,14 +1,14 @@
-"""Lines that differ in their texts only: found a block at a time, without looking at each line.
+"""The short cut for files whose chats are alike: lines that differ in their custom_id and their last text only.
 
-Nearly every large batch file is written by a loop: the same bytes in every line, around a custom_id and the texts of
-the messages. From one such line a template is learned; then the positions of all quotes of a block, a few columns of
-them and some comparisons of whole columns tell which other lines fit it. Nothing is decoded: a line fits only if it is
-byte for byte the template's line but for the inside of those strings, and if the block is valid UTF-8 and each escape
-in the line is valid. Lines that do not fit are looked at one by one, and a property test holds both ways to the same
-result.
+Most batch files are written by one program in one way: the same keys in the same order, the same parameters and system
+prompt, another question. From the first such line a template is learned: what stands before, between and after the two
+strings that vary. Then a few comparisons of whole columns of a block tell which lines fit. Nothing is decoded: a line
+fits only if it is byte for byte the template's line but for the inside of those strings, and if the block is valid
+UTF-8, each escape in the line valid, and no quote of its text ends it early. Lines that do not fit are looked at one by
+one, and a property test holds both ways to the same result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -22,9 +22,10 @@ _IS_TEXT = np.isin(np.arange(256), sorted(SURELY_TEXT))
 _IS_ESCAPE = np.isin(np.arange(256), list(b'"\\/bfnrtu'))
 _IS_HEX = np.isin(np.arange(256), list(b"0123456789abcdefABCDEF"))
 _SURROGATE = np.isin(np.arange(256), list(b"dD"))
-_COLON = b":"
-#: A file of more shapes than this gains nothing.
-_MOST_TEMPLATES, _MOST_TRIES = 16, 64
+#: A custom_id of more bytes is looked for by itself.
+_MOST_ID_BYTES = 72
+#: A file of more shapes than this gains nothing, nor does a shape that few lines of its block have.
+_MOST_TEMPLATES, _MOST_TRIES, _LEAST_SHARE = 8, 24, 1 / 16
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -42,14 +43,13 @@ _decode_messages = msgspec.json.Decoder(list[_Message]).decode
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What lines have in common: `fixed` stands before, between and after the strings that vary."""
+    """What lines have in common: what stands before the custom_id, from there to the text, and behind it."""
 
+    before: "np.ndarray[Any, np.dtype[np.uint8]]"
+    between: "np.ndarray[Any, np.dtype[np.uint8]]"
+    after: "np.ndarray[Any, np.dtype[np.uint8]]"
+    #: The quotes of a line that are not escaped.
     quotes: int
-    #: By variable string, the number of its opening quote; the closing one is the next.
-    openings: list[int]
-    fixed: "list[np.ndarray[Any, np.dtype[np.uint8]]]"
-    #: Which of the variable strings is the custom_id; the others are the messages' contents, in order.
-    id_place: int
     #: The line it was learned from.
     line: bytes
 
@@ -57,10 +57,13 @@ class Template(msgspec.Struct, frozen=True):
 class Group(msgspec.Struct, frozen=True):
     """The lines of a block that fit one template."""
 
-    template: int
+    template: Template
     rows: Any
-    #: By row: the opening and the closing quote of each variable string, from the block's start.
-    bounds: Any
+    #: By row, from the block's start: where the custom_id begins and ends, and the text; without their quotes.
+    id_starts: Any
+    id_ends: Any
+    text_starts: Any
+    text_ends: Any
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -71,6 +74,22 @@ class Block(msgspec.Struct, frozen=True):
     fits: Any
     groups: list[Group]
 
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Runs of lines that fit, as first and last + 1; between one run and the next stands one line that does not."""
+        done = 0
+        for row in [*np.flatnonzero(~self.fits).tolist(), len(self.fits)]:
+            yield done, row
+            done = row + 1
+
+    def custom_ids(self, data: bytes) -> list[bytes]:
+        """By line, its custom_id; nothing where a line does not fit."""
+        found = [b""] * len(self.fits)
+        for group in self.groups:
+            bounds = zip(group.rows.tolist(), group.id_starts.tolist(), group.id_ends.tolist(), strict=True)
+            for row, start, end in bounds:
+                found[row] = data[start:end]
+        return found
+
 
 class Templates:
     """The templates learned from one input so far."""
@@ -78,82 +97,71 @@ class Templates:
     def __init__(self, accept: Callable[[bytes], bool]) -> None:
         """`accept` tells whether a line that a template would be learned from is one that the caller can take."""
         self._accept = accept
-        self.known: list[Template] = []
+        self._known: list[Template] = []
         self._tries = 0
 
     def find(self, data: bytes) -> Block | None:
         """The lines of a block of whole lines that fit a template; None where the block is out of the ordinary."""
-        block = self._match(data)
-        while block is not None and len(self.known) < _MOST_TEMPLATES and self._tries < _MOST_TRIES:
-            others = np.flatnonzero(~block.fits)
-            if not len(others):
-                break
-            row = int(others[0])
-            self._tries += 1
-            line = data[block.starts[row] : block.ends[row]]
-            template = learn(line)
-            if template is None or not self._accept(line):
-                break
-            alone = _look(line + b"\n")
-            if alone is None or not len(_fit(alone, template, np.array([0]))[0]):
-                # It does not even fit itself: an escape that is looked at one by one.
-                break
-            self.known.append(template)
-            block = self._match(data)
-        return block
-
-    def _match(self, data: bytes) -> Block | None:
+        if not self._known and not self._may_learn():
+            return None
         look = _look(data)
         if look is None:
             return None
         fits = np.zeros(len(look.ends), dtype=bool)
-        groups = []
-        for number, template in enumerate(self.known):
-            rows, bounds = _fit(look, template, np.flatnonzero((look.counts == template.quotes) & ~fits))
-            if len(rows):
-                fits[rows] = True
-                groups.append(Group(number, rows, bounds))
+        groups = [group for template in self._known if (group := _fit(look, template, fits)) is not None]
+        for row in np.flatnonzero(~fits).tolist():
+            if not self._may_learn():
+                break
+            if fits[row]:
+                continue
+            self._tries += 1
+            line = data[look.starts[row] : look.ends[row]]
+            template = learn(line)
+            if template is None or not self._accept(line):
+                continue
+            left = len(fits) - int(fits.sum())
+            group = _fit(look, template, fits)
+            if group is not None:
+                groups.append(group)
+                if len(group.rows) >= _LEAST_SHARE * left:
+                    self._known.append(template)
         return Block(look.starts, look.ends, fits, groups)
+
+    def _may_learn(self) -> bool:
+        return len(self._known) < _MOST_TEMPLATES and self._tries < _MOST_TRIES
 
 
 class _Look(msgspec.Struct, frozen=True):
-    """The positions in a block that matter."""
+    """What is to be known of a block before templates are held against it."""
 
+    data: bytes
     bytes: Any
     starts: Any
     ends: Any
-    #: All quotes that are not escaped; by line, the first of them, and how many (-1: not to be told here).
-    quotes: Any
-    firsts: Any
-    counts: Any
+    #: Quotes that are not escaped, in the whole block.
+    quotes: int
     slashes: Any
+    #: The lines with an escape that is to be looked at one by one.
+    odd: Any
 
 
 def _look(data: bytes) -> _Look | None:
-    """Find quotes, line ends and escapes; None for a block with other control characters or of invalid UTF-8."""
+    """Find line ends and escapes; None for a block with other control characters or of invalid UTF-8."""
     bytes_ = np.frombuffer(data, dtype=np.uint8)
-    # One search for the three: what makes positions of flags costs more than all comparisons.
-    found = np.flatnonzero((bytes_ == _QUOTE) | (bytes_ == _NEWLINE) | (bytes_ == _BACKSLASH))
-    kinds = bytes_[found]
-    ends = found[kinds == _NEWLINE]
+    ends = np.flatnonzero(bytes_ == _NEWLINE)
     # Tabs and carriage returns among others are left to the general way.
     if not data.endswith(b"\n") or np.count_nonzero(bytes_ < _SPACE) != len(ends) or not _is_utf8(data):
         return None
     starts = np.empty_like(ends)
     starts[0], starts[1:] = 0, ends[:-1] + 1
-    quotes = found[kinds == _QUOTE]
-    slashes = found[kinds == _BACKSLASH]
-    odd = None
-    if len(slashes):
-        odd = slashes[_odd_escapes(bytes_, slashes)]
-        quotes = quotes[bytes_[quotes - 1] != _BACKSLASH]
-    upto = np.searchsorted(quotes, ends)
-    firsts = np.empty_like(upto)
-    firsts[0], firsts[1:] = 0, upto[:-1]
-    counts = upto - firsts
-    if odd is not None and len(odd):
-        counts[np.searchsorted(ends, odd)] = -1
-    return _Look(bytes_, starts, ends, quotes, firsts, counts, slashes)
+    quotes = int(np.count_nonzero(bytes_ == _QUOTE))
+    if b"\\" not in data:
+        none = ends[:0]
+        return _Look(data, bytes_, starts, ends, quotes, none, none)
+    slashes = np.flatnonzero(bytes_ == _BACKSLASH)
+    following = bytes_[slashes + 1]
+    odd = np.searchsorted(ends, slashes[_odd_escapes(bytes_, slashes, following)])
+    return _Look(data, bytes_, starts, ends, quotes - int(np.count_nonzero(following == _QUOTE)), slashes, odd)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -166,10 +174,9 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _odd_escapes(bytes_: Any, slashes: Any) -> Any:
+def _odd_escapes(bytes_: Any, slashes: Any, following: Any) -> Any:
     """Which backslashes do not begin one of JSON's simple escapes, or stand beside another."""
     # The block ends with a line end: there is always a next byte, but not always four more.
-    following = bytes_[slashes + 1]
     odd = ~_IS_ESCAPE[following] | (following == _BACKSLASH)
     unicode = np.flatnonzero(following == ord("u"))
     if len(unicode):
@@ -179,37 +186,76 @@ def _odd_escapes(bytes_: Any, slashes: Any) -> Any:
     return odd
 
 
-def _fit(look: _Look, template: Template, rows: Any) -> tuple[Any, Any]:
-    """The rows among the candidates that fit, and the bounds of their variable strings."""
-    columns = np.array([number + side for number in template.openings for side in (0, 1)])
-    bounds = look.quotes[look.firsts[rows][:, None] + columns]
-    last = len(template.fixed) - 1
-    fits = np.ones(len(rows), dtype=bool)
-    begins = []
-    for place, fixed in enumerate(template.fixed):
-        begin = look.starts[rows] if place == 0 else bounds[:, 2 * place - 1]
-        end = look.ends[rows] if place == last else bounds[:, 2 * place] + 1
-        fits &= end - begin == len(fixed)
-        begins.append(begin)
-    for place in range(len(template.openings)):
-        # Neither an empty custom_id nor a text that might be blank.
-        first = look.bytes[bounds[:, 2 * place] + 1]
-        fits &= (first != _QUOTE) if place == template.id_place else _IS_TEXT[first]
+def _fit(look: _Look, template: Template, fits: Any) -> Group | None:
+    """The lines that fit the template and no other yet; they are marked in `fits`."""
+    before, between, after = template.before, template.between, template.after
+    rows = np.flatnonzero(~fits)
+    shortest = len(before) + len(between) + len(after) + _MOST_ID_BYTES
+    rows = rows[look.starts[rows] + shortest <= look.ends[rows] + 1]
+    rows = rows[_stands_at(look, look.starts[rows], before)]
+    id_starts = look.starts[rows] + len(before)
+    windows = _windows(look, id_starts, _MOST_ID_BYTES)
+    lengths = (windows == _QUOTE).argmax(axis=1)
+    chosen = lengths > 0
     if len(look.slashes):
         # A custom_id with an escape means another text than its bytes say.
-        opening, closing = bounds[:, 2 * template.id_place], bounds[:, 2 * template.id_place + 1]
-        fits &= np.searchsorted(look.slashes, opening) == np.searchsorted(look.slashes, closing)
-    chosen = np.flatnonzero(fits)
-    for begin, fixed in zip(begins, template.fixed, strict=True):
-        if len(fixed) > len(look.bytes):
-            return rows[:0], bounds[:0]
-        windows = np.lib.stride_tricks.as_strided(look.bytes, (len(look.bytes) - len(fixed) + 1, len(fixed)), (1, 1))
-        chosen = chosen[(windows[begin[chosen]] == fixed).all(axis=1)]
-    return rows[chosen], bounds[chosen]
+        chosen &= np.searchsorted(look.slashes, id_starts) == np.searchsorted(look.slashes, id_starts + lengths)
+        chosen &= ~np.isin(rows, look.odd)
+    rows, id_ends = rows[chosen], (id_starts + lengths)[chosen]
+    rows, id_ends = _keep(_stands_at(look, id_ends, between), rows, id_ends)
+    text_starts, text_ends = id_ends + len(between), look.ends[rows] + 1 - len(after)
+    # Not a text that might be blank.
+    chosen = (text_starts < text_ends) & _IS_TEXT[look.bytes[text_starts]]
+    chosen &= (look.bytes[text_ends - 1] != _BACKSLASH) & _stands_at(look, text_ends, after)
+    rows, id_ends, text_starts, text_ends = _keep(chosen, rows, id_ends, text_starts, text_ends)
+    # Each has the template's quotes; one more would end its text early.
+    if _quotes_in(look, rows) != template.quotes * len(rows):
+        chosen = _quotes_of(look, rows) == template.quotes
+        rows, id_ends, text_starts, text_ends = _keep(chosen, rows, id_ends, text_starts, text_ends)
+    if not len(rows):
+        return None
+    fits[rows] = True
+    return Group(template, rows, look.starts[rows] + len(before), id_ends, text_starts, text_ends)
+
+
+def _keep(chosen: Any, *columns: Any) -> tuple[Any, ...]:
+    return tuple(column[chosen] for column in columns)
+
+
+def _windows(look: _Look, begins: Any, size: int) -> Any:
+    """So many bytes from each position; they must lie within the block."""
+    if size > len(look.bytes):
+        return np.empty((0, size), dtype=np.uint8)
+    shape = (len(look.bytes) - size + 1, size)
+    return np.lib.stride_tricks.as_strided(look.bytes, shape, (1, 1))[begins]
+
+
+def _stands_at(look: _Look, begins: Any, text: Any) -> Any:
+    """At which of the positions, all well before the block's end, a text stands."""
+    return (_windows(look, begins, len(text)) == text).all(axis=1)
+
+
+def _quotes_in(look: _Look, rows: Any) -> int:
+    """How many quotes that are not escaped some of the lines have together, told from those of all others."""
+    others = np.ones(len(look.ends), dtype=bool)
+    others[rows] = False
+    count = look.quotes
+    for row in np.flatnonzero(others).tolist():
+        line = look.data[look.starts[row] : look.ends[row]]
+        count -= line.count(b'"') - line.count(b'\\"')
+    return count
+
+
+def _quotes_of(look: _Look, rows: Any) -> Any:
+    """How many quotes that are not escaped each of the lines has."""
+    quotes = np.flatnonzero(look.bytes == _QUOTE)
+    if len(look.slashes):
+        quotes = quotes[look.bytes[quotes - 1] != _BACKSLASH]
+    return np.searchsorted(quotes, look.ends[rows]) - np.searchsorted(quotes, look.starts[rows])
 
 
 def learn(line: bytes) -> Template | None:
-    """The template of a chat line whose messages are plain text; None for any other line."""
+    """The template of a chat line whose messages are plain text, its custom_id first; None for any other line."""
     try:
         parsed = _decode_line(line)
         messages = _decode_messages(parsed.body["messages"])
@@ -223,17 +269,14 @@ def learn(line: bytes) -> Template | None:
     texts = [line[start : end + 1] for start, end in (strings[number] for number in contents)]
     if len(ids) != 1 or not messages or texts != [bytes(message.content) for message in messages]:
         return None
-    start, end = strings[ids[0]]
-    if line[start : end + 1] != bytes(parsed.custom_id):
+    (id_start, id_end), (text_start, text_end) = strings[ids[0]], strings[contents[-1]]
+    if line[id_start : id_end + 1] != bytes(parsed.custom_id) or id_start > text_start:
         return None
-    variable = sorted([*ids, *contents])
-    fixed, begin = [], 0
-    for number in variable:
-        opening, closing = strings[number]
-        fixed.append(np.frombuffer(line[begin : opening + 1], dtype=np.uint8))
-        begin = closing
-    fixed.append(np.frombuffer(line[begin:], dtype=np.uint8))
-    return Template(2 * len(strings), [2 * number for number in variable], fixed, variable.index(ids[0]), line)
+    before, between, after = (
+        np.frombuffer(piece, dtype=np.uint8)
+        for piece in (line[: id_start + 1], line[id_end : text_start + 1], line[text_end:] + b"\n")
+    )
+    return Template(before, between, after, 2 * len(strings), line)
 
 
 def _strings(line: bytes) -> list[tuple[int, int]]:
@@ -253,7 +296,7 @@ def _values_of(line: bytes, strings: list[tuple[int, int]], key: bytes) -> list[
     """The numbers of the strings that are values of a key; -1 for a value that is no string."""
     values = []
     for number, (start, end) in enumerate(strings):
-        if line[start : end + 1] == key and line[end + 1 :].lstrip().startswith(_COLON):
-            follows = number + 1 < len(strings) and line[end + 1 : strings[number + 1][0]].strip() == _COLON
+        if line[start : end + 1] == key and line[end + 1 :].lstrip().startswith(b":"):
+            follows = number + 1 < len(strings) and line[end + 1 : strings[number + 1][0]].strip() == b":"
             values.append(number + 1 if follows else -1)
     return values

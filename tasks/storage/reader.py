@@ -19,7 +19,7 @@ from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 19
 #: As `limit`, for files that we or Bedrock wrote.
 UNLIMITED = 1 << 40
 #: Files of one input. More are a mistake in the glob, or should be put together.
@@ -275,7 +275,7 @@ def _lines_of(
         _refuse_bomb(source, position)
         cut = block.rfind(b"\n") + 1
         if cut:
-            data, rest = carry + block[:cut] if carry else block[:cut], block[cut:]
+            data, rest = b"".join((carry, memoryview(block)[:cut])), block[cut:]
             at, carry, carry_at = carry_at, rest, carry_at + len(carry) + cut
             if skipping:
                 past = data.index(b"\n") + 1
