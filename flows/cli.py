@@ -1,4 +1,4 @@
-"""The shell forms: `python -m flows.batch …`."""
+"""The shell forms: `python -m flows.batch …` and `python -m flows.compare …`."""
 
 import argparse
 import contextlib
@@ -8,20 +8,19 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks.bedrock import aws
 from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.storage.uris import parse_input_uri
 
+if TYPE_CHECKING:
+    from flows.compare import Comparison
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.batch",
-        description="Run an OpenAI batch file on one Amazon Bedrock model. The same call again resumes.",
-    )
-    parser.add_argument("input_file", help="path, s3:// URI, folder or glob of .jsonl files (.gz, .zst)")
-    parser.add_argument("--model", required=True, help="model id, inference profile id or ARN")
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """What both commands take."""
     parser.add_argument("--endpoint", help="taken from the lines; given, they must match")
     parser.add_argument("--completion-window", default="24h", help="24h to 168h, or immediate (default 24h)")
     parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
@@ -34,21 +33,147 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--invocation", choices=("auto", "InvokeModel", "Converse"), default="auto")
     parser.add_argument("--fetch-images", action="store_true", help="fetch http(s) images (public addresses only)")
     parser.add_argument("--poll-seconds", type=float, help="fixed seconds between looks (default adaptive)")
+    parser.add_argument("--output-dir", type=Path, help="download the result files into this folder")
+    parser.add_argument("--sandbox", action="store_true", help="run in the local sandbox: no AWS, synthetic answers")
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    location = options.output_location
+    return {
+        "endpoint": options.endpoint,
+        "completion_window": options.completion_window,
+        "metadata": dict(pair.partition("=")[::2] for pair in options.metadata),
+        "job_name": options.job_name,
+        "role_arn": options.role_arn,
+        "output_data_config": {"s3OutputDataConfig": {"s3Uri": location}} if location else None,
+        "on_invalid": options.on_invalid,
+        "unsupported": options.unsupported,
+        "below_minimum": options.below_minimum,
+        "poll_seconds": options.poll_seconds,
+        "invocation": options.invocation,
+        "fetch_images": options.fetch_images,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.batch",
+        description="Run an OpenAI batch file on one Amazon Bedrock model. The same call again resumes.",
+    )
+    parser.add_argument("input_file", help="path, s3:// URI, folder or glob of .jsonl files (.gz, .zst)")
+    parser.add_argument("--model", required=True, help="model id, inference profile id or ARN")
+    _add_common(parser)
     leaving = parser.add_mutually_exclusive_group()
     leaving.add_argument(
         "--no-wait", action="store_true", help="submit and leave; the same command, or a collector, goes on"
     )
     leaving.add_argument("--stop", action="store_true", help="Ctrl-C stops the jobs and collects what was answered")
-    parser.add_argument("--output-dir", type=Path, help="download the result files into this folder")
-    parser.add_argument("--sandbox", action="store_true", help="run in the local sandbox: no AWS, synthetic answers")
     return parser
+
+
+def _comparison_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.compare",
+        description="Run an OpenAI batch file on several Amazon Bedrock models and compare them. The same call again "
+        "resumes.",
+    )
+    parser.add_argument("input_file", help="path, s3:// URI, folder or glob of .jsonl files (.gz, .zst)")
+    parser.add_argument(
+        "--model", action="append", required=True, metavar="MODEL|JSON", dest="models",
+        help='repeatable: a model id, or {"model": …, "label": …, "overrides": {…}}',
+    )  # fmt: skip
+    parser.add_argument("--reference", help="right answers by custom_id: JSON lines, CSV or Parquet, column label")
+    parser.add_argument("--judge", metavar="MODEL|JSON", help="a model that compares the answers two by two")
+    parser.add_argument("--max-cost-usd", type=float, help="refuse to start where it might cost more")
+    parser.add_argument("--estimate", action="store_true", help="say what it would cost, and submit nothing")
+    _add_common(parser)
+    return parser
+
+
+def _model(text: str) -> str | dict[str, Any]:
+    """A model id, or a variant in JSON. Raises PipelineError."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        variant: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise PipelineError(f"{text[:80]!r} is no JSON: {error}") from None
+    return variant
+
+
+def run_comparison(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
+    options = _comparison_parser().parse_args(arguments)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    from flows.compare import compare_models, estimate
+
+    with _sandbox() if options.sandbox else contextlib.nullcontext():
+        try:
+            models = [_model(text) for text in options.models]
+            if options.estimate:
+                _print_estimate(estimate(options.input_file, models, options.endpoint, options.completion_window))
+                return 0
+            comparison = compare_models(
+                options.input_file, models, reference=options.reference,
+                judge=_model(options.judge) if options.judge else None, max_cost_usd=options.max_cost_usd,
+                note=_SYNTHETIC if options.sandbox else None, **_common(options),
+            )  # fmt: skip
+        except PipelineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
+                  "call flows.operations.cancel_batch for each batch to stop them.", file=sys.stderr)  # fmt: skip
+            logging.shutdown()
+            # The variants' threads wait for hours; nothing is lost with them.
+            os._exit(130)
+        files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
+        if options.output_dir:
+            files = _download_comparison(comparison, files, options.output_dir)
+        print()
+        for sentence in comparison.verdict:
+            print(f"  {sentence}")
+        print()
+        for name, place in files.items():
+            print(f"  {name:<8}{place}")
+        logging.shutdown()
+        return 0
+
+
+_SYNTHETIC = (
+    "Synthetic: this ran in the local sandbox. The answers are made up, and so are the differences between the models; "
+    "the prices are real ones, applied to made-up token counts."
+)
+
+
+def _download_comparison(comparison: "Comparison", files: dict[str, str | None], folder: Path) -> dict[str, str | None]:
+    target = folder / comparison.id
+    target.mkdir(parents=True, exist_ok=True)
+    found: dict[str, str | None] = {}
+    for name, uri in files.items():
+        if uri:
+            place = parse_input_uri(uri)
+            path = target / place.key.rsplit("/", 1)[-1]
+            aws.s3().download_file(place.bucket, place.key, str(path))
+            found[name] = str(path)
+    (target / "comparison.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return found
+
+
+def _print_estimate(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        cost = "no price known" if row["max_cost_usd"] is None else f"at most ${row['max_cost_usd']:,.4f}"
+        basis = f" ({row['rate']['basis']}, {row['rate']['seen']})" if row["rate"] else ""
+        print(
+            f"  {row['label']}: {row['requests']:,} requests, {row['jobs']} jobs, about {row['input_tokens']:,} tokens "
+            f"in, at most {row['max_output_tokens']:,} out: {cost}{basis}"
+        )
 
 
 def run_batch(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    metadata = dict(pair.partition("=")[::2] for pair in options.metadata)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     from flows.batch import batch_inference
     from flows.runners import spare_memory
@@ -56,25 +181,7 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
     spare_memory()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
-            batch = batch_inference(
-                options.input_file,
-                options.model,
-                endpoint=options.endpoint,
-                completion_window=options.completion_window,
-                metadata=metadata,
-                job_name=options.job_name,
-                role_arn=options.role_arn,
-                output_data_config={"s3OutputDataConfig": {"s3Uri": options.output_location}}
-                if options.output_location
-                else None,
-                on_invalid=options.on_invalid,
-                unsupported=options.unsupported,
-                below_minimum=options.below_minimum,
-                poll_seconds=options.poll_seconds,
-                invocation=options.invocation,
-                fetch_images=options.fetch_images,
-                wait=not options.no_wait,
-            )
+            batch = batch_inference(options.input_file, options.model, wait=not options.no_wait, **_common(options))
             status = 0
         except BatchFailedError as error:
             print(f"error: {error}", file=sys.stderr)

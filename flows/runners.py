@@ -51,6 +51,12 @@ def chosen_task_runner() -> Any:
     )
 
 
+def side_by_side_runner() -> Any:
+    """The runner of batches that share a process with others: a pool of processes for each would fill the memory."""
+    kind = os.environ.get(TASK_RUNNER_VARIABLE, "").strip().partition(":")[0]
+    return chosen_task_runner() if kind == "dask" else ThreadPoolTaskRunner(max_workers=_workers())
+
+
 #: For `@flow(task_runner=...)`.
 TASK_RUNNER: Any = ChosenTaskRunner()
 

@@ -1,5 +1,6 @@
 """The stages that batch_inference, the collector and a cancellation have in common: from an open batch to its end."""
 
+import threading
 from typing import Any
 
 from prefect import get_client, unmapped
@@ -20,6 +21,9 @@ from tasks.rounds import begin_round
 from tasks.state import BatchDocument, BatchRef, Range, read
 from tasks.submit import submit
 from tasks.upload import upload
+
+#: Several batches in one process, as a comparison's, convert and normalise in turn: that takes a core and memory.
+_TURN = threading.Lock()
 
 
 def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True) -> BatchDocument:
@@ -69,10 +73,12 @@ def over_ranges(task: Any, ranges: list[Range], ref: BatchRef, document: BatchDo
     """Run a stage's task for every range: side by side on the flow's task runner where there are several."""
     if len(ranges) <= 1 or FlowRunContext.get() is None:
         # A worker process takes seconds to start.
-        return [task(ref, document, range_, **shared) for range_ in ranges]
+        with _TURN:
+            return [task(ref, document, range_, **shared) for range_ in ranges]
     unchanged = {name: unmapped(value) for name, value in shared.items()}
     # A worker process that knew of no server would start a temporary one of its own.
     with (
+        _TURN,
         main_left_out(),
         get_client(sync_client=True) as client,
         temporary_settings({PREFECT_API_URL: str(client.api_url)}),

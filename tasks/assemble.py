@@ -1,6 +1,5 @@
 """Stage 8: put the ranges' results together, prove that every request is there exactly once, and end the batch."""
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from tasks.openai_format.requests import custom_id_of
 from tasks.patience import STAGE
 from tasks.results import copy_groups, piece, table_writer
 from tasks.state import BatchDocument, BatchRef, Range, update
+from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.storage.writer import S3Writer
@@ -115,12 +115,7 @@ def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
     with table_writer(out) as writer:
         for range_ in ranges:
             uri = piece(ref, range_, PARQUET)
-            with tempfile.TemporaryFile(prefix="bedrock-batch-") as local:
-                try:
-                    aws.s3().download_fileobj(uri.bucket, uri.key, local)
-                except (ClientError, BotoCoreError) as error:
-                    raise aws.explain(error, f"reading {uri}") from error
-                local.seek(0)
+            with local_copy(uri) as local:
                 for table in copy_groups(pq.ParquetFile(local)):
                     writer.write_table(table)
 

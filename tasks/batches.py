@@ -226,15 +226,20 @@ def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
     return batch_failed(document.public())
 
 
-def batch_failed(batch: Batch) -> BatchFailedError:
-    """The error that a failed batch raises; its message names the first causes."""
-    errors = batch.errors.data if batch.errors else []
+def first_causes(errors: list[BatchError]) -> str:
+    """The first of a batch's errors, in a line."""
     causes = [
         (f"line {error.line}: " if error.line else "") + f"{error.code}: {error.message}"
         for error in errors[:_SHOWN_CAUSES]
     ]
     more = f"; and {len(errors) - _SHOWN_CAUSES:,} more" if len(errors) > _SHOWN_CAUSES else ""
-    return BatchFailedError(f"Batch {batch.id} failed: {'; '.join(causes) or 'no cause was given'}{more}", batch)
+    return f"{'; '.join(causes) or 'no cause was given'}{more}"
+
+
+def batch_failed(batch: Batch) -> BatchFailedError:
+    """The error that a failed batch raises; its message names the first causes."""
+    causes = first_causes(batch.errors.data if batch.errors else [])
+    return BatchFailedError(f"Batch {batch.id} failed: {causes}", batch)
 
 
 @task(name="open batch", task_run_name="open-batch", **STAGE)

@@ -1,8 +1,11 @@
 """Small objects of S3 as bytes, read to their end even where a connection breaks off."""
 
-from typing import Any
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
-from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseStreamingError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
 
 from tasks.bedrock import aws
 from tasks.storage.uris import S3Uri
@@ -22,3 +25,15 @@ def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
                 raise
             aws.back_off(attempt)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def local_copy(uri: S3Uri) -> Iterator[IO[bytes]]:
+    """An object as a temporary file, at its beginning. Raises PipelineError."""
+    with tempfile.TemporaryFile(prefix="bedrock-batch-") as local:
+        try:
+            aws.s3().download_fileobj(uri.bucket, uri.key, local)
+        except (ClientError, BotoCoreError) as error:
+            raise aws.explain(error, f"reading {uri}") from error
+        local.seek(0)
+        yield local

@@ -1,0 +1,245 @@
+"""One OpenAI batch file on several Bedrock models: `compare_models`, and `python -m flows.compare`."""
+
+import contextvars
+import hashlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from prefect import flow, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+from prefect.logging import get_logger
+from prefect.runtime import flow_run as current_run
+from pydantic import BeforeValidator, Field
+
+from flows.batch import batch_inference, stop_on_cancel
+from flows.runners import side_by_side_runner
+from tasks.batches import check_bucket
+from tasks.comparison.estimate import estimate_cost, require_budget, summary
+from tasks.comparison.judge import Judge, Judged, read_judge
+from tasks.comparison.measures import Numbers
+from tasks.comparison.reference import read_reference
+from tasks.comparison.result import Comparison, ComparisonRef, comparison_id
+from tasks.comparison.stages import (
+    collect_verdicts,
+    join,
+    parameters_of,
+    prepare_inputs,
+    prepare_judge,
+    require_valid,
+    write_report,
+)
+from tasks.comparison.variants import Variant, read_variants
+from tasks.context import run_log
+from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
+from tasks.openai_format.batch import Batch
+from tasks.settings import load_settings
+from tasks.validate import InputSummary, validate
+
+__all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
+
+#: Text, in the UI's form as well; a Path will do from Python.
+_PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
+_Models = list[str | dict[str, Any]]
+
+
+def _run_name() -> str:
+    parameters = current_run.parameters
+    count = len(parameters.get("models") or ())
+    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {count} variants"
+
+
+def _stop_all(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancelling a comparison stops the jobs of all its variants, and collects what was answered."""
+    try:
+        with get_client(sync_client=True) as client:
+            children = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]))
+            )
+    except Exception as error:
+        get_logger("flows.compare").error(
+            "The batches of comparison %s could not be found (%s): call cancel_batch for each", flow_run.id, error
+        )
+        return
+    for child in children:
+        stop_on_cancel(flow, child, state)
+
+
+@flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[_stop_all], persist_result=False)
+def compare_models(
+    input_file: _PathText,
+    models: _Models,
+    reference: _PathText | None = None,
+    judge: str | dict[str, Any] | None = None,
+    max_cost_usd: Annotated[float, Field(ge=0)] | None = None,
+    endpoint: str | None = None,
+    completion_window: str = "24h",
+    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    job_name: str | None = None,
+    role_arn: str | None = None,
+    output_data_config: dict[str, Any] | None = None,
+    on_invalid: Literal["fail", "skip"] = "fail",
+    unsupported: Literal["error", "drop"] = "error",
+    below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
+    poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
+    fetch_images: bool = False,
+    note: str | None = None,
+) -> Comparison:
+    """Run an OpenAI batch file on several Bedrock models side by side, and report which is how good, at what price.
+
+    Calling it again with the same input, models and options finds the same batches and carries on. A model that fails
+    leaves the others alone.
+
+    Args:
+        input_file: As in batch_inference.
+        models: Model ids, or {"model": ..., "label": ..., "overrides": {...}} with fields of the requests' bodies to
+            replace ("system" replaces the system prompt, null removes a field) and options of the batch.
+        reference: A JSON lines, CSV or Parquet file with the right answer for each custom_id (column "label").
+        judge: A model that compares the answers two by two, or {"model", "rubric", "requests", "max_tokens"}.
+        max_cost_usd: Refuse to start where the variants' answers, each as long as its request allows, would cost more;
+            the judge is not counted.
+        endpoint: As in batch_inference, as is every parameter that follows, for all variants.
+        completion_window: 24h to 168h (or 1d to 7d); "immediate" answers on demand.
+        metadata: Kept on every batch.
+        job_name: Start of the Bedrock jobs' names.
+        role_arn: Service role of the jobs.
+        output_data_config: Where the batches' result files go too.
+        on_invalid: A bad line ends the comparison before anything is uploaded, or goes to each error file.
+        unsupported: A field a model cannot honour is an error for its request, or is dropped and counted.
+        below_minimum: What to do with fewer records than a job accepts.
+        poll_seconds: Fixed seconds between looks at the jobs; adaptive when empty.
+        invocation: The type of Bedrock's jobs.
+        fetch_images: Fetch http(s) images.
+        note: Shown at the top of the report.
+
+    Raises:
+        ComparisonFailedError: No variant has results; its `.comparison` says why for each.
+        PipelineError: A setting, permission or input is wrong, or max_cost_usd would not hold; nothing was submitted.
+    """
+    variants, judging = read_variants(models), read_judge(judge)
+    labels = read_reference(reference) if reference else None
+    settings = load_settings(role_arn)
+    check_bucket(settings.root)
+    data = _validated(input_file, endpoint, variants, on_invalid)
+    options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
+    digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None
+    ref = ComparisonRef(settings, comparison_id(data.sha256, variants, options, digest, judging))
+    estimates = estimate_cost(variants, data.sources, data.requests, completion_window)
+    require_budget(estimates, max_cost_usd)
+    files = prepare_inputs(ref, variants, data.sources, input_file)
+    shared = {
+        **options, "completion_window": completion_window, "metadata": metadata, "job_name": job_name,
+        "role_arn": role_arn, "output_data_config": output_data_config, "below_minimum": below_minimum,
+        "poll_seconds": poll_seconds, "fetch_images": fetch_images,
+    }  # fmt: skip
+    comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
+    run_variants(comparison, variants, files, shared)
+    answered = [v.label for v in variants if v.label in comparison.batches and v.label not in comparison.failed]
+    if not answered:
+        causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())
+        raise ComparisonFailedError(f"No model has results. {causes}", comparison)
+    joined, numbers = join(ref, variants, _with_results(comparison), data.sources, data.requests, labels)
+    judged = _judge(ref, comparison, judging, numbers, shared) if judging and len(answered) > 1 else None
+    parameters = parameters_of(
+        variants, judging, reference, input=input_file, requests=f"{data.requests:,}",
+        completion_window=completion_window, max_cost_usd=max_cost_usd, **options,
+    )  # fmt: skip
+    return write_report(ref, comparison, joined, numbers, judged, note, parameters)
+
+
+def _validated(
+    input_file: str, endpoint: str | None, variants: list[Variant], on_invalid: Literal["fail", "skip"]
+) -> InputSummary:
+    """Check the input once, for all, before anything is uploaded."""
+    served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
+    data: InputSummary = validate(input_file, endpoint, served, None, on_invalid)
+    require_valid(data, on_invalid)
+    return data
+
+
+def run_variants(comparison: Comparison, variants: list[Variant], files: list[str], shared: dict[str, Any]) -> None:
+    """Run every variant's batch as a sub-flow, side by side; what becomes of one is nothing to the others."""
+
+    def run(variant: Variant, file: str) -> None:
+        try:
+            batch = _batch(variant.label, file, variant.model, {**shared, **variant.options})
+        except BatchFailedError as error:
+            batch = error.batch
+            comparison.failed[variant.label] = str(error)
+        except PipelineError as error:
+            comparison.failed[variant.label] = str(error)
+            run_log().error("%s has no results: %s", variant.label, error)
+            return
+        comparison.batches[variant.label] = batch
+        if batch.parquet_file is not None:
+            # Of a job that failed half way, what was answered is compared.
+            comparison.failed.pop(variant.label, None)
+
+    with ThreadPoolExecutor(len(variants), thread_name_prefix="variant") as pool:
+        runs = [
+            # Each in a copy of this run's context: that makes it a sub-flow of this run.
+            pool.submit(contextvars.copy_context().run, run, variant, file)
+            for variant, file in zip(variants, files, strict=True)
+        ]
+        for each in runs:
+            each.result()
+
+
+def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:
+    one = batch_inference.with_options(flow_run_name=label[:120], task_runner=side_by_side_runner())
+    batch: Batch = one(file, model, **options)
+    return batch
+
+
+def _with_results(comparison: Comparison) -> dict[str, Batch]:
+    return {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
+
+
+def _judge(
+    ref: ComparisonRef, comparison: Comparison, judge: Judge, numbers: Numbers, shared: dict[str, Any]
+) -> Judged | None:
+    """Let the judge compare the answers, in a batch like any other."""
+    labels = [variant.label for variant in numbers.variants]
+    file, questions = prepare_judge(ref, judge, labels)
+    if not questions:
+        run_log().warning("There is nothing to judge: no request was answered with text by two variants")
+        return None
+    own = {"endpoint": None, "on_invalid": "fail", "unsupported": "error", "output_data_config": None}
+    try:
+        comparison.judge_batch = _batch(f"judge {judge.model}", file, judge.model, {**shared, **own})
+    except PipelineError as error:
+        # The comparison stands without it.
+        run_log().error("The judge has no results: %s", error)
+        comparison.failed["judge"] = str(error)
+        return None
+    return collect_verdicts(judge, labels, comparison.judge_batch)
+
+
+@flow(name="estimate", persist_result=False)
+def estimate(
+    input_file: _PathText, models: _Models, endpoint: str | None = None, completion_window: str = "24h"
+) -> list[dict[str, Any]]:
+    """What a comparison, or a batch on one model, would take: requests, jobs, tokens and dollars for each variant.
+
+    Tokens are estimated from the text (four bytes each, 1,600 an image) and the requests' own limits; prices are batch
+    prices where they are known, else half of on demand, and say which. Nothing is submitted.
+
+    Args:
+        input_file: As in batch_inference.
+        models: As in compare_models.
+        endpoint: Taken from the lines; given, every line must match it.
+        completion_window: "immediate" is priced on demand.
+    """
+    variants = read_variants(models)
+    data = _validated(input_file, endpoint, variants, "skip")
+    return summary(estimate_cost(variants, data.sources, data.valid, completion_window))
+
+
+if __name__ == "__main__":
+    from flows.cli import run_comparison
+
+    sys.exit(run_comparison())

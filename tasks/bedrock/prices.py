@@ -1,0 +1,88 @@
+"""What tokens cost, by model and way of asking; replaceable by a file of the user's.
+
+No maintained library covers Bedrock's batch prices: genai-prices has none of them, litellm's map has most but comes
+with all of litellm. `prices.json` is a dated extract of that map; `BEDROCK_BATCH_PRICES` names a file of the same form
+whose entries go before it. Prices differ by region and contract: the bill is AWS's.
+"""
+
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.errors import ConfigurationError
+
+#: A JSON file of prices that go before ours.
+PRICES_VARIABLE = "BEDROCK_BATCH_PRICES"
+_OURS = Path(__file__).with_name("prices.json")
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: str
+    on_demand: tuple[float, float] | None = None
+    batch: tuple[float, float] | None = None
+
+
+class _PriceList(msgspec.Struct, frozen=True):
+    models: list[_Entry]
+    seen: str = "undated"
+    source: str = "the user's file"
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """US dollars per million tokens, and where that is from.
+
+    `basis`: "batch" and "on_demand" are known prices; "half_of_on_demand" is what batches cost as a rule.
+    """
+
+    input: float
+    output: float
+    basis: Literal["batch", "half_of_on_demand", "on_demand"]
+    source: str
+    seen: str
+
+    def cost(self, input_tokens: float, output_tokens: float) -> float:
+        """US dollars."""
+        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+
+
+def rate_for(model: Model, *, batch: bool) -> Rate | None:
+    """The rate of a model in a batch job or on demand; None where no price list has it.
+
+    Raises ConfigurationError for a price file that cannot be read.
+    """
+    name = model.id.rsplit("/", 1)[-1] if model.base_id else model.id
+    for prices in _lists(os.environ.get(PRICES_VARIABLE, "").strip()):
+        for entry in prices.models:
+            # At the start of a name: a profile's prefix before it is no part of the model.
+            if re.match(rf"(?:[\w-]+\.)?(?:{entry.model})", name) is None:
+                continue
+            if batch and entry.batch:
+                return Rate(*entry.batch, "batch", prices.source, prices.seen)
+            if batch and entry.on_demand:
+                input_, output = entry.on_demand
+                return Rate(input_ / 2, output / 2, "half_of_on_demand", prices.source, prices.seen)
+            if not batch and entry.on_demand:
+                return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen)
+    return None
+
+
+@functools.lru_cache(maxsize=4)
+def _lists(path: str) -> tuple[_PriceList, ...]:
+    ours = msgspec.json.decode(_OURS.read_bytes(), type=_PriceList)
+    if not path:
+        return (ours,)
+    try:
+        theirs = msgspec.json.decode(Path(path).expanduser().read_bytes(), type=_PriceList)
+        for entry in theirs.models:
+            re.compile(entry.model)
+    except (OSError, msgspec.DecodeError, re.error) as error:
+        raise ConfigurationError(
+            f"{PRICES_VARIABLE} names {path!r}, which is no price list ({error}): it must be JSON of the form of "
+            "tasks/bedrock/prices.json."
+        ) from None
+    return theirs, ours

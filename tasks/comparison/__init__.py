@@ -1,0 +1,1 @@
+"""One dataset on several models: joined, measured, judged and shown."""

@@ -1,0 +1,136 @@
+"""What a comparison will cost, before anything is submitted: requests, jobs, tokens and dollars for each variant."""
+
+import math
+import re
+from typing import Any
+
+import msgspec
+from prefect import get_run_logger, task
+
+from tasks.bedrock.limits import limits_for
+from tasks.bedrock.models import parse_model
+from tasks.bedrock.prices import Rate, rate_for
+from tasks.comparison.variants import Variant, changer, lines_of
+from tasks.errors import ConfigurationError
+from tasks.patience import STAGE
+from tasks.storage.reader import Source
+
+#: English text has about four bytes a token; other scripts have more bytes and about as many tokens.
+BYTES_PER_TOKEN = 4
+#: An image within a request, whatever its bytes: about what a picture of 1 megapixel counts as.
+IMAGE_TOKENS = 1600
+#: What a request without a limit of its own may answer.
+DEFAULT_OUTPUT_TOKENS = 4096
+_DATA_URL = re.compile(rb'"data:[^"]*"')
+#: So many requests are measured, spread over the input.
+_SAMPLE = 2000
+
+
+class _Body(msgspec.Struct):
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    n: int | None = None
+
+
+class _Line(msgspec.Struct):
+    url: str = ""
+    body: _Body = msgspec.field(default_factory=_Body)
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """What one variant will take. `max_cost_usd` is the cost if every answer were as long as its request allows."""
+
+    label: str
+    model: str
+    requests: int
+    jobs: int
+    input_tokens: int
+    max_output_tokens: int
+    input_cost_usd: float | None
+    max_cost_usd: float | None
+    rate: Rate | None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def estimate_variants(variants: list[Variant], sources: list[Source], requests: int, window: str) -> list[Estimate]:
+    """Estimate each variant from a sample of the input, spread evenly; `window` is the call's completion_window."""
+    step = max(1, requests // _SAMPLE)
+    sample = [line for number, line in enumerate(lines_of(sources)) if number % step == 0]
+    return [_estimate(variant, sample, requests, window) for variant in variants]
+
+
+def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str) -> Estimate:
+    change = changer(variant.overrides)
+    input_tokens = output_tokens = records = 0
+    for line in sample:
+        changed = change(line)
+        text, images = _DATA_URL.subn(b"", changed)
+        try:
+            parsed = _decode(changed)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        body = parsed.body
+        choices = max(1, body.n or 1)
+        limit = body.max_completion_tokens or body.max_tokens or body.max_output_tokens or DEFAULT_OUTPUT_TOKENS
+        records += choices
+        input_tokens += choices * (len(text) // BYTES_PER_TOKEN + images * IMAGE_TOKENS)
+        output_tokens += 0 if parsed.url.endswith("/embeddings") else choices * limit
+    scale = requests / len(sample) if sample else 0.0
+    model = parse_model(variant.model)
+    limits = limits_for(model)
+    batch = variant.options.get("completion_window", window) != "immediate"
+    total = math.ceil(records * scale)
+    small = total < limits.min_records_per_job and variant.options.get("below_minimum") != "pad"
+    rate = rate_for(model, batch=batch and not small)
+    tokens = math.ceil(input_tokens * scale), math.ceil(output_tokens * scale)
+    return Estimate(
+        label=variant.label, model=variant.model, requests=requests,
+        jobs=math.ceil(total / limits.max_records_per_job) if batch and not small else 0,
+        input_tokens=tokens[0], max_output_tokens=tokens[1],
+        input_cost_usd=rate.cost(tokens[0], 0) if rate else None,
+        max_cost_usd=rate.cost(*tokens) if rate else None, rate=rate,
+    )  # fmt: skip
+
+
+def require_budget(estimates: list[Estimate], max_cost_usd: float | None) -> None:
+    """Raise ConfigurationError where the variants together might cost more, or where that cannot be told."""
+    if max_cost_usd is None:
+        return
+    unknown = [each.model for each in estimates if each.max_cost_usd is None]
+    if unknown:
+        raise ConfigurationError(
+            f"max_cost_usd cannot be held: no price is known of {', '.join(unknown)}. Name a price list in "
+            "BEDROCK_BATCH_PRICES (its form is that of tasks/bedrock/prices.json)."
+        )
+    total = sum(each.max_cost_usd or 0.0 for each in estimates)
+    if total > max_cost_usd:
+        inputs = sum(each.input_cost_usd or 0.0 for each in estimates)
+        raise ConfigurationError(
+            f"This may cost up to ${total:,.2f} (${inputs:,.2f} for the input alone), more than max_cost_usd="
+            f"{max_cost_usd:,.2f}; nothing was submitted. Raise it, lower max_tokens in the requests, or take fewer "
+            "models."
+        )
+
+
+def summary(estimates: list[Estimate]) -> list[dict[str, Any]]:
+    """The estimates as plain data."""
+    rows: list[dict[str, Any]] = msgspec.to_builtins(estimates)
+    return rows
+
+
+@task(name="estimate", task_run_name="estimate", **STAGE)
+def estimate_cost(variants: list[Variant], sources: list[Source], requests: int, window: str) -> list[Estimate]:
+    """Estimate requests, jobs, tokens and dollars of each variant, and say them."""
+    log = get_run_logger()
+    estimates = estimate_variants(variants, sources, requests, window)
+    for each in estimates:
+        cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"
+        basis = f" ({each.rate.basis}, {each.rate.seen})" if each.rate else ""
+        log.info(
+            "%s: %s requests, %d jobs, about %s tokens in, at most %s out: %s%s", each.label, f"{requests:,}",
+            each.jobs, f"{each.input_tokens:,}", f"{each.max_output_tokens:,}", cost, basis,
+        )  # fmt: skip
+    return estimates

@@ -1,0 +1,195 @@
+"""The report: one HTML page that needs no network, and the same in short for the Prefect UI."""
+
+import functools
+from pathlib import Path
+
+import jinja2
+import msgspec
+
+from tasks.comparison.charts import Point, distribution, scatter
+from tasks.comparison.join import SIMILARITY_CHARACTERS, SIMILARITY_REQUESTS, Example, Joined
+from tasks.comparison.judge import Judged
+from tasks.comparison.measures import Measures, Numbers
+from tasks.comparison.texts import normalise
+from tasks.comparison.verdict import percent, verdict
+
+_EXAMPLES = 20
+_BASES = {
+    "batch": "batch price", "half_of_on_demand": "half of the on-demand price", "on_demand": "on-demand price",
+}  # fmt: skip
+_DEFINITIONS = {
+    "Answered": "Requests with an answer, of all requests; the rest is in the error file. Interval: Wilson.",
+    "Accuracy": "Answers equal to the reference, of all requests that have one; a request without an answer counts as "
+    "wrong. Equal: the same text but for case, spacing and marks or quotes around it. Interval: Wilson.",
+    "Macro-F1": "The mean over the reference's labels of F1, the harmonic mean of precision and recall: every label "
+    "counts the same, however rare. Interval: percentile bootstrap.",
+    "Difference in accuracy": "On the same requests, so pairs are compared, not groups. Interval: Agresti and Min's. "
+    "McNemar's test is exact and looks at the requests that only one of the two got right; the verdict corrects for "
+    "several comparisons with Holm's method, the table does not.",
+    "Same answer, Cohen's κ": "Of the requests that both answered, those with equal answers; κ takes off what would be "
+    "equal by chance (0: no more than chance, 1: always). Interval of κ: percentile bootstrap.",
+    "Likeness": f"For long answers: 1 minus the normalised insert-delete distance of the first "
+    f"{SIMILARITY_CHARACTERS:,} characters, on up to {SIMILARITY_REQUESTS:,} requests spread over the file.",
+    "Cost": "Tokens that Bedrock counted times the price of the model; failed requests cost nothing. The share of a "
+    "batch that ran on demand is priced so.",
+    "Cut off, refused, empty": "Of the answered requests: finish_reason length; a refusal or content_filter; neither "
+    "text nor a tool call.",
+    "Valid JSON, keeps schema": "Of the answers to requests that asked for JSON by response_format.",
+    "Valid tool calls": "Of the answers with tool calls: every call names a tool that was offered, with arguments that "
+    "keep to its JSON Schema.",
+    "Mean tokens and characters": "Interval of a mean: BCa bootstrap up to 2,000 values, Student's t above.",
+    "Judge's strength": "The chance to win against a rival of average strength by the Bradley–Terry model. Both orders "
+    "of a pair are asked; a pair is won by what the two verdicts add up to. Interval: bootstrap over requests.",
+}
+
+
+class Page(msgspec.Struct):
+    """What the report shows."""
+
+    id: str
+    title: str
+    made: str
+    #: Shown at the top: what a reader must know before anything else.
+    note: str | None
+    numbers: Numbers
+    joined: Joined | None
+    judged: Judged | None
+    failed: dict[str, str]
+    parameters: list[tuple[str, str]]
+
+    @property
+    def verdict(self) -> list[str]:
+        return verdict(self.numbers, self.judged, self.failed)
+
+
+class _Shown(msgspec.Struct):
+    custom_id: str
+    request: str
+    reference: str | None
+    answers: list[str | None]
+    right: list[bool]
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number for people; small ones keep two significant digits."""
+    if value is None:
+        return "–"
+    if value and abs(value) < 10**-digits:
+        return f"{value:.2g}"
+    return f"{value:,.{digits}f}"
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    # Every text of a model or a user goes through the escaping.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.globals.update(pct=percent, num=number)
+    return environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
+
+
+def html(page: Page) -> str:
+    """The whole page."""
+    numbers, variants = page.numbers, page.numbers.variants
+    causes = [(v.label, cause, count) for v in variants for cause, count in v.errors.items()]
+    causes += [(label, cause, numbers.requests) for label, cause in page.failed.items()]
+    points = _points(numbers, page.judged)
+    return _template().render(
+        id=page.id, title=page.title, made=page.made, note=page.note, n=numbers, judged=page.judged,
+        verdict=page.verdict, bases=_BASES, agreement=_agreement(numbers), errors=causes,
+        f1=any(v.macro_f1 is not None for v in variants), confusions=any(v.confusion for v in variants),
+        has_json=any(v.json_valid for v in variants), has_calls=any(v.tool_calls_valid for v in variants),
+        scatter=scatter(points, "US dollars per 1,000 requests", f"{_quality(numbers)}, %") if len(points) > 1 else "",
+        quality_name=_quality(numbers).lower(),
+        lengths=distribution([(v.label, v.length_histogram) for v in variants], numbers.length_edges, "characters"),
+        tokens=distribution([(v.label, v.token_histogram) for v in variants], numbers.token_edges, "output tokens"),
+        examples=examples(page.joined) if page.joined else [],
+        disagreements=page.joined.pattern_counts.total() if page.joined else 0,
+        definitions=list(_DEFINITIONS.items()), parameters=page.parameters,
+    )  # fmt: skip
+
+
+def _quality(numbers: Numbers) -> str:
+    return "Accuracy" if numbers.referenced else "Judge's strength"
+
+
+def _points(numbers: Numbers, judged: Judged | None) -> list[Point]:
+    strengths = {label: (value, interval) for label, value, interval in judged.ranking} if judged else {}
+    points = []
+    for variant in numbers.variants:
+        quality = None
+        if variant.accuracy is not None:
+            quality = (variant.accuracy.value, variant.accuracy.interval)
+        elif variant.label in strengths:
+            quality = strengths[variant.label]
+        cost = variant.cost_per_thousand.value if variant.cost_per_thousand else None
+        if quality is None or quality[0] is None or cost is None:
+            continue
+        low, high = quality[1] or (quality[0], quality[0])
+        points.append(Point(variant.label, cost, 100 * quality[0], 100 * low, 100 * high))
+    return points
+
+
+def _agreement(numbers: Numbers) -> dict[tuple[int, int], float | None]:
+    places = {variant.label: place for place, variant in enumerate(numbers.variants)}
+    cells: dict[tuple[int, int], float | None] = {(place, place): 1.0 for place in places.values()}
+    for pair in numbers.pairs:
+        value = pair.agreement.value
+        if not numbers.labels:
+            value = pair.similarity.value if pair.similarity else None
+        one, other = places[pair.first], places[pair.second]
+        cells[one, other] = cells[other, one] = value
+    return cells
+
+
+def examples(joined: Joined) -> list[_Shown]:
+    """The most instructive disagreements: of each kind one, the most frequent first, and then a second of each."""
+
+    # Where the reference is known, requests on which some are right tell more than those where all are wrong.
+    def weight(pattern: tuple[int, ...]) -> tuple[bool, int]:
+        told = pattern[0] in pattern[1:] if joined.labels else bool(pattern[0])
+        return not told, -joined.pattern_counts[pattern]
+
+    ranked = sorted(joined.examples, key=weight)
+    chosen: list[Example] = []
+    deepest = max((len(each) for each in joined.examples.values()), default=0)
+    for depth in range(deepest):
+        chosen += [joined.examples[pattern][depth] for pattern in ranked if depth < len(joined.examples[pattern])]
+    if not joined.labels:
+        chosen = sorted(chosen, key=lambda example: example.likeness)
+    return [
+        _Shown(
+            each.custom_id, each.request, each.reference, each.answers,
+            [normalise(answer or "") == normalise(each.reference or "") for answer in each.answers],
+        )
+        for each in chosen[:_EXAMPLES]
+    ]  # fmt: skip
+
+
+def markdown(page: Page, files: dict[str, str]) -> str:
+    """The report in short, for the Prefect UI."""
+    lines = [f"# {_cell(page.title)}", ""]
+    if page.note:
+        lines += [f"*{_cell(page.note)}*", ""]
+    lines += [f"{_cell(sentence)}\n" for sentence in page.verdict]
+    referenced = bool(page.numbers.referenced)
+    lines += [
+        f"| variant |{' accuracy |' if referenced else ''} answered | cost per 1,000 | output tokens |",
+        f"|---|{'---:|' if referenced else ''}---:|---:|---:|",
+    ]
+    for variant in page.numbers.variants:
+        accuracy = f" {percent(variant.accuracy.value if variant.accuracy else None)} |" if referenced else ""
+        lines.append(
+            f"| {_cell(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
+            f"{number(variant.output_tokens.value, 1)} |"
+        )
+    lines += ["", *(f"- {name}: {text}" for name, text in files.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _dollars(variant: Measures) -> str:
+    cost = variant.cost_per_thousand
+    return "no price" if cost is None or cost.value is None else f"${number(cost.value, 4)}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")

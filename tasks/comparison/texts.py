@@ -1,0 +1,160 @@
+"""What is in a request and in an answer: texts for people, labels to compare, and whether a wanted form was kept."""
+
+import functools
+import re
+import unicodedata
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing.exceptions import Unresolvable
+
+_EDGES = re.compile(r"^[\s\"'`*_.,;:!?()\[\]{}<>#-]+|[\s\"'`*_.,;:!?()\[\]{}<>#-]+$")
+_SPACES = re.compile(r"\s+")
+#: A text longer than this is compared by its beginning and its length.
+_COMPARED = 20_000
+
+
+def normalise(text: str) -> str:
+    """A text without what does not matter: case, compatibility forms, spacing, and quotes or marks around it."""
+    text = unicodedata.normalize("NFKC", text[:_COMPARED]).casefold()
+    return _SPACES.sub(" ", _EDGES.sub("", text))
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """The form that a request asks of its answer: raw JSON, so that equal ones are found equal."""
+
+    json: bool = False
+    schema: bytes = b""
+    #: Raw JSON Schemas of the tools' parameters, by name.
+    tools: tuple[tuple[str, bytes], ...] = ()
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a request asks: its text, for people, and the form it wants."""
+
+    text: str
+    wanted: Wanted
+
+
+NOTHING = Asked("", Wanted())
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+    content: Any = None
+
+
+class _Body(msgspec.Struct):
+    messages: list[_Message] = []
+    input: Any = None
+    prompt: Any = None
+    response_format: Any = None
+    text: Any = None
+    tools: Any = None
+
+
+class _Line(msgspec.Struct):
+    body: _Body
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def asked(line: bytes) -> Asked:
+    """What a request line asks; nothing where it cannot be read, or is of another form."""
+    try:
+        body = _decode(line).body
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return NOTHING
+    if body.messages:
+        text = next((_text(m.content) for m in reversed(body.messages) if m.role == "user"), "")
+    else:
+        text = _text(body.input if body.input is not None else body.prompt)
+    form = body.response_format or (body.text.get("format") if isinstance(body.text, dict) else None)
+    return Asked(text, Wanted(*_form(form), _tools(body.tools)))
+
+
+def _text(content: Any) -> str:
+    """The text of a content, a prompt or an input; pictures and the like are named in brackets."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        if isinstance(content.get("text"), str):
+            return str(content["text"])
+        if "content" in content:
+            return _text(content["content"])
+        return f"[{content.get('type', 'object')}]"
+    if isinstance(content, list):
+        return "\n".join(_text(part) for part in content if not isinstance(part, int))
+    return ""
+
+
+def _form(form: Any) -> tuple[bool, bytes]:
+    if not isinstance(form, dict) or form.get("type") not in ("json_object", "json_schema"):
+        return False, b""
+    inner = form.get("json_schema")
+    schema = inner.get("schema") if isinstance(inner, dict) else form.get("schema")
+    return True, msgspec.json.encode(schema) if isinstance(schema, dict) else b""
+
+
+def _tools(tools: Any) -> tuple[tuple[str, bytes], ...]:
+    found = []
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            found.append((function["name"], msgspec.json.encode(function.get("parameters") or {})))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Draft202012Validator | None:
+    parsed = msgspec.json.decode(schema)
+    try:
+        Draft202012Validator.check_schema(parsed)
+    except SchemaError:
+        return None
+    return Draft202012Validator(parsed)
+
+
+def _adheres(value: Any, schema: bytes) -> bool | None:
+    """Whether a value keeps to a JSON Schema; None where the schema itself is unfit."""
+    validator = _validator(schema)
+    if validator is None:
+        return None
+    try:
+        validator.validate(value)
+    except ValidationError:
+        return False
+    except (Unresolvable, RecursionError):
+        return None
+    return True
+
+
+def keeps_form(wanted: Wanted, answer: str | None) -> tuple[bool | None, bool | None]:
+    """Whether an answer is JSON, and keeps to the schema; None where that was not asked for."""
+    if not wanted.json:
+        return None, None
+    try:
+        value = msgspec.json.decode(answer or "")
+    except (msgspec.DecodeError, RecursionError):
+        return False, False if wanted.schema else None
+    return True, _adheres(value, wanted.schema) if wanted.schema else None
+
+
+def valid_calls(wanted: Wanted, calls: str | None) -> bool | None:
+    """Whether every tool call names a tool that there is, with arguments of its schema; None without a call."""
+    if not calls:
+        return None
+    schemas = dict(wanted.tools)
+    for _, name, arguments in msgspec.json.decode(calls):
+        if name not in schemas:
+            return False
+        try:
+            value = msgspec.json.decode(arguments or "{}")
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        if _adheres(value, schemas[name]) is False:
+            return False
+    return True

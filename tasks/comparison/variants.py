@@ -1,0 +1,172 @@
+"""What is compared: a model, with its label and what it does differently; and each variant's own input."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs import codec_for
+from tasks.errors import ConfigurationError
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES, canonical_endpoint
+from tasks.storage.reader import Source, read_lines
+from tasks.storage.uris import S3Uri
+from tasks.storage.writer import S3Writer
+
+#: What a variant may set of its batch; everything else is the same for all.
+BATCH_OPTIONS = frozenset({"completion_window", "unsupported", "below_minimum", "invocation", "role_arn", "job_name"})
+#: Fields of a request that an override must not touch: they are the dataset, or the pipeline's.
+_FIXED = frozenset({"model", "messages", "input", "prompt", "stream"})
+_LABEL_CHARACTERS = 80
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One side of a comparison.
+
+    `overrides` replace fields of every request's body (null removes one); its "system" replaces the system prompt.
+    """
+
+    model: str
+    label: str
+    overrides: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The endpoints that the model's family serves."""
+        return codec_for(parse_model(self.model)).endpoints
+
+
+def read_variants(models: Sequence[str | dict[str, Any]]) -> list[Variant]:
+    """The variants that a call names. Raises ConfigurationError naming the entry that is wrong."""
+    if isinstance(models, str | dict) or not models:
+        raise ConfigurationError(
+            'models must be a list of at least one model id or {"model": …}; two make an A/B test.'
+        )
+    variants = [_variant(entry, f"models[{number}]") for number, entry in enumerate(models)]
+    seen: dict[str, int] = {}
+    for number, variant in enumerate(variants):
+        if variant.label in seen:
+            raise ConfigurationError(
+                f"models[{seen[variant.label]}] and models[{number}] are both called {variant.label!r}: "
+                'give each its own "label".'
+            )
+        seen[variant.label] = number
+    for number, variant in enumerate(variants):
+        for earlier in range(number):
+            other = variants[earlier]
+            if (other.model, other.overrides, other.options) == (variant.model, variant.overrides, variant.options):
+                raise ConfigurationError(
+                    f"models[{earlier}] and models[{number}] are the same: there is no A/B in that."
+                )
+    return variants
+
+
+def _variant(entry: Any, where: str) -> Variant:
+    if isinstance(entry, str):
+        entry = {"model": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+        raise ConfigurationError(f'{where} must be a model id or {{"model": …}}.')
+    given = dict(entry)
+    model, label, overrides = given.pop("model"), given.pop("label", None), given.pop("overrides", None) or {}
+    try:
+        model = parse_model(model).id
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    label = model if label is None else label
+    if not isinstance(label, str) or not label.strip() or len(label) > max(_LABEL_CHARACTERS, len(model)):
+        raise ConfigurationError(f"{where}: label must be text of 1 to {_LABEL_CHARACTERS} characters.")
+    if not isinstance(overrides, dict) or _FIXED & overrides.keys():
+        raise ConfigurationError(
+            f"{where}: overrides must be fields of a request's body, but for {', '.join(sorted(_FIXED))}."
+        )
+    if "system" in overrides and not isinstance(overrides["system"], str):
+        raise ConfigurationError(f"{where}: overrides.system must be text.")
+    if unknown := given.keys() - BATCH_OPTIONS:
+        raise ConfigurationError(
+            f"{where}: {', '.join(sorted(unknown))} cannot be set for one model; "
+            f"{', '.join(sorted(BATCH_OPTIONS))} can."
+        )
+    return Variant(model, label.strip(), overrides, given)
+
+
+def slug(label: str, number: int) -> str:
+    """A label as part of an S3 key, unique by its number."""
+    return f"{number:02d}-{re.sub(r'[^A-Za-z0-9]+', '-', label).strip('-')[:60] or 'variant'}"
+
+
+class _Role(msgspec.Struct):
+    role: str
+
+
+class _Line(msgspec.Struct):
+    url: str
+    body: dict[str, msgspec.Raw]
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_role = msgspec.json.Decoder(_Role).decode
+
+
+def write_input(variant: Variant, sources: list[Source], target: S3Uri, kms_key: str | None) -> None:
+    """Write the variant's own input: every line of the input with the overrides put in, and no line more or fewer.
+
+    Lines that are no requests go through as they are: each variant's batch says what is wrong with them.
+    """
+    change = changer(variant.overrides)
+    with S3Writer(target, kms_key) as out:
+        for source in sources:
+            for block in read_lines(source):
+                out.write(b"".join(change(line) + b"\n" for line in block.lines))
+
+
+def changer(overrides: dict[str, Any]) -> Callable[[bytes], bytes]:
+    """A function from a request line to the same line with the overrides put in."""
+    system = overrides.get("system")
+    removed = {name for name, value in overrides.items() if value is None}
+    fields = {
+        name: msgspec.Raw(msgspec.json.encode(value))
+        for name, value in overrides.items()
+        if name != "system" and name not in removed
+    }
+
+    def change(line: bytes) -> bytes:
+        if not line or line.isspace():
+            return line
+        try:
+            whole = _decode_object(line)
+            parsed = _decode(line)
+            body = {name: value for name, value in parsed.body.items() if name not in removed} | fields
+            if system is not None:
+                _set_system(body, parsed.url, system)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return line
+        whole["body"] = msgspec.Raw(msgspec.json.encode(body))
+        return msgspec.json.encode(whole)
+
+    return change
+
+
+def _set_system(body: dict[str, msgspec.Raw], url: str, system: str) -> None:
+    endpoint = canonical_endpoint(url)
+    if endpoint == RESPONSES:
+        body["instructions"] = msgspec.Raw(msgspec.json.encode(system))
+    elif endpoint == CHAT:
+        messages = _decode_messages(body.get("messages", msgspec.Raw(b"[]")))
+        kept = [message for message in messages if _decode_role(message).role not in ("system", "developer")]
+        first = msgspec.Raw(msgspec.json.encode({"role": "system", "content": system}))
+        body["messages"] = msgspec.Raw(msgspec.json.encode([first, *kept]))
+    elif endpoint == COMPLETIONS:
+        raise ConfigurationError(
+            "overrides.system needs chat or responses requests; /v1/completions has no system prompt."
+        )
+
+
+def lines_of(sources: list[Source]) -> Iterator[bytes]:
+    """The requests of an input, blank lines left out."""
+    for source in sources:
+        for block in read_lines(source):
+            yield from (line for line in block.lines if line and not line.isspace())
