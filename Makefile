@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo up test kill scale check bench lock clean
+.PHONY: help install demo demo-compare up test kill scale check bench lock clean
 
 help:  ## Show this list.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -20,6 +20,12 @@ install: $(STAMP)  ## Set up .venv.
 demo: $(STAMP)  ## Run the shipped sample on one model in the local sandbox.
 	$(BIN)/python -m flows.batch deployments/samples/support_tickets.jsonl \
 	  --model anthropic.claude-haiku-4-5-20251001-v1:0 --sandbox --output-dir demo-output
+
+demo-compare: $(STAMP)  ## Compare three models on the shipped, labelled sample in the local sandbox, with a judge.
+	$(BIN)/python -m flows.compare deployments/samples/support_tickets.jsonl \
+	  --model anthropic.claude-haiku-4-5-20251001-v1:0 --model us.amazon.nova-pro-v1:0 --model us.amazon.nova-micro-v1:0 \
+	  --reference deployments/samples/support_tickets_labels.csv --judge us.anthropic.claude-sonnet-4-5-20250929-v1:0 \
+	  --sandbox --output-dir demo-output
 
 up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run" in the UI.
 	$(BIN)/python -m deployments.up

@@ -175,7 +175,7 @@ def run_variants(comparison: Comparison, variants: list[Variant], files: list[st
             run_log().error("%s has no results: %s", variant.label, error)
             return
         comparison.batches[variant.label] = batch
-        if batch.parquet_file is not None:
+        if batch.parquet_file is not None and batch.request_counts.completed:
             # Of a job that failed half way, what was answered is compared.
             comparison.failed.pop(variant.label, None)
 

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 ROOT = Path(__file__).resolve().parents[1]
 #: The best of so many. A stage and its floor are measured in turn, in one process: the machine's mood changes.
 REPEATS = 5
@@ -194,7 +196,54 @@ def normalize_stage(path: Path) -> dict[str, float]:
     return {**best, "assemble": assembling.cpu, "peak": peak - base, "size": local.stat().st_size}
 
 
-STAGES = {"convert": convert_stage, "job": run_job, "normalize": normalize_stage}
+def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
+    """Join and measure answers to every line: labels by the first half of the variants' names, texts by none."""
+    from tasks.bedrock.models import parse_model
+    from tasks.bedrock.prices import rate_for
+    from tasks.comparison.join import Join, Side
+    from tasks.comparison.measures import measure
+    from tasks.comparison.variants import Variant
+    from tasks.results import RESULT_SCHEMA, table_writer
+    from tasks.settings import load_settings
+    from tasks.storage.reader import find_sources
+    from tasks.storage.writer import S3Writer
+
+    root = load_settings().root.join("compare")
+    rng = random.Random(1)
+    words = path.read_bytes()[:20_000].decode(errors="ignore").split()
+    lines = sum(1 for _ in path.open("rb"))
+    results = []
+    for variant in range(variants):
+        uri = root.join(f"{variant}.parquet")
+        with S3Writer(uri) as out, table_writer(out) as table:
+            for start in range(0, lines, 8192):
+                count = min(8192, lines - start)
+                numbers = range(start, start + count)
+                content = [" ".join(rng.choices(words, k=60)) for _ in numbers]
+                columns = {
+                    "custom_id": [f"request-{n}" for n in numbers], "line": [n + 1 for n in numbers],
+                    "choice": [0] * count, "ok": [True] * count, "status_code": [200] * count, "content": content,
+                    "finish_reason": ["stop"] * count, "prompt_tokens": [300] * count,
+                    "completion_tokens": [80] * count, "model": [MODEL] * count, "file": ["in.jsonl"] * count,
+                }  # fmt: skip
+                arrays = [columns.get(field.name, [None] * count) for field in RESULT_SCHEMA]
+                table.write_table(pa.table(arrays, schema=RESULT_SCHEMA))
+        results.append(str(uri))
+    sides = [Side(Variant(MODEL, f"v{n}"), rate_for(parse_model(MODEL), batch=True)) for n in range(variants)]
+    reference = {f"request-{n}": "x" for n in range(lines)}
+    base = peak_mb()
+    with Measure() as whole:
+        joined = Join(sides, find_sources(str(path)), lines, reference).run(
+            results, root.join("table.parquet"), root.join("answers.csv"), None
+        )
+        measure(joined)
+    return {"compare": whole.wall, "peak": peak_mb() - base, "total": peak_mb(), "answers": lines * variants}
+
+
+STAGES = {
+    "convert": convert_stage, "job": run_job, "normalize": normalize_stage, "compare": compare_stage,
+    "compare10": lambda path: compare_stage(path, 10),
+}  # fmt: skip
 
 
 def in_process(stage: str, path: Path) -> dict[str, float]:
@@ -238,6 +287,12 @@ def main() -> None:
             "floor": "orjson loads+dumps of Bedrock's output", "copy": "read and write of Bedrock's output",
             "normalize": "normalise (with Parquet)", "assemble": "assemble and prove",
         })  # fmt: skip
+        for stage in ("compare", "compare10"):
+            row = in_process(stage, path)
+            print(
+                f"join and measure {row['answers']:,.0f} answers: {row['compare']:.1f} s, peak {row['total']:.0f} MB "
+                f"({row['peak']:.0f} MB above what was imported)"
+            )
 
 
 def _table(row: dict[str, float], names: dict[str, str]) -> None:

@@ -34,6 +34,8 @@ def tokens(text: str) -> int:
 
 def reply(model_id: str, system: str, user: str) -> str:
     """The text of an answer."""
+    if '"answer_a":' in user:
+        return _judge(model_id, user)
     found = _LABELS.search(system) or _LABELS.search(user)
     if found:
         labels = [label.strip(" .") for label in re.split(r"[,/|]| or ", found[1]) if label.strip(" .")]
@@ -42,12 +44,42 @@ def reply(model_id: str, system: str, user: str) -> str:
     return f"Synthetic answer of {model_id} to a text of {len(user.split())} words."
 
 
-def _choose(model_id: str, labels: list[str], text: str) -> str:
+#: How often a judge names the first answer, whatever it says; as judges do.
+_LEANS_TO_THE_FIRST = 0.06
+
+
+def _judge(model_id: str, user: str) -> str:
+    """Which of two answers to a ticket is better: the right label, or else the shorter text."""
+    try:
+        shown = json.loads(user[user.index("{") :])
+    except ValueError:
+        return "tie"
+    request, first, second = (str(shown.get(key, "")) for key in ("request", "answer_a", "answer_b"))
+    if fraction(model_id, user, "lean") < _LEANS_TO_THE_FIRST:
+        return "A"
+    best = _best(list(_WORDS), request)
+    marks = [answer.strip().lower() == best for answer in (first, second)]
+    better = (marks[0] - marks[1]) or (len(second) > len(first)) - (len(first) > len(second))
+    if first in _WORDS and second in _WORDS and marks[0] == marks[1]:
+        better = 0
+    if fraction(model_id, user) < _error_rate(model_id):
+        better = -better
+    return "A" if better > 0 else "B" if better < 0 else "tie"
+
+
+def _error_rate(model_id: str) -> float:
+    return next((rate for part, rate in _ERROR_RATES if part in model_id), 0.12)
+
+
+def _best(labels: list[str], text: str) -> str:
     words = set(re.findall(r"[a-z]+", text.lower()))
     scored = [(len(words & set(_WORDS.get(label.lower(), label.lower()).split())), label) for label in labels]
-    best = max(scored, key=lambda pair: (pair[0], fraction(text, pair[1])))[1]
-    wrong = next((rate for part, rate in _ERROR_RATES if part in model_id), 0.12)
-    if fraction(model_id, text) < wrong:
+    return max(scored, key=lambda pair: (pair[0], fraction(text, pair[1])))[1]
+
+
+def _choose(model_id: str, labels: list[str], text: str) -> str:
+    best = _best(labels, text)
+    if fraction(model_id, text) < _error_rate(model_id):
         others = [label for label in labels if label != best]
         return others[int(fraction(text, model_id, "which") * len(others))]
     return best

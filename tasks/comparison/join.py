@@ -57,6 +57,8 @@ TABLE_SCHEMA = pa.schema(
 #: Rows are written at so many of them, or characters.
 _GROUP_ROWS, _GROUP_CHARACTERS = 8192, 8 << 20
 _READ_ROWS = 512
+#: A cell of a spreadsheet holds 32,767.
+_CELL_CHARACTERS = 32_000
 #: Answers are labels where the first requests' are short and few.
 _LOOKED_AT, _LABEL_CHARACTERS, _MOST_LABELS = 500, 40, 50
 #: Similarity is measured on so many requests, and on the beginning of each answer.
@@ -342,8 +344,9 @@ def _calls_text(calls: str | None) -> str:
 
 
 def _harmless(cell: str | None) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """A cell that spreadsheets can hold, and that none takes for a formula; the table has the whole text."""
     text = cell or ""
-    return (
-        f"'{text}" if text[:1] in ("=", "+", "@", "\t", "\r") or (text[:1] == "-" and not text[1:2].isdigit()) else text
-    )
+    if len(text) > _CELL_CHARACTERS:
+        text = f"{text[:_CELL_CHARACTERS]}… ({len(text):,} characters)"
+    formula = text[:1] in ("=", "+", "@", "\t", "\r") or (text[:1] == "-" and not text[1:2].isdigit())
+    return f"'{text}" if formula else text

@@ -144,6 +144,9 @@ def _edges(columns: list[Any]) -> Any:
     if not len(known):
         return np.array([0.0, 1.0])
     low, high = np.quantile(known, [0.0, 0.99])
+    if high - low < 24:
+        # A bar for each number.
+        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
     return np.linspace(low, max(high, low + 1), 25)
 
 

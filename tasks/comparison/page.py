@@ -1,11 +1,16 @@
 """The report: one HTML page that needs no network, and the same in short for the Prefect UI."""
 
 import functools
+import re
+from collections import Counter, defaultdict
+from itertools import chain, islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import msgspec
 
+from tasks.bedrock.models import parse_model
 from tasks.comparison.charts import Point, distribution, scatter
 from tasks.comparison.join import SIMILARITY_CHARACTERS, SIMILARITY_REQUESTS, Example, Joined
 from tasks.comparison.judge import Judged
@@ -14,6 +19,7 @@ from tasks.comparison.texts import normalise
 from tasks.comparison.verdict import percent, verdict
 
 _EXAMPLES = 20
+_DATE = re.compile(r"-\d{8}$")
 _BASES = {
     "batch": "batch price", "half_of_on_demand": "half of the on-demand price", "on_demand": "on-demand price",
 }  # fmt: skip
@@ -39,7 +45,8 @@ _DEFINITIONS = {
     "keep to its JSON Schema.",
     "Mean tokens and characters": "Interval of a mean: BCa bootstrap up to 2,000 values, Student's t above.",
     "Judge's strength": "The chance to win against a rival of average strength by the Bradley–Terry model. Both orders "
-    "of a pair are asked; a pair is won by what the two verdicts add up to. Interval: bootstrap over requests.",
+    "of a pair are asked; a pair is won by what the two verdicts add up to, and a tie counts half. Interval: bootstrap "
+    "over requests.",
 }
 
 
@@ -60,6 +67,29 @@ class Page(msgspec.Struct):
     @property
     def verdict(self) -> list[str]:
         return verdict(self.numbers, self.judged, self.failed)
+
+    def with_short_names(self) -> "Page":
+        """The same page, with models that have no label of their own under the short names that people use."""
+        models = [variant.model for variant in self.numbers.variants if variant.label == variant.model]
+        names = {model: _DATE.sub("", parse_model(model).name) or model for model in models}
+        taken = Counter([*names.values(), *(v.label for v in self.numbers.variants if v.label not in names)])
+        names = {model: name for model, name in names.items() if taken[name] == 1}
+        if self.judged is not None:
+            judged = msgspec.structs.replace(
+                self.judged, ranking=[(names.get(label, label), *rest) for label, *rest in self.judged.ranking],
+                pairs=[_renamed(pair, names, "first", "second") for pair in self.judged.pairs],
+            )  # fmt: skip
+        else:
+            judged = None
+        numbers = msgspec.structs.replace(
+            self.numbers, variants=[_renamed(variant, names, "label") for variant in self.numbers.variants],
+            pairs=[_renamed(pair, names, "first", "second") for pair in self.numbers.pairs],
+        )  # fmt: skip
+        return msgspec.structs.replace(self, numbers=numbers, judged=judged)
+
+
+def _renamed(each: Any, names: dict[str, str], *fields: str) -> Any:
+    return msgspec.structs.replace(each, **{f: names.get(getattr(each, f), getattr(each, f)) for f in fields})
 
 
 class _Shown(msgspec.Struct):
@@ -142,27 +172,28 @@ def _agreement(numbers: Numbers) -> dict[tuple[int, int], float | None]:
 
 
 def examples(joined: Joined) -> list[_Shown]:
-    """The most instructive disagreements: of each kind one, the most frequent first, and then a second of each."""
-
-    # Where the reference is known, requests on which some are right tell more than those where all are wrong.
-    def weight(pattern: tuple[int, ...]) -> tuple[bool, int]:
-        told = pattern[0] in pattern[1:] if joined.labels else bool(pattern[0])
-        return not told, -joined.pattern_counts[pattern]
-
-    ranked = sorted(joined.examples, key=weight)
-    chosen: list[Example] = []
-    deepest = max((len(each) for each in joined.examples.values()), default=0)
-    for depth in range(deepest):
-        chosen += [joined.examples[pattern][depth] for pattern in ranked if depth < len(joined.examples[pattern])]
+    """The most instructive disagreements: in turn from each way to be right and wrong, frequent kinds first."""
+    kinds: dict[tuple[bool, ...], list[Example]] = defaultdict(list)
+    frequency: Counter[tuple[bool, ...]] = Counter()
+    for pattern in sorted(joined.examples, key=lambda pattern: -joined.pattern_counts[pattern]):
+        kept = joined.examples[pattern]
+        # Without a reference there is one way: to differ. With one, who is right.
+        kind = tuple(_right(kept[0])) if kept[0].reference is not None else ()
+        kinds[kind] += kept
+        frequency[kind] += joined.pattern_counts[pattern]
     if not joined.labels:
-        chosen = sorted(chosen, key=lambda example: example.likeness)
-    return [
-        _Shown(
-            each.custom_id, each.request, each.reference, each.answers,
-            [normalise(answer or "") == normalise(each.reference or "") for answer in each.answers],
-        )
-        for each in chosen[:_EXAMPLES]
-    ]  # fmt: skip
+        for kept in kinds.values():
+            kept.sort(key=lambda example: example.likeness)
+    # Requests on which some are right tell more than those on which nobody is.
+    ranked = sorted(kinds, key=lambda kind: (bool(kind) and not any(kind), -frequency[kind]))
+    in_turn = chain.from_iterable(zip_longest(*(kinds[kind] for kind in ranked)))
+    chosen = islice((example for example in in_turn if example is not None), _EXAMPLES)
+    return [_Shown(each.custom_id, each.request, each.reference, each.answers, _right(each)) for each in chosen]
+
+
+def _right(example: Example) -> list[bool]:
+    reference = normalise(example.reference or "")
+    return [normalise(answer or "") == reference for answer in example.answers]
 
 
 def markdown(page: Page, files: dict[str, str]) -> str:

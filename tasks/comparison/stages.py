@@ -125,7 +125,7 @@ def write_report(
         id=ref.id, title=f"{PurePosixPath(comparison.input_file.rstrip('/')).name} on {len(numbers.variants)} variants",
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"), note=note, numbers=numbers, joined=joined,
         judged=judged, failed=comparison.failed, parameters=parameters,
-    )  # fmt: skip
+    ).with_short_names()  # fmt: skip
     report = ref.uri("report.html")
     _write(ref, report, html(page).encode("utf-8", "replace"), "text/html; charset=utf-8")
     comparison.report_file = str(report)

@@ -8,7 +8,8 @@ _SIGNIFICANT = 0.05
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+    # The space does not break.
+    return "–" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
 def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> list[str]:
@@ -79,12 +80,12 @@ def _by_accuracy(numbers: Numbers) -> list[str]:
         f"There is no clear winner: {best.label} is ahead with {_accuracy(best)}, but {others} may be as good: "
         f"{numbers.referenced:,} labelled requests do not tell them apart."
     ]
-    if beaten:
-        sentences.append(f"{best.label} is better than {', '.join(beaten)}.")
     priced = [each for each in (best, *equal) if each.cost_per_thousand and each.cost_per_thousand.value is not None]
     if len(priced) == len(equal) + 1:
         cheapest = min(priced, key=_price)
         sentences.append(f"Of these, {cheapest.label} is the cheapest.")
+    if beaten:
+        sentences.append(f"{best.label} is better than {', '.join(beaten)}.")
     return sentences
 
 

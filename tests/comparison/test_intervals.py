@@ -1,0 +1,70 @@
+"""The statistics against known values, and the intervals against a truth that is known: they cover it as they say."""
+
+import numpy as np
+import pytest
+
+from deployments.sandbox import synthetic
+from tasks.comparison import intervals
+
+
+def test_known_values() -> None:
+    # Cohen's kappa of the usual example: 50 proposals, two readers.
+    assert intervals.kappa([[20, 5], [10, 15]]) == pytest.approx(0.4)
+    assert np.isnan(intervals.kappa([[10, 0], [0, 0]]))
+    # As sklearn.metrics.f1_score(average="macro") gives for these answers.
+    assert intervals.macro_f1([[2, 0, 0], [1, 1, 0]]) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert intervals.macro_f1([[1, 0, 1], [0, 2, 0]]) == pytest.approx((2 / 3 + 1) / 2), "another answer is a miss"
+    # R: mcnemar.exact(6, 16) and binom::binom.wilson(82, 100).
+    assert intervals.mcnemar(6, 16) == pytest.approx(0.05248, abs=1e-5)
+    assert intervals.mcnemar(0, 0) == 1.0
+    assert intervals.proportion(82, 100) == pytest.approx((0.7333, 0.8830), abs=1e-3)
+    assert intervals.proportion(0, 0) is None
+    assert intervals.mean(np.array([5])) is None
+    assert intervals.mean(np.array([5, 5, 5])) == (5, 5)
+
+
+MODELS = {"x.haiku": 0.08, "x.lite": 0.16, "x.micro": 0.24}
+SYSTEM = "Answer with exactly one of: billing, delivery, account."
+RIGHT = {"billing": "invoice", "delivery": "parcel", "account": "password"}
+
+
+def answers(model: str, seed: int, count: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Whether a synthetic model is right on tickets that name their label: wrong at its rate, and only then."""
+    labels = list(RIGHT)
+    found = []
+    for number in range(count):
+        label = labels[number % 3]
+        found.append(synthetic.reply(model, SYSTEM, f"My {RIGHT[label]} {seed}-{number}") == label)
+    return np.array(found)
+
+
+def test_intervals_cover_the_sandbox_truth_at_their_rate() -> None:
+    seeds, count = 300, 150
+    covered = {"accuracy": 0, "difference": 0, "macro_f1": 0}
+    truth = MODELS["x.lite"] - MODELS["x.haiku"]
+    for seed in range(seeds):
+        first, second = answers("x.haiku", seed, count), answers("x.lite", seed, count)
+        low, high = intervals.proportion(int(first.sum()), count) or (1, 0)
+        covered["accuracy"] += low <= 1 - MODELS["x.haiku"] <= high
+        only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+        low, high = intervals.paired_difference(only_first, only_second, count) or (1, 0)
+        covered["difference"] += low <= truth <= high
+        # Two labels, each as often wrong as the other: F1 is then the accuracy.
+        half = np.array([second[: count // 2].sum(), second[count // 2 :].sum()])
+        table = np.diag(half) + np.fliplr(np.diag(count // 2 - half))
+        low, high = intervals.of_table(table, intervals.macro_f1) or (1, 0)
+        covered["macro_f1"] += low <= 1 - MODELS["x.lite"] <= high
+    # 95 % of 300 are 285, give or take four standard deviations; a percentile bootstrap is a little short.
+    for name, least in (("accuracy", 270), ("difference", 270), ("macro_f1", 260)):
+        assert least <= covered[name] <= 299, covered
+
+
+@pytest.mark.parametrize("count", [40, 5000])
+def test_means_cover_theirs(count: int) -> None:
+    rng = np.random.default_rng(3)
+    seeds = 100 if count < 100 else 200
+    covered = sum(
+        low <= 2.0 <= high
+        for low, high in (intervals.mean(rng.exponential(2.0, count)) or (1, 0) for _ in range(seeds))
+    )
+    assert 0.85 * seeds <= covered < seeds

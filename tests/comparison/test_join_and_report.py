@@ -1,0 +1,237 @@
+"""From result tables to the joined table, the numbers and the page, with answers of every kind."""
+
+import csv
+import html.parser
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.bedrock.prices import Rate
+from tasks.comparison.join import Join, Joined, Side
+from tasks.comparison.judge import Judge, _add_up
+from tasks.comparison.measures import Numbers, measure
+from tasks.comparison.page import Page, markdown
+from tasks.comparison.page import html as page_html
+from tasks.comparison.texts import Wanted, asked, keeps_form, normalise, valid_calls
+from tasks.comparison.variants import Variant
+from tasks.errors import AccountingError
+from tasks.results import RESULT_SCHEMA
+from tasks.storage.reader import find_sources
+from tasks.storage.uris import S3Uri
+from tests.conftest import Sandbox, chat, write_lines
+
+RATE = Rate(1.0, 10.0, "batch", "a test", "today")
+EVIL = "<script>alert(1)</script> \"'&` | **b** [x](javascript:alert(1)) \u202e\x00 =1+1"
+
+
+def put(sandbox: Sandbox, name: str, answers: list[Any], ids: list[str] | None = None) -> str:
+    """A result table of answers: text, None for an error, or a dictionary of columns."""
+    rows = []
+    for number, answer in enumerate(answers):
+        row = dict.fromkeys(RESULT_SCHEMA.names)
+        row |= {"custom_id": (ids or [f"r{i}" for i in range(len(answers))])[number], "line": number + 1, "choice": 0,
+                "model": "m", "file": "in.jsonl", "ok": answer is not None}  # fmt: skip
+        if answer is None:
+            row |= {"status_code": 429, "error_code": "rate_limit_exceeded", "error_message": EVIL}
+        else:
+            given = answer if isinstance(answer, dict) else {"content": answer}
+            row |= {"status_code": 200, "finish_reason": "stop", "prompt_tokens": 100, "completion_tokens": 10, **given}
+        rows.append(row)
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), sink)
+    key = f"{os.environ['BEDROCK_BATCH_PREFIX']}/{name}.parquet"
+    sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=sink.getvalue())
+    return f"s3://{sandbox.bucket}/{key}"
+
+
+class Compared:
+    def __init__(self, sandbox: Sandbox, tmp_path: Path, lines: list[Any], answers: dict[str, list[Any]],
+                 reference: dict[str, str] | None = None, overrides: dict[str, Any] | None = None) -> None:  # fmt: skip
+        source = find_sources(str(write_lines(tmp_path / "in.jsonl", lines)))
+        sides = [Side(Variant(f"x.{name}", name, overrides or {}), RATE) for name in answers]
+        root = S3Uri(sandbox.bucket, os.environ["BEDROCK_BATCH_PREFIX"])
+        results = [put(sandbox, name, given) for name, given in answers.items()]
+        table, wide = root.join("table.parquet"), root.join("answers.csv")
+        self.joined: Joined = Join(sides, source, len(lines), reference).run(results, table, wide, None)
+        self.numbers: Numbers = measure(self.joined)
+        self.table = pq.read_table(io.BytesIO(sandbox.read(str(table)))).to_pylist()
+        self.wide = list(csv.DictReader(io.StringIO(sandbox.read(str(wide)).decode("utf-8-sig"))))
+
+    def page(self, **changes: Any) -> Page:
+        base: dict[str, Any] = {"judged": None, "failed": {}, "note": None, "parameters": [("x", EVIL)]}
+        return Page(
+            id="cmp_1", title=EVIL, made="today", numbers=self.numbers, joined=self.joined, **{**base, **changes}
+        )
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+
+def check_page(text: str) -> None:
+    tags = Tags(text)
+    assert not {"script", "img", "iframe", "link", "object", "b2"} & set(tags.tags)
+    assert not [a for a in tags.attributes if a[0].startswith("on") or a[0] in ("src", "href")]
+    assert "http://" not in text.replace("http://www.w3.org", "") or "default-src 'none'" in text
+
+
+def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
+    lines = [chat(f"r{i}", f"question {i}") for i in range(40)]
+    good = ["Yes." if i % 2 else "no" for i in range(40)]
+    bad = [*good[:30], *["maybe"] * 5, *[None] * 5]
+    reference = {f"r{i}": "yes" if i % 2 else "no" for i in range(40)} | {"extra": "yes"}
+    found = Compared(sandbox, tmp_path, lines, {"good": good, "bad": bad}, reference)
+    numbers = found.numbers
+    first, second = numbers.variants
+    assert numbers.labels
+    assert (numbers.referenced, numbers.missing_references, numbers.extra_references) == (40, 0, 1)
+    assert first.accuracy is not None
+    assert second.accuracy is not None
+    assert (first.accuracy.count, second.accuracy.count, second.accuracy.total) == (40, 30, 40)
+    assert (second.answered.count, second.errors) == (35, {f"rate_limit_exceeded: {EVIL[:160]}": 5})
+    assert second.confusion is not None
+    assert sum(map(sum, second.confusion)) == 40
+    assert [sum(row[-2:]) for row in second.confusion] == [5, 5], "another answer, and none"
+    (pair,) = numbers.pairs
+    assert (pair.both, pair.agreement.count, pair.only_first_right, pair.only_second_right) == (35, 30, 10, 0)
+    assert pair.p_value == pytest.approx(2 * 0.5**10)
+    assert pair.kappa is not None
+    assert pair.kappa < 1
+    assert first.cost_usd == pytest.approx(40 * (100 * 1 + 10 * 10) / 1e6)
+    assert second.cost_usd == pytest.approx(35 * (100 * 1 + 10 * 10) / 1e6)
+    assert len(found.table) == 80
+    assert {(row["custom_id"], row["variant"]) for row in found.table} == {
+        (f"r{i}", v) for i in range(40) for v in ("good", "bad")
+    }
+    assert (
+        found.table[0] | {"line": 1, "request": "question 0", "answer": "no", "label": "no", "correct": True}
+        == found.table[0]
+    )
+    assert found.wide[1]["good"] == "Yes."
+    assert found.wide[39]["bad: error"].startswith("<script>")
+    text = page_html(found.page())
+    check_page(text)
+    assert "good is the most accurate" in text
+    assert "✗ wrong" in text
+
+
+def test_texts_without_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
+    lines = [chat(f"r{i}", EVIL) for i in range(60)]
+    first = [f"A long answer of many words, number {i}. " + "and so on " * 20 for i in range(60)]
+    second = (
+        [text.replace("many", "several") for text in first[:50]]
+        + [EVIL] * 4
+        + [""] * 2
+        + ["x" * 1_000_000] * 3
+        + [None]
+    )
+    found = Compared(sandbox, tmp_path, lines, {"first": first, EVIL[:60]: second})
+    assert not found.numbers.labels
+    (pair,) = found.numbers.pairs
+    assert pair.similarity is not None
+    assert pair.similarity.value is not None
+    assert 0.5 < pair.similarity.value < 1
+    assert (pair.both, pair.agreement.count, pair.kappa) == (59, 0, None)
+    assert found.numbers.variants[1].empty.count == 2
+    page = found.page(failed={EVIL: EVIL})
+    check_page(page_html(page))
+    assert len(page_html(page)) < 400_000, "answers of a megabyte are cut in the page"
+    assert "cannot be told without a reference" in " ".join(page.verdict)
+    assert "<script>" not in markdown(page, {"Report": "here"})
+    cells = [cell for row in found.wide for cell in row.values()]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "@")]
+
+
+def test_nothing_in_common(sandbox: Sandbox, tmp_path: Path) -> None:
+    lines = [chat(f"r{i}") for i in range(4)]
+    found = Compared(sandbox, tmp_path, lines, {"a": ["x", "y", None, None], "b": [None, None, "x", "y"]})
+    (pair,) = found.numbers.pairs
+    assert (pair.both, pair.agreement.value) == (0, None)
+    assert "No request was answered by two models" in " ".join(found.page().verdict)
+    check_page(page_html(found.page()))
+
+
+def test_one_variant_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    found = Compared(sandbox, tmp_path, [chat("r0")], {"a": ["x"]}, {"r0": "x"})
+    assert "no other model" in found.page().verdict[0]
+    check_page(page_html(found.page()))
+
+
+def test_all_unanswered(sandbox: Sandbox, tmp_path: Path) -> None:
+    found = Compared(sandbox, tmp_path, [chat("r0")], {"a": [None], "b": [None]}, {"r0": "x"})
+    check_page(page_html(found.page()))
+
+
+def test_another_input_is_noticed(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(AccountingError, match="Request 3"):
+        Compared(sandbox, tmp_path, [chat(f"r{i}") for i in range(4)], {"a": ["x"] * 4, "b": ["x"] * 2})
+    with pytest.raises(AccountingError, match="more requests"):
+        Compared(sandbox, tmp_path, [chat(f"r{i}") for i in range(3)], {"a": ["x"] * 4, "b": ["x"] * 4})
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+
+
+def test_wanted_forms(sandbox: Sandbox, tmp_path: Path) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+    lines = [chat(f"r{i}", response_format=form, tools=[TOOL]) for i in range(6)]
+    calls = [{"tool_calls": f'[["1","{name}",{argument}]]'} for name, argument in
+             (("f", '"{\\"n\\":1}"'), ("g", '"{}"'), ("f", '"{"'))]  # fmt: skip
+    found = Compared(sandbox, tmp_path, lines, {"a": ['{"n":1}', '{"n":"1"}', "none", *calls]})
+    (variant,) = found.numbers.variants
+    shares = (variant.json_valid, variant.schema_valid, variant.tool_calls_valid)
+    assert [(share.count, share.total) for share in shares if share] == [(2, 3), (1, 3), (1, 3)]
+    free = Compared(sandbox, tmp_path, lines, {"a": ["x"] * 6}, overrides={"response_format": None})
+    assert free.numbers.variants[0].json_valid is None, "the variant's own requests asked for none"
+
+
+def test_texts() -> None:
+    assert normalise(' "**Ｙes!**"\n') == "yes"
+    assert normalise("...") == ""
+    assert asked(b"[]").text == ""
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:x"}}]
+    import json
+
+    assert asked(json.dumps(chat("x", messages=[{"role": "user", "content": parts}])).encode()).text == "a\n[image_url]"
+    line = {
+        "url": "/v1/responses",
+        "body": {"input": [{"role": "user", "content": [{"type": "input_text", "text": "q"}]}]},
+    }
+    assert asked(json.dumps(line).encode()).text == "q"
+    assert keeps_form(Wanted(True, b'{"type":"nonsense"}'), "{}") == (True, None), "an unfit schema is nobody's fault"
+    assert keeps_form(Wanted(), "x") == (None, None)
+    assert valid_calls(Wanted(), None) is None
+
+
+def test_what_a_judge_said_is_added_up() -> None:
+    verdicts: dict[tuple[str, int, int], dict[str, str]] = {}
+    for number in range(40):
+        # The second variant wins three of four; ten pairs go by position.
+        won = {"ab": "b", "ba": "a"} if number % 4 else {"ab": "a", "ba": "b"}
+        verdicts[str(number), 0, 1] = {"ab": "a", "ba": "a"} if number >= 30 else won
+    verdicts["one order", 0, 1] = {"ab": "a"}
+    judged = _add_up(Judge("m"), ["x", "y"], "b", verdicts, 2)
+    (pair,) = judged.pairs
+    assert (pair.first_wins, pair.second_wins, pair.ties, pair.contradictions) == (8, 22, 10, 10)
+    assert [label for label, _, _ in judged.ranking] == ["y", "x"]
+    (_, strength, interval), _ = judged.ranking
+    assert interval is not None
+    assert interval[0] < strength < interval[1]
+    # With two rivals, a strength against the average one is the root of the odds between them.
+    odds = (22 + 5) / (8 + 5)
+    assert strength == pytest.approx(odds**0.5 / (1 + odds**0.5), abs=0.01)
+    assert (judged.unreadable, judged.first_position.count) == (2, 30 + 20 + 1)
