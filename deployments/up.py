@@ -12,6 +12,7 @@ from deployments.sandbox import NOTICE, running
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "deployments" / "samples" / "support_tickets.jsonl"
+LABELS = SAMPLE.with_name("support_tickets_labels.csv")
 PORT = int(os.environ.get("PREFECT_SERVER_API_PORT", "4200"))
 JOB_SECONDS = 20.0
 
@@ -38,7 +39,8 @@ def main() -> None:
     try:
         _wait_for(f"http://127.0.0.1:{PORT}/api/health", server)
         with running(seconds=JOB_SECONDS):
-            print(f"\n{NOTICE}\nOpen http://127.0.0.1:{PORT}/deployments and run 'batch-inference/openai-batch'.\n")
+            print(f"\n{NOTICE}\nOpen http://127.0.0.1:{PORT}/deployments and run 'batch-inference/openai-batch'")
+            print("or 'compare-models/compare'.\n")
             _serve()
     except KeyboardInterrupt:
         print("\nStopped.")
@@ -51,6 +53,8 @@ def _serve() -> None:
     from prefect import serve
 
     from flows.batch import batch_inference
+    from flows.cli import SYNTHETIC
+    from flows.compare import compare_models, estimate
     from flows.operations import cancel_batch, collect_batches, list_batches, retrieve_batch
 
     batch = batch_inference.to_deployment(
@@ -59,11 +63,19 @@ def _serve() -> None:
         tags=["bedrock", "openai", "sandbox"],
         parameters={"input_file": str(SAMPLE), "model": "anthropic.claude-haiku-4-5-20251001-v1:0"},
     )
+    models = ["anthropic.claude-haiku-4-5-20251001-v1:0", "us.amazon.nova-pro-v1:0", "us.amazon.nova-micro-v1:0"]
+    compare = compare_models.to_deployment(
+        name="compare",
+        description="One dataset on several models, in the local sandbox: answers are synthetic.",
+        tags=["bedrock", "openai", "sandbox"],
+        parameters={"input_file": str(SAMPLE), "models": models, "reference": str(LABELS), "note": SYNTHETIC},
+    )
     others = [
-        flow.to_deployment(name="operations", tags=["bedrock"]) for flow in (cancel_batch, list_batches, retrieve_batch)
+        flow.to_deployment(name="operations", tags=["bedrock"])
+        for flow in (cancel_batch, list_batches, retrieve_batch, estimate)
     ]
     collect = collect_batches.to_deployment(name="collect", tags=["bedrock"], interval=60)
-    serve(batch, collect, *others)  # type: ignore[arg-type]
+    serve(batch, compare, collect, *others)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

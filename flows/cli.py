@@ -116,7 +116,7 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
             comparison = compare_models(
                 options.input_file, models, reference=options.reference,
                 judge=_model(options.judge) if options.judge else None, max_cost_usd=options.max_cost_usd,
-                note=_SYNTHETIC if options.sandbox else None, **_common(options),
+                note=SYNTHETIC if options.sandbox else None, **_common(options),
             )  # fmt: skip
         except PipelineError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -140,7 +140,8 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-_SYNTHETIC = (
+#: What a report made in the sandbox says at its top.
+SYNTHETIC = (
     "Synthetic: this ran in the local sandbox. The answers are made up, and so are the differences between the models; "
     "the prices are real ones, applied to made-up token counts."
 )

@@ -1,7 +1,6 @@
 """What a comparison will cost, before anything is submitted: requests, jobs, tokens and dollars for each variant."""
 
 import math
-import re
 from typing import Any
 
 import msgspec
@@ -21,12 +20,16 @@ BYTES_PER_TOKEN = 4
 IMAGE_TOKENS = 1600
 #: What a request without a limit of its own may answer.
 DEFAULT_OUTPUT_TOKENS = 4096
-_DATA_URL = re.compile(rb'"data:[^"]*"')
 #: So many requests are measured, spread over the input.
 _SAMPLE = 2000
 
 
 class _Body(msgspec.Struct):
+    messages: Any = None
+    input: Any = None
+    prompt: Any = None
+    tools: Any = None
+    response_format: Any = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
@@ -66,17 +69,16 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str)
     change = changer(variant.overrides)
     input_tokens = output_tokens = records = 0
     for line in sample:
-        changed = change(line)
-        text, images = _DATA_URL.subn(b"", changed)
         try:
-            parsed = _decode(changed)
+            parsed = _decode(change(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         body = parsed.body
         choices = max(1, body.n or 1)
         limit = body.max_completion_tokens or body.max_tokens or body.max_output_tokens or DEFAULT_OUTPUT_TOKENS
         records += choices
-        input_tokens += choices * (len(text) // BYTES_PER_TOKEN + images * IMAGE_TOKENS)
+        read = sum(_tokens(part) for part in (body.messages, body.input, body.prompt, body.tools, body.response_format))
+        input_tokens += choices * math.ceil(read)
         output_tokens += 0 if parsed.url.endswith("/embeddings") else choices * limit
     scale = requests / len(sample) if sample else 0.0
     model = parse_model(variant.model)
@@ -93,6 +95,18 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str)
         input_cost_usd=rate.cost(tokens[0], 0) if rate else None,
         max_cost_usd=rate.cost(*tokens) if rate else None, rate=rate,
     )  # fmt: skip
+
+
+def _tokens(value: Any) -> float:
+    """About the tokens of a part of a request: of its texts, and of its pictures."""
+    if isinstance(value, str):
+        return IMAGE_TOKENS if value.startswith("data:") else len(value.encode("utf-8", "replace")) / BYTES_PER_TOKEN
+    if isinstance(value, dict):
+        return sum(map(_tokens, value.values()))
+    if isinstance(value, list):
+        return sum(map(_tokens, value))
+    # Token ids of an embedding, and other numbers.
+    return 1.0 if isinstance(value, int | float) else 0.0
 
 
 def require_budget(estimates: list[Estimate], max_cost_usd: float | None) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NURSERY = """
 import importlib, json, os, signal, sys, threading, traceback
 from botocore.client import BaseClient
-import flows.batch, flows.operations, flows.cli
+import flows.batch, flows.compare, flows.operations, flows.cli
 import pyarrow.parquet, pandas
 
 original = BaseClient._make_api_call
@@ -51,7 +51,8 @@ def run(order):
         if "arguments" in order:
             reply["status"] = flows.cli.run_batch(order["arguments"])
         else:
-            module = flows.batch if order["flow"] == "batch_inference" else flows.operations
+            modules = {"batch_inference": flows.batch, "compare_models": flows.compare}
+            module = modules.get(order["flow"], flows.operations)
             result = getattr(module, order["flow"])(*order["args"], **order["kwargs"])
             reply["result"] = json.loads(result.model_dump_json()) if hasattr(result, "model_dump_json") else None
     except BaseException as error:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flows.compare import ComparisonFailedError, compare_models, estimate
 from flows.operations import list_batches
 from tasks.errors import ConfigurationError, InputFileError
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, chat, write_chats, write_lines
+from tests.flows.processes import Nursery
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
@@ -167,6 +169,45 @@ def test_estimate_asks_for_nothing(sandbox: Sandbox) -> None:
     assert [(row["label"], row["requests"], row["jobs"]) for row in rows] == [(HAIKU, 240, 1), (MICRO, 240, 1)]
     assert rows[0]["max_cost_usd"] > rows[1]["max_cost_usd"] > 0
     assert not sandbox.keys(os.environ["BEDROCK_BATCH_PREFIX"])
+
+
+def test_cancelling_a_comparison_stops_all_its_jobs(
+    sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str
+) -> None:
+    """As Prefect calls the hook: in another process, when the run's own is gone."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelled
+
+    from flows.compare import _stop_all
+
+    sandbox.faults(hold=True)
+    path = str(write_chats(tmp_path / "held.jsonl", 120))
+    run = runs.start("compare_models", path, [CLAUDE, NOVA], **FAST)
+    while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    with get_client(sync_client=True) as client:
+        parent = next(each for each in client.read_flow_runs(limit=200) if each.name == "held.jsonl on 2 variants")
+    _stop_all(compare_models, parent, Cancelled())
+    assert {job["status"] for job in sandbox.jobs(prefix)} == {"Stopped"}
+    assert [batch.status for batch in list_batches()] == ["cancelled", "cancelled"]
+
+
+def test_a_comparison_that_was_killed_carries_on(sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str) -> None:
+    sandbox.faults(hold=True)
+    path = str(write_chats(tmp_path / "in.jsonl", 120))
+    cold = {"model": NOVA, "label": "cold", "overrides": {"temperature": 0}}
+    run = runs.start("compare_models", path, [NOVA, cold], **FAST)
+    while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    sandbox.faults(hold=False)
+    again = runs.start("compare_models", path, [NOVA, cold], **FAST).finish()
+    assert sorted(batch["status"] for batch in again["batches"].values()) == ["completed", "completed"]
+    assert len(sandbox.jobs(prefix)) == 2
+    assert sandbox.journal()["most_often"] == 1
 
 
 def test_the_command_line(tmp_path: Path) -> None:
