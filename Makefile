@@ -31,7 +31,7 @@ up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run
 	$(BIN)/python -m deployments.up
 
 test: $(STAMP)  ## Run the test suite.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every sixteenth), and resume it.
 	KILL_STRIDE=1 $(BIN)/python -m pytest tests/flows/test_kill.py
