@@ -216,7 +216,7 @@ def _judge(
         run_log().error("The judge has no results: %s", error)
         comparison.failed["judge"] = str(error)
         return None
-    return collect_verdicts(judge, labels, comparison.judge_batch)
+    return collect_verdicts(ref, judge, labels, comparison.judge_batch)
 
 
 @flow(name="estimate", persist_result=False)

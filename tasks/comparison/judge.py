@@ -71,6 +71,8 @@ class Judged(msgspec.Struct):
     #: Of all verdicts that named a winner, the share that named the answer shown first: 50 % without position bias.
     first_position: Share
     ties: Share
+    #: US dollars for the judge's own batch; None where no price is known.
+    cost_usd: float | None = None
 
 
 def read_judge(judge: str | dict[str, Any] | None) -> Judge | None:

@@ -52,23 +52,25 @@ def prepare_inputs(ref: ComparisonRef, variants: list[Variant], sources: list[So
     return files
 
 
-def _side(ref: ComparisonRef, variant: Variant, batch: Batch) -> Side:
-    """A variant with the rate that its batch was billed at, by where its records went."""
+def _rate(ref: ComparisonRef, name: str, batch: Batch) -> Rate | None:
+    """The rate that a batch of a model was billed at, by where its records went."""
     document = read(BatchRef(ref.settings.root, batch.id))
-    model = parse_model(document.bedrock.base_model or variant.model)
-    model = parse_model(variant.model) if parse_model(variant.model).base_id else model
+    model = parse_model(name)
+    if not model.base_id:
+        model = parse_model(document.bedrock.base_model or name)
     shards = document.bedrock.shards or []
     total = sum(shard.records for shard in shards)
     on_demand = sum(shard.records for shard in shards if shard.route == "on_demand")
     direct, batched = rate_for(model, batch=False), rate_for(model, batch=True)
     if direct is None or batched is None or not on_demand:
-        return Side(variant, batched)
+        return batched
     share = on_demand / total
     if share == 1:
-        return Side(variant, direct)
-    mixed = [batch * (1 - share) + single * share for batch, single in
-             ((batched.input, direct.input), (batched.output, direct.output))]  # fmt: skip
-    return Side(variant, Rate(mixed[0], mixed[1], batched.basis, batched.source, batched.seen))
+        return direct
+    return msgspec.structs.replace(
+        batched, input=batched.input * (1 - share) + direct.input * share,
+        output=batched.output * (1 - share) + direct.output * share,
+    )  # fmt: skip
 
 
 @task(name="join", task_run_name="join", **STAGE)
@@ -79,7 +81,7 @@ def join(
     """Write the joined tables and compute the numbers."""
     log = get_run_logger()
     chosen = [v for v in variants if v.label in batches and batches[v.label].parquet_file]
-    sides = [_side(ref, variant, batches[variant.label]) for variant in chosen]
+    sides = [Side(variant, _rate(ref, variant.model, batches[variant.label])) for variant in chosen]
     joined = Join(sides, sources, requests, reference).run(
         [batches[variant.label].parquet_file or "" for variant in chosen],
         ref.uri("table.parquet"), ref.uri("answers.csv"), ref.settings.kms_key,
@@ -108,9 +110,12 @@ def prepare_judge(ref: ComparisonRef, judge: Judge, labels: list[str]) -> tuple[
 
 
 @task(name="read the verdicts", task_run_name="read-verdicts", **STAGE)
-def collect_verdicts(judge: Judge, labels: list[str], batch: Batch) -> Judged:
-    """Add up what the judge said."""
+def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch: Batch) -> Judged:
+    """Add up what the judge said, and what it cost."""
     judged = read_verdicts(judge, labels, batch.id, batch.output_file)
+    rate = _rate(ref, judge.model, batch)
+    if rate is not None and batch.usage is not None:
+        judged.cost_usd = rate.cost(batch.usage.input_tokens, batch.usage.output_tokens)
     get_run_logger().info("%s verdicts of the judge, %s unreadable", f"{judged.verdicts:,}", f"{judged.unreadable:,}")
     return judged
 

@@ -33,6 +33,11 @@ def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> 
             sentences.append(f"{each.label} answered only {percent(each.answered.value)} of the requests.")
         if each.truncated.value is not None and each.truncated.value > 0.05:
             sentences.append(f"{percent(each.truncated.value)} of {each.label}'s answers were cut off at their limit.")
+    if numbers.referenced and (numbers.missing_references or numbers.extra_references):
+        sentences.append(
+            f"The reference has no label for {numbers.missing_references:,} of the {numbers.requests:,} requests, and "
+            f"{numbers.extra_references:,} labels of no request."
+        )
     sentences += [f"{label} has no results: {cause}" for label, cause in failed.items()]
     return sentences
 

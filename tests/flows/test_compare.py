@@ -71,6 +71,7 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     assert result.judge_batch is not None
     assert result.judge_batch.request_counts.total == 60 * 3 * 2
     assert result.judged is not None
+    assert result.judged["cost_usd"] is None, "no price is known of this judge"
     assert 0.5 < result.judged["first_position"]["count"] / result.judged["first_position"]["total"] < 0.65
     state = json.loads(sandbox.read(f"s3://{sandbox.bucket}/{prefix}/comparisons/{result.id}/comparison.json"))
     assert state["verdict"] == result.verdict
