@@ -124,9 +124,7 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch for each batch to stop them.", file=sys.stderr)  # fmt: skip
-            logging.shutdown()
-            # The variants' threads wait for hours; nothing is lost with them.
-            os._exit(130)
+            return 130
         files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
         if options.output_dir:
             files = _download_comparison(comparison, files, options.output_dir)

@@ -3,7 +3,7 @@
 import contextvars
 import hashlib
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -179,14 +179,26 @@ def run_variants(comparison: Comparison, variants: list[Variant], files: list[st
             # Of a job that failed half way, what was answered is compared.
             comparison.failed.pop(variant.label, None)
 
-    with ThreadPoolExecutor(len(variants), thread_name_prefix="variant") as pool:
-        runs = [
-            # Each in a copy of this run's context: that makes it a sub-flow of this run.
-            pool.submit(contextvars.copy_context().run, run, variant, file)
-            for variant, file in zip(variants, files, strict=True)
-        ]
-        for each in runs:
-            each.result()
+    troubles: list[BaseException] = []
+
+    def guarded(variant: Variant, file: str) -> None:
+        try:
+            run(variant, file)
+        except BaseException as error:
+            troubles.append(error)
+
+    # Daemons, so that whoever interrupts this run need not wait for their jobs; each in a copy of this run's context,
+    # which makes its batch a sub-flow of this run.
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(guarded, variant, file), daemon=True)
+        for variant, file in zip(variants, files, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if troubles:
+        raise troubles[0]
 
 
 def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:

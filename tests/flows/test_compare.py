@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -209,6 +210,28 @@ def test_a_comparison_that_was_killed_carries_on(sandbox: Sandbox, runs: Nursery
     assert sorted(batch["status"] for batch in again["batches"].values()) == ["completed", "completed"]
     assert len(sandbox.jobs(prefix)) == 2
     assert sandbox.journal()["most_often"] == 1
+
+
+def test_ctrl_c_stops_waiting_for_all(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    sandbox.faults(hold=True)
+    path = str(write_chats(tmp_path / "in.jsonl", 110))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.compare", path, "--model", CLAUDE, "--model", NOVA, "--poll-seconds", "0.1"],
+        cwd=ROOT, env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors[-3000:]
+    assert "run the same command again" in errors
+    sandbox.faults(hold=False)
+    assert not compare_models(path, [CLAUDE, NOVA], **FAST).failed
+    assert len(sandbox.jobs(prefix)) == 2
 
 
 def test_the_command_line(tmp_path: Path) -> None:
