@@ -12,6 +12,8 @@ from tasks.comparison.join import Joined, Side
 
 #: A confusion matrix shows so many labels; the rest is one column.
 _SHOWN_LABELS = 20
+#: Of more labels than these, neither a matrix nor F1 says much.
+_MOST_LABELS = 200
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -114,13 +116,15 @@ def measure(joined: Joined) -> Numbers:
     names: list[str] = []
     if known.any():
         values, counts = np.unique(references[known], return_counts=True)
-        ranked = values[np.argsort(-counts, kind="stable")][:_SHOWN_LABELS]
-        names = [joined.names.get(int(code), "…") for code in ranked]
+        # The most frequent first, and by name among equals.
+        named = [joined.names.get(int(code), "…") for code in values]
+        ranked = values[np.lexsort((np.array(named), -counts))][:_MOST_LABELS]
+        names = [joined.names.get(int(code), "…") for code in ranked[:_SHOWN_LABELS]]
         for measures, answers in zip(variants, codes, strict=True):
             right = known & (answers == references)
             count, total = int(right.sum()), int(known.sum())
             measures.accuracy = Share(count, total, intervals.proportion(count, total))
-            if joined.labels or len(values) <= _SHOWN_LABELS:
+            if len(values) <= (_MOST_LABELS if joined.labels else _SHOWN_LABELS):
                 _confuse(measures, answers[known], references[known], ranked)
     pairs = [
         _pair(joined, (one, other), codes[one], codes[other], references, known)
@@ -211,7 +215,9 @@ def _confuse(measures: Measures, answers: Any, references: Any, labels: Any) -> 
     columns[answers == 0] = count + 1
     table = np.zeros((count, count + 2), dtype=np.int64)
     np.add.at(table, (rows[kept], columns[kept]), 1)
-    measures.confusion = table.tolist()
+    shown = min(count, _SHOWN_LABELS)
+    rest = table[:shown, shown:-1].sum(axis=1, keepdims=True)
+    measures.confusion = np.hstack([table[:shown, :shown], rest, table[:shown, -1:]]).tolist()
     measures.macro_f1 = float(intervals.macro_f1(table))
     measures.macro_f1_interval = intervals.of_table(table, intervals.macro_f1)
 

@@ -129,6 +129,20 @@ def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "✗ wrong" in text
 
 
+def test_more_labels_than_are_shown(sandbox: Sandbox, tmp_path: Path) -> None:
+    """F1 is over all labels; the matrix shows the most frequent ones."""
+    labels = [f"label {number % 30}" for number in range(120)]
+    answers = [*labels[:60], *["label 29"] * 60]
+    lines = [chat(f"r{i}") for i in range(120)]
+    found = Compared(sandbox, tmp_path, lines, {"a": answers}, {f"r{i}": label for i, label in enumerate(labels)})
+    (variant,) = found.numbers.variants
+    assert variant.confusion is not None
+    assert (len(variant.confusion), {len(row) for row in variant.confusion}) == (20, {22})
+    assert sum(row[20] for row in variant.confusion) == 40, "the other ten labels"
+    # 29 labels with recall 1/2 and no false alarm, and one that is always answered.
+    assert variant.macro_f1 == pytest.approx((29 * 2 / 3 + 2 * 4 / (4 + 62)) / 30)
+
+
 def test_texts_without_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     lines = [chat(f"r{i}", EVIL) for i in range(60)]
     first = [f"A long answer of many words, number {i}. " + "and so on " * 20 for i in range(60)]
