@@ -28,7 +28,7 @@ __all__ = ["BatchFailedError", "batch_inference"]
 
 
 #: Text, in the UI's form as well; a Path will do from Python.
-_PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
+PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
 
 
 def _run_name() -> str:
@@ -62,7 +62,7 @@ def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     persist_result=False,
 )
 def batch_inference(
-    input_file: _PathText,
+    input_file: PathText,
     model: str,
     endpoint: str | None = None,
     completion_window: str = "24h",

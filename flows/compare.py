@@ -4,7 +4,7 @@ import contextvars
 import hashlib
 import sys
 import threading
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from prefect import flow, get_client
@@ -13,9 +13,9 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_run
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from flows.batch import batch_inference, stop_on_cancel
+from flows.batch import PathText, batch_inference, stop_on_cancel
 from flows.runners import side_by_side_runner
 from tasks.batches import check_bucket
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
@@ -41,8 +41,6 @@ from tasks.validate import InputSummary, validate
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 
-#: Text, in the UI's form as well; a Path will do from Python.
-_PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
 _Models = list[str | dict[str, Any]]
 
 
@@ -70,9 +68,9 @@ def _stop_all(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
 
 @flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[_stop_all], persist_result=False)
 def compare_models(
-    input_file: _PathText,
+    input_file: PathText,
     models: _Models,
-    reference: _PathText | None = None,
+    reference: PathText | None = None,
     judge: str | dict[str, Any] | None = None,
     max_cost_usd: Annotated[float, Field(ge=0)] | None = None,
     endpoint: str | None = None,
@@ -233,7 +231,7 @@ def _judge(
 
 @flow(name="estimate", persist_result=False)
 def estimate(
-    input_file: _PathText, models: _Models, endpoint: str | None = None, completion_window: str = "24h"
+    input_file: PathText, models: _Models, endpoint: str | None = None, completion_window: str = "24h"
 ) -> list[dict[str, Any]]:
     """What a comparison, or a batch on one model, would take: requests, jobs, tokens and dollars for each variant.
 

@@ -48,14 +48,14 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     if causes:
         lines += ["", "## Errors by cause", "", "| requests | cause | first |", "|---:|---|---|"]
         lines += [
-            f"| {count:,} | {_cell(cause)} | `{_cell(custom_id)}`, line {line} |"
+            f"| {count:,} | {markdown_cell(cause)} | `{markdown_cell(custom_id)}`, line {line} |"
             for cause, count, custom_id, line in causes[:_SHOWN_CAUSES]
         ]
         if len(causes) > _SHOWN_CAUSES:
             lines.append(f"| | and {len(causes) - _SHOWN_CAUSES} more causes, in the error file | |")
     if section.dropped_fields:
         lines += ["", '## Dropped fields (unsupported="drop")', "", "| requests | field |", "|---:|---|"]
-        lines += [f"| {count:,} | {_cell(field)} |" for field, count in section.dropped_fields.items()]
+        lines += [f"| {count:,} | {markdown_cell(field)} |" for field, count in section.dropped_fields.items()]
     without = sum(result.without_usage for result in results)
     if without:
         lines += ["", f"{without:,} answers carry no token counts: this family reports none."]
@@ -63,7 +63,7 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     if truncated:
         lines += ["", f"{truncated:,} answers were cut off at max_tokens (finish_reason `length`)."]
     if section.warnings:
-        lines += ["", "## Warnings", "", *(f"- {_cell(warning)}" for warning in section.warnings)]
+        lines += ["", "## Warnings", "", *(f"- {markdown_cell(warning)}" for warning in section.warnings)]
     return "\n".join(lines) + "\n"
 
 
@@ -72,7 +72,8 @@ def _types(document: BatchDocument) -> str:
     return f", {' and '.join(types)}" if types else ""
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
+    """Text that stays within its cell of a table, and is no markup."""
     return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")
 
 

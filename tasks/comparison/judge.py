@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 import xxhash
 
 from tasks.bedrock.models import parse_model
-from tasks.comparison import intervals
 from tasks.comparison.intervals import Interval
-from tasks.comparison.measures import Share
+from tasks.comparison.measures import Share, share
 from tasks.errors import ConfigurationError
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
@@ -186,7 +185,7 @@ def _add_up(
         tally[3] += scores[0] * scores[1] < 0
         requests[key].append((one, other, 1.0 if total > 0 else 0.0 if total < 0 else 0.5))
     pairs = [
-        JudgedPair(labels[one], labels[other], won, lost, tied, _share(won, won + lost), contradictions)
+        JudgedPair(labels[one], labels[other], won, lost, tied, share(won, won + lost), contradictions)
         for (one, other), (won, lost, tied, contradictions) in tallies.items()
     ]
     decided = first_shown["a"] + first_shown["b"]
@@ -194,12 +193,8 @@ def _add_up(
     return Judged(
         model=judge.model, rubric=judge.rubric, batch_id=batch_id, requests=len(requests), verdicts=total,
         unreadable=unreadable, pairs=pairs, ranking=_rank(labels, list(requests.values())),
-        first_position=_share(first_shown["a"], decided), ties=_share(first_shown["tie"], total),
+        first_position=share(first_shown["a"], decided), ties=share(first_shown["tie"], total),
     )  # fmt: skip
-
-
-def _share(count: int, total: int) -> Share:
-    return Share(count, total, intervals.proportion(count, total))
 
 
 def _rank(labels: list[str], requests: list[list[tuple[int, int, float]]]) -> list[tuple[str, float, Interval | None]]:

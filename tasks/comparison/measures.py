@@ -123,7 +123,7 @@ def measure(joined: Joined) -> Numbers:
         for measures, answers in zip(variants, codes, strict=True):
             right = known & (answers == references)
             count, total = int(right.sum()), int(known.sum())
-            measures.accuracy = Share(count, total, intervals.proportion(count, total))
+            measures.accuracy = share(count, total)
             if len(values) <= (_MOST_LABELS if joined.labels else _SHOWN_LABELS):
                 _confuse(measures, answers[known], references[known], ranked)
     pairs = [
@@ -154,7 +154,8 @@ def _edges(columns: list[Any]) -> Any:
     return np.linspace(low, max(high, low + 1), 25)
 
 
-def _share(count: int, total: int) -> Share:
+def share(count: int, total: int) -> Share:
+    """So many of so many, with its interval."""
     return Share(count, total, intervals.proportion(count, total))
 
 
@@ -176,13 +177,13 @@ def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) ->
     lengths = lengths[lengths >= 0]
     known = prompt >= 0
     input_tokens, output_tokens = prompt[known], np.maximum(completion[known], 0)
-    costs = None
+    costs: Any = None
     if side.rate is not None and known.any():
-        costs = (input_tokens * side.rate.input + output_tokens * side.rate.output) / 1e6
+        costs = side.rate.cost(input_tokens, output_tokens)
     return Measures(
         label=side.variant.label, model=side.variant.model, requests=joined.requests,
-        answered=_share(answered, joined.requests), truncated=_share(counts["truncated"], answered),
-        refused=_share(counts["refused"], answered), empty=_share(counts["empty"], answered),
+        answered=share(answered, joined.requests), truncated=share(counts["truncated"], answered),
+        refused=share(counts["refused"], answered), empty=share(counts["empty"], answered),
         json_valid=_asked(side, "json"), schema_valid=_asked(side, "schema"), tool_calls_valid=_asked(side, "calls"),
         characters=_mean(lengths), output_tokens=_mean(completion[completion >= 0]),
         input_tokens=int(input_tokens.sum()), total_output_tokens=int(output_tokens.sum()),
@@ -203,7 +204,7 @@ def _histogram(values: Any, edges: Any) -> list[int]:
 
 def _asked(side: Side, name: str) -> Share | None:
     total = side.counts[f"{name}_asked"]
-    return _share(side.counts[f"{name}_kept"], total) if total else None
+    return share(side.counts[f"{name}_kept"], total) if total else None
 
 
 def _confuse(measures: Measures, answers: Any, references: Any, labels: Any) -> None:
@@ -245,7 +246,7 @@ def _pair(joined: Joined, key: tuple[int, int], first: Any, second: Any, referen
     likeness = joined.similarities[key]
     pair = Pair(
         first=joined.sides[key[0]].variant.label, second=joined.sides[key[1]].variant.label, both=int(both.sum()),
-        agreement=_share(same, int(both.sum())), kappa=kappa, kappa_interval=kappa_interval,
+        agreement=share(same, int(both.sum())), kappa=kappa, kappa_interval=kappa_interval,
         similarity=_mean(np.frombuffer(likeness)) if len(likeness) else None,
     )  # fmt: skip
     if known.any():

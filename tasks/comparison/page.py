@@ -17,6 +17,7 @@ from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.comparison.texts import normalise
 from tasks.comparison.verdict import percent, verdict
+from tasks.report import markdown_cell
 
 _EXAMPLES = 20
 _DATE = re.compile(r"-\d{8}$")
@@ -198,10 +199,10 @@ def _right(example: Example) -> list[bool]:
 
 def markdown(page: Page, files: dict[str, str]) -> str:
     """The report in short, for the Prefect UI."""
-    lines = [f"# {_cell(page.title)}", ""]
+    lines = [f"# {markdown_cell(page.title)}", ""]
     if page.note:
-        lines += [f"*{_cell(page.note)}*", ""]
-    lines += [f"{_cell(sentence)}\n" for sentence in page.verdict]
+        lines += [f"*{markdown_cell(page.note)}*", ""]
+    lines += [f"{markdown_cell(sentence)}\n" for sentence in page.verdict]
     referenced = bool(page.numbers.referenced)
     lines += [
         f"| variant |{' accuracy |' if referenced else ''} answered | cost per 1,000 | output tokens |",
@@ -210,7 +211,7 @@ def markdown(page: Page, files: dict[str, str]) -> str:
     for variant in page.numbers.variants:
         accuracy = f" {percent(variant.accuracy.value if variant.accuracy else None)} |" if referenced else ""
         lines.append(
-            f"| {_cell(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
+            f"| {markdown_cell(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
             f"{number(variant.output_tokens.value, 1)} |"
         )
     lines += ["", *(f"- {name}: {text}" for name, text in files.items())]
@@ -220,7 +221,3 @@ def markdown(page: Page, files: dict[str, str]) -> str:
 def _dollars(variant: Measures) -> str:
     cost = variant.cost_per_thousand
     return "no price" if cost is None or cost.value is None else f"${number(cost.value, 4)}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")
