@@ -136,11 +136,11 @@ def compare_models(
     }  # fmt: skip
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
     run_variants(comparison, variants, files, shared)
-    answered = [v.label for v in variants if v.label in comparison.batches and v.label not in comparison.failed]
+    answered = {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
     if not answered:
         causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())
         raise ComparisonFailedError(f"No model has results. {causes}", comparison)
-    joined, numbers = join(ref, variants, _with_results(comparison), data.sources, data.requests, labels)
+    joined, numbers = join(ref, variants, answered, data.sources, data.requests, labels)
     judged = _judge(ref, comparison, judging, numbers, shared) if judging and len(answered) > 1 else None
     parameters = parameters_of(
         variants, judging, reference, input=input_file, requests=f"{data.requests:,}",
@@ -161,6 +161,7 @@ def _validated(
 
 def run_variants(comparison: Comparison, variants: list[Variant], files: list[str], shared: dict[str, Any]) -> None:
     """Run every variant's batch as a sub-flow, side by side; what becomes of one is nothing to the others."""
+    troubles: list[BaseException] = []
 
     def run(variant: Variant, file: str) -> None:
         try:
@@ -172,23 +173,18 @@ def run_variants(comparison: Comparison, variants: list[Variant], files: list[st
             comparison.failed[variant.label] = str(error)
             run_log().error("%s has no results: %s", variant.label, error)
             return
+        except BaseException as error:
+            troubles.append(error)
+            return
         comparison.batches[variant.label] = batch
         if batch.parquet_file is not None and batch.request_counts.completed:
             # Of a job that failed half way, what was answered is compared.
             comparison.failed.pop(variant.label, None)
 
-    troubles: list[BaseException] = []
-
-    def guarded(variant: Variant, file: str) -> None:
-        try:
-            run(variant, file)
-        except BaseException as error:
-            troubles.append(error)
-
     # Daemons, so that whoever interrupts this run need not wait for their jobs; each in a copy of this run's context,
     # which makes its batch a sub-flow of this run.
     threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(guarded, variant, file), daemon=True)
+        threading.Thread(target=contextvars.copy_context().run, args=(run, variant, file), daemon=True)
         for variant, file in zip(variants, files, strict=True)
     ]
     for thread in threads:
@@ -203,10 +199,6 @@ def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:
     one = batch_inference.with_options(flow_run_name=label[:120], task_runner=side_by_side_runner())
     batch: Batch = one(file, model, **options)
     return batch
-
-
-def _with_results(comparison: Comparison) -> dict[str, Batch]:
-    return {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
 
 
 def _judge(

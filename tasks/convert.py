@@ -82,7 +82,7 @@ class ShardWriter:
         upto = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
         return min(upto, self._limits["max_records_per_job"] - self._records)
 
-    def add(self, records: int, data: bytes | memoryview) -> None:
+    def add(self, records: int, data: bytes) -> None:
         """Write the records of one or more requests, into another object where the current one has no room."""
         if self._records and not self.fits(records, len(data)):
             self.close()

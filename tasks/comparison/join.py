@@ -57,6 +57,7 @@ TABLE_SCHEMA = pa.schema(
 #: Rows are written at so many of them, or characters.
 _GROUP_ROWS, _GROUP_CHARACTERS = 8192, 8 << 20
 _READ_ROWS = 512
+_FORM_FIELDS = {"response_format", "text", "tools"}
 #: A cell of a spreadsheet holds 32,767.
 _CELL_CHARACTERS = 32_000
 #: Answers are labels where the first requests' are short and few.
@@ -145,12 +146,12 @@ class Join:
     def __init__(
         self, sides: list[Side], sources: list[Source], requests: int, reference: dict[str, str] | None
     ) -> None:
-        self._sides, self._sources, self._requests = sides, sources, requests
+        self._sides, self._sources = sides, sources
         self._reference = reference
-        self._wanted_differs = [
-            bool({"response_format", "text", "tools"} & side.variant.overrides.keys()) for side in sides
+        # Of variants that ask for another form of answer than the input does.
+        self._changers = [
+            changer(side.variant.overrides) if _FORM_FIELDS & side.variant.overrides.keys() else None for side in sides
         ]
-        self._changers = [changer(side.variant.overrides) for side in sides]
         self._pairs = list(combinations(range(len(sides)), 2))
         self._sample_every = max(1, requests // SIMILARITY_REQUESTS)
         self._columns: list[list[Any]] = [[] for _ in TABLE_SCHEMA]
@@ -227,8 +228,8 @@ class Join:
             self._seen.add(custom_id or "")
             joined.references.append(self._code(reference) if reference is not None else 0)
         codes = []
-        for place, (side, row) in enumerate(zip(self._sides, rows, strict=True)):
-            form = asked(self._changers[place](line)) if self._wanted_differs[place] else question
+        for side, row, change in zip(self._sides, rows, self._changers, strict=True):
+            form = asked(change(line)) if change is not None else question
             codes.append(self._take(side, row, question, form, reference))
         if len(set(codes)) > 1 and all(codes):
             self._disagreement(question, reference, rows, codes)
