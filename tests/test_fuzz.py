@@ -157,6 +157,8 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[bytes, list[Any
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(files)
 @example([b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":' + b"[" * 5000])
+@example([b"\x1f\x8b"])
+@example([b"\x28\xb5\x2f\xfd{}"])
 @example(
     [b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":' + b'[{"a":' * 900 + b"1"]
 )
@@ -164,6 +166,11 @@ def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes
     """Every line that is not blank is a request, valid or named as bad; block by block or line by line is the same."""
     folder = tmp_path_factory.mktemp("fuzz", numbered=True)
     data = b"\n".join(lines) + b"\n"
+    if data.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        # It says that it is compressed, and is not: the file as a whole is refused, and named.
+        with pytest.raises(InputFileError, match=r"in\.jsonl cannot be read to its end"):
+            check(data, folder)
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.validate._SAMPLE_ALL", 0)
         summary, bad = check(data, folder)
