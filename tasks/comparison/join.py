@@ -222,17 +222,18 @@ class Join:
         question = asked(line)
         custom_id = rows[0].custom_id
         joined = self.joined
-        reference = None
+        reference, right = None, 0
         if self._reference is not None:
             reference = self._reference.get(custom_id or "")
             self._seen.add(custom_id or "")
-            joined.references.append(self._code(reference) if reference is not None else 0)
+            right = self._code(reference) if reference is not None else 0
+            joined.references.append(right)
         codes = []
         for side, row, change in zip(self._sides, rows, self._changers, strict=True):
             form = asked(change(line)) if change is not None else question
-            codes.append(self._take(side, row, question, form, reference))
+            codes.append(self._take(side, row, question, form, reference, right))
         if len(set(codes)) > 1 and all(codes):
-            self._disagreement(question, reference, rows, codes)
+            self._disagreement(question, reference, right, rows, codes)
         if not joined.labels and joined.requests % self._sample_every == 0:
             self._compare(rows)
         joined.requests += 1
@@ -252,8 +253,8 @@ class Join:
             self.joined.names.setdefault(code, label)
         return code
 
-    def _take(self, side: Side, row: Row, question: Asked, form: Asked, reference: str | None) -> int:
-        """Take one variant's answer to one request; returns its code."""
+    def _take(self, side: Side, row: Row, question: Asked, form: Asked, reference: str | None, right: int) -> int:
+        """Take one variant's answer to one request; returns its code. `right` is the reference's."""
         counts = side.counts
         answer = row.content
         code, label, correct = 0, None, None
@@ -276,7 +277,7 @@ class Join:
         else:
             side.errors[f"{row.error_code}: {(row.error_message or '')[:160]}"] += 1
         if reference is not None:
-            correct = bool(row.ok and normalise(answer or "") == normalise(reference))
+            correct = code == right
         side.codes.append(code)
         side.lengths.append(len(answer or "") if row.ok else -1)
         side.prompt_tokens.append(-1 if row.prompt_tokens is None else row.prompt_tokens)
@@ -295,11 +296,12 @@ class Join:
         self._characters += len(question.text) + len(answer or "")
         return code
 
-    def _disagreement(self, question: Asked, reference: str | None, rows: list[Row], codes: list[int]) -> None:
+    def _disagreement(
+        self, question: Asked, reference: str | None, right: int, rows: list[Row], codes: list[int]
+    ) -> None:
         joined = self.joined
         # Labels tell which disagreements are alike; of longer texts, only who agrees with whom.
         pattern = tuple(codes) if joined.labels else tuple(codes.index(code) for code in codes)
-        right = self._code(reference) if reference is not None else 0
         pattern = (right if joined.labels else int(right in codes), *pattern)
         joined.pattern_counts[pattern] += 1
         kept = joined.examples.get(pattern)

@@ -100,12 +100,7 @@ class _Role(msgspec.Struct):
     role: str
 
 
-class _Line(msgspec.Struct):
-    url: str
-    body: dict[str, msgspec.Raw]
-
-
-_decode = msgspec.json.Decoder(_Line).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_role = msgspec.json.Decoder(_Role).decode
@@ -138,11 +133,11 @@ def changer(overrides: dict[str, Any]) -> Callable[[bytes], bytes]:
             return line
         try:
             whole = _decode_object(line)
-            parsed = _decode(line)
-            body = {name: value for name, value in parsed.body.items() if name not in removed} | fields
+            url, given = _decode_text(whole["url"]), _decode_object(whole["body"])
+            body = {name: value for name, value in given.items() if name not in removed} | fields
             if system is not None:
-                _set_system(body, parsed.url, system)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                _set_system(body, url, system)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
             return line
         whole["body"] = msgspec.Raw(msgspec.json.encode(body))
         return msgspec.json.encode(whole)

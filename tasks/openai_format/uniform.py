@@ -209,7 +209,7 @@ def _fit(look: _Look, template: Template, fits: Any) -> Group | None:
     chosen &= (look.bytes[text_ends - 1] != _BACKSLASH) & _stands_at(look, text_ends, after)
     rows, id_ends, text_starts, text_ends = _keep(chosen, rows, id_ends, text_starts, text_ends)
     # Each has the template's quotes; one more would end its text early.
-    if _quotes_in(look, rows) != template.quotes * len(rows):
+    if len(rows) and _quotes_in(look, rows) != template.quotes * len(rows):
         chosen = _quotes_of(look, rows) == template.quotes
         rows, id_ends, text_starts, text_ends = _keep(chosen, rows, id_ends, text_starts, text_ends)
     if not len(rows):
