@@ -125,7 +125,7 @@ def compare_models(
     data = _validated(input_file, endpoint, variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None
-    ref = ComparisonRef(settings, comparison_id(data.sha256, variants, options, digest, judging))
+    ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging))
     estimates = estimate_cost(variants, data.sources, data.requests, completion_window)
     require_budget(estimates, max_cost_usd)
     files = prepare_inputs(ref, variants, data.sources, input_file)

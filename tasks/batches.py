@@ -14,6 +14,7 @@ from tasks.bedrock.models import Model
 from tasks.bedrock.names import batch_id
 from tasks.codecs.base import Codec
 from tasks.errors import BatchFailedError, ConfigurationError
+from tasks.layout import store_layout
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
 from tasks.patience import STAGE
 from tasks.plan import plan_ranges
@@ -101,7 +102,7 @@ def name_batch(order: Order, summary: InputSummary) -> BatchRef:
         options["invocation"] = order.invocation
     if order.fetch_images:
         options["fetch_images"] = True
-    ref = BatchRef(order.settings.root, batch_id(summary.sha256, order.model.id, options), order.settings.kms_key)
+    ref = BatchRef(order.settings.root, batch_id(summary.digest, order.model.id, options), order.settings.kms_key)
     if load(ref) is None:
         create(ref, _new_document(ref, order, summary, options, int(time.time())))
     return ref
@@ -116,7 +117,10 @@ def resume_batch(ref: BatchRef, order: Order, summary: InputSummary) -> BatchDoc
     if document.finished and document.status != "failed":
         return document
     now = int(time.time())
-    return update(ref, lambda old: _reopen(old, order, summary, now))
+    document = update(ref, lambda old: _reopen(old, order, summary, now))
+    if document.bedrock.shards is None:
+        store_layout(ref, document.bedrock.ranges, summary.layout)
+    return document
 
 
 def _new_document(
@@ -209,7 +213,7 @@ def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) ->
 
 def tidy(ref: BatchRef) -> None:
     """Remove what a finished batch needs no more: also what a run that was killed at its very end left behind."""
-    discard(ref, "results", "again")
+    discard(ref, "results", "again", "layout")
     mark_closed(ref)
 
 

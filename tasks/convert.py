@@ -13,12 +13,13 @@ from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
 from tasks.index import Index, index_object
+from tasks.layout import Layout, read_layout
 from tasks.memory import give_back
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
-from tasks.openai_format.uniform import Block, Templates
+from tasks.openai_format.uniform import Block, learn
 from tasks.patience import STAGE
-from tasks.records import PlainForm, PlainRecords
+from tasks.records import PlainRecords, form_of
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
 from tasks.storage.media import Media
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
@@ -82,7 +83,7 @@ class ShardWriter:
         upto = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
         return min(upto, self._limits["max_records_per_job"] - self._records)
 
-    def add(self, records: int, data: bytes) -> None:
+    def add(self, records: int, data: bytes | memoryview) -> None:
         """Write the records of one or more requests, into another object where the current one has no room."""
         if self._records and not self.fits(records, len(data)):
             self.close()
@@ -135,45 +136,58 @@ class Converter:
     """Converts the lines of one range."""
 
     def __init__(
-        self, document: BatchDocument, encoder: Encoder, writers: Callable[[InvocationType], ShardWriter], index: Index
+        self,
+        document: BatchDocument,
+        encoder: Encoder,
+        writers: Callable[[InvocationType], ShardWriter],
+        index: Index,
+        layout: Layout,
     ) -> None:
         self._encoder, self._writers, self._index = encoder, writers, index
         self._largest = document.bedrock.limits["max_bytes_per_file"]
-        self._has_plain = encoder.has_plain
-        self._templates = Templates(self._accept_template)
-        self._forms: dict[bytes, PlainForm] = {}
+        templates = [learn(line) for line in layout.templates]
+        self._layout = layout
+        self._templates = [template for template in templates if template is not None]
+        self._forms = [form_of(template, encoder) for template in self._templates]
+        self._has_form = np.array([False, *(form is not None for form in self._forms)])
         self.requests = 0
         self.rejected = 0
 
     def segment(self, source: Source, segment: Segment, invalid: dict[int, InvalidLine]) -> None:
         """Convert the lines of one segment."""
         request, number = segment.first_request, segment.first_line
+        self._bad = np.array(sorted(invalid), dtype=np.int64)
         self._index.start_file(segment.source)
-        for block in read_lines(source, segment.start, segment.end):
-            uniform = self._templates.find(block.data) if self._has_plain and not invalid else None
-            if uniform is None or 2 * int(uniform.fits.sum()) <= len(uniform.fits):
-                request, number = self._lines(block.lines, request, number, invalid)
+        for data, found in self._layout.read(source, segment):
+            if isinstance(found, Block):
+                request, number = self._block(data, found, request, number, invalid)
             else:
-                request, number = self._block(block.data, uniform, request, number)
+                request, number = self._lines(found, request, number, invalid)
         self.requests += request - segment.first_request
 
-    def _accept_template(self, line: bytes) -> bool:
-        return self._encoder.encode_plain_record(line, b"") is not None
-
-    def _block(self, data: bytes, uniform: Block, request: int, number: int) -> tuple[int, int]:
-        """Convert a block whose lines mostly fit a template: those in whole runs, the others one by one."""
-        others = np.flatnonzero(~uniform.fits).tolist()
-        lines = {row: data[uniform.starts[row] : uniform.ends[row]] for row in others}
-        requests = np.arange(request, request + len(uniform.fits))
-        blank = [row for row, line in lines.items() if not line.strip()]
+    def _block(
+        self, data: bytes, found: Block, request: int, number: int, invalid: dict[int, InvalidLine]
+    ) -> tuple[int, int]:
+        """Convert a block of lines of which many fit a template: those in whole runs, the others one by one."""
+        shapes = np.where(self._has_form[found.shapes], found.shapes, 0)
+        requests = request + np.arange(len(shapes))
+        others = np.flatnonzero(shapes == 0).tolist()
+        blank = [row for row in others if not data[found.starts[row] : found.ends[row]].strip()]
         for row in blank:
             requests[row:] -= 1
-        records = PlainRecords(data, uniform, self._encoder, requests, self._forms)
-        for first, last in uniform.runs():
+        first_bad, past = np.searchsorted(self._bad, [request, request + len(shapes) - len(blank)])
+        # A blank line has the number of the request before it.
+        shapes[np.searchsorted(requests, self._bad[first_bad:past])] = 0
+        if 2 * np.count_nonzero(shapes) <= len(shapes):
+            return self._lines(data[found.starts[0] : found.ends[-1]].split(b"\n"), request, number, invalid)
+        block = Block(found.starts, found.ends, shapes, np.where(shapes, found.id_sizes, 0))
+        records = PlainRecords(data, block, requests, self._templates, self._forms)
+        for first, last in block.runs():
             self._run(records, first, last, number)
-            if last in lines:
-                self._lines([lines[last]], int(requests[last]), number + last, {})
-        return request + len(uniform.fits) - len(blank), number + len(uniform.fits)
+            if last < len(shapes):
+                line = data[block.starts[last] : block.ends[last]]
+                self._lines([line], int(requests[last]), number + last, invalid)
+        return request + len(shapes) - len(blank), number + len(shapes)
 
     def _run(self, records: PlainRecords, first: int, last: int, number: int) -> None:
         """Write a run of records at once, or as many of them at a time as the shard has room for."""
@@ -182,7 +196,7 @@ class Converter:
             count = writer.room(records.sizes[first:last])
             if not count:
                 if records.sizes[first] > self._largest:
-                    self._reject(int(records.requests[first]), records.custom_ids[first].decode(), number + first,
+                    self._reject(int(records.requests[first]), records.custom_ids[first].as_py(), number + first,
                                  _request_error(self._too_large()))  # fmt: skip
                     first += 1
                 else:
@@ -286,8 +300,9 @@ def convert_range(
         return writers[invocation]
 
     index = Index()
+    layout = read_layout(ref, range_)
     sources = [msgspec.convert(source, Source) for source in section.sources]
-    converter = Converter(document, encoder, writer_for, index)
+    converter = Converter(document, encoder, writer_for, index, layout)
     invalid = _invalid_lines(ref, range_) if section.invalid_lines else {}
     try:
         for segment in range_.segments:

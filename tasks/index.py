@@ -78,7 +78,7 @@ class Index:
         """The file of the rows that follow."""
         self._file = file
 
-    def extend(self, requests: Any, custom_ids: list[bytes], lines: Any, shard: str) -> None:
+    def extend(self, requests: Any, custom_ids: pa.Array, lines: Any, shard: str) -> None:
         """Add requests that became one record of a shard each, with nothing to remember; columns of equal length."""
         self._keep(requests, custom_ids, lines, 0, shard, None, None)
 
@@ -94,8 +94,7 @@ class Index:
         error: bytes | None = None,
     ) -> None:
         """Add one record of a request, or the error of one that is never sent."""
-        custom_ids = [None if custom_id is None else custom_id.encode()]
-        self._keep(np.array([request]), custom_ids, np.array([line]), choice, shard, context, error)
+        self._keep(np.array([request]), [custom_id], np.array([line]), choice, shard, context, error)
 
     def _keep(self, requests: Any, *columns: Any) -> None:
         self._runs.append((requests, self._file, *columns))
@@ -117,7 +116,7 @@ class Index:
             ids = pa.array([None if not_sent else record_id(n, c) for n, c, not_sent in pairs], pa.string())
         columns = [
             numbers,
-            pa.array(itertools.chain.from_iterable(custom_ids), pa.binary()).cast(pa.string()),
+            _strings(custom_ids),
             np.repeat(np.array(files, dtype=np.int32), counts),
             np.concatenate(lines),
             choice,
@@ -133,6 +132,15 @@ class Index:
         self._flush()
         self._writer.close()
         return self._sink.getvalue()
+
+
+def _strings(columns: tuple[Any, ...]) -> pa.ChunkedArray:
+    """Arrays and lists of strings, one after the other."""
+    chunks: list[pa.Array] = []
+    for is_array, run in itertools.groupby(columns, lambda column: isinstance(column, pa.Array)):
+        together = list(run)
+        chunks += together if is_array else [pa.array(itertools.chain.from_iterable(together), pa.string())]
+    return pa.chunked_array(chunks, pa.string())
 
 
 def _repeated(values: tuple[Any, ...], counts: list[int], type_: pa.DataType) -> Any:

@@ -112,7 +112,7 @@ class LocalWriter:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self.bytes_written, self.etag, self.crc32 = 0, "", 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.bytes_written += len(data)
         return self._file.write(data)
 

@@ -144,7 +144,8 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[bytes, list[Any
     WRITTEN.clear()
     index, encoder = Index(), Encoder(parse_model(model), CHAT, "error")
     writer = convert_module.ShardWriter(ref, range_, document, b"{}", "InvokeModel", "", _Memory)  # type: ignore[arg-type]
-    converter = convert_module.Converter(document, encoder, lambda _: writer, index)
+    layout = Validator(None, frozenset({CHAT})).run([source], folder).layout
+    converter = convert_module.Converter(document, encoder, lambda _: writer, index, layout)
     converter.segment(source, segment, {})
     writer.close()
     import pyarrow.parquet as pq

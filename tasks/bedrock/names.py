@@ -13,9 +13,9 @@ import msgspec
 _JOB_NAME_BYTES = 63
 
 
-def batch_id(content_sha256: str, model_id: str, options: Mapping[str, Any]) -> str:
+def batch_id(content_digest: str, model_id: str, options: Mapping[str, Any]) -> str:
     """`batch_` and 32 hex digits: the same input, model and options always name the same batch."""
-    text = msgspec.json.encode([content_sha256, model_id, dict(options)], order="deterministic")
+    text = msgspec.json.encode([content_digest, model_id, dict(options)], order="deterministic")
     return "batch_" + hashlib.sha256(text).hexdigest()[:32]
 
 

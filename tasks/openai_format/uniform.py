@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.openai_format.requests import SURELY_TEXT
 
@@ -23,7 +24,9 @@ _IS_ESCAPE = np.isin(np.arange(256), list(b'"\\/bfnrtu'))
 _IS_HEX = np.isin(np.arange(256), list(b"0123456789abcdefABCDEF"))
 _SURROGATE = np.isin(np.arange(256), list(b"dD"))
 #: A custom_id of more bytes is looked for by itself.
-_MOST_ID_BYTES = 72
+_MOST_ID_BYTES = 255
+#: Arrow's offsets have 32 bits.
+_MOST_BYTES = (1 << 31) - 1
 #: A file of more shapes than this gains nothing, nor does a shape that few lines of its block have.
 _MOST_TEMPLATES, _MOST_TRIES, _LEAST_SHARE = 8, 24, 1 / 16
 
@@ -45,50 +48,54 @@ _decode_messages = msgspec.json.Decoder(list[_Message]).decode
 class Template(msgspec.Struct, frozen=True):
     """What lines have in common: what stands before the custom_id, from there to the text, and behind it."""
 
-    before: "np.ndarray[Any, np.dtype[np.uint8]]"
-    between: "np.ndarray[Any, np.dtype[np.uint8]]"
-    after: "np.ndarray[Any, np.dtype[np.uint8]]"
+    before: bytes
+    between: bytes
+    #: With the line end.
+    after: bytes
     #: The quotes of a line that are not escaped.
     quotes: int
-    #: The line it was learned from.
+    #: The line it was learned from, and how long its text is.
     line: bytes
-
-
-class Group(msgspec.Struct, frozen=True):
-    """The lines of a block that fit one template."""
-
-    template: Template
-    rows: Any
-    #: By row, from the block's start: where the custom_id begins and ends, and the text; without their quotes.
-    id_starts: Any
-    id_ends: Any
-    text_starts: Any
-    text_ends: Any
+    text_size: int
 
 
 class Block(msgspec.Struct, frozen=True):
-    """What was found in a block: its lines, and which of them fit."""
+    """What was found in a block of whole lines, line by line."""
 
+    #: Where each begins, and its line end.
     starts: Any
     ends: Any
-    fits: Any
-    groups: list[Group]
+    #: The template it fits, from 1; 0 where it fits none.
+    shapes: Any
+    #: The length of its custom_id where it fits one.
+    id_sizes: Any
+
+    @property
+    def fits(self) -> Any:
+        return self.shapes > 0
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Runs of lines that fit, as first and last + 1; between one run and the next stands one line that does not."""
         done = 0
-        for row in [*np.flatnonzero(~self.fits).tolist(), len(self.fits)]:
+        for row in [*np.flatnonzero(self.shapes == 0).tolist(), len(self.shapes)]:
             yield done, row
             done = row + 1
 
-    def custom_ids(self, data: bytes) -> list[bytes]:
-        """By line, its custom_id; nothing where a line does not fit."""
-        found = [b""] * len(self.fits)
-        for group in self.groups:
-            bounds = zip(group.rows.tolist(), group.id_starts.tolist(), group.id_ends.tolist(), strict=True)
-            for row, start, end in bounds:
-                found[row] = data[start:end]
-        return found
+    def id_bounds(self, templates: list[Template]) -> tuple[Any, Any]:
+        """By line, where its custom_id begins and ends; the same where it fits no template."""
+        begins = self.starts + _by_shape(self.shapes, [len(template.before) for template in templates])
+        return begins, begins + self.id_sizes
+
+    def text_bounds(self, templates: list[Template]) -> tuple[Any, Any]:
+        """By line, where its text begins and ends, without the quotes; the same where it fits no template."""
+        fits = self.fits
+        begins = self.id_bounds(templates)[1] + _by_shape(self.shapes, [len(each.between) for each in templates])
+        ends = self.ends + 1 - _by_shape(self.shapes, [len(template.after) for template in templates])
+        return begins, ends if fits.all() else np.where(fits, ends, begins)
+
+
+def _by_shape(shapes: Any, values: list[int]) -> Any:
+    return np.array([0, *values])[shapes]
 
 
 class Templates:
@@ -97,38 +104,46 @@ class Templates:
     def __init__(self, accept: Callable[[bytes], bool]) -> None:
         """`accept` tells whether a line that a template would be learned from is one that the caller can take."""
         self._accept = accept
-        self._known: list[Template] = []
+        self.known: list[Template] = []
         self._tries = 0
+        # Reused: a fresh one would be fresh pages for every block.
+        self._mask = np.empty(0, dtype=bool)
 
     def find(self, data: bytes) -> Block | None:
         """The lines of a block of whole lines that fit a template; None where the block is out of the ordinary."""
-        if not self._known and not self._may_learn():
+        if not self.known and not self._may_learn():
             return None
-        look = _look(data)
+        if len(self._mask) < len(data):
+            self._mask = np.empty(len(data) + len(data) // 4, dtype=bool)
+        look = _look(data, self._mask[: len(data)])
         if look is None:
             return None
-        fits = np.zeros(len(look.ends), dtype=bool)
-        groups = [group for template in self._known if (group := _fit(look, template, fits)) is not None]
-        for row in np.flatnonzero(~fits).tolist():
+        count = len(look.ends)
+        block = Block(look.starts, look.ends, np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.uint8))
+        for number, template in enumerate(self.known, 1):
+            if not block.shapes.all():
+                _fit(look, template, number, block)
+        for row in np.flatnonzero(block.shapes == 0).tolist():
             if not self._may_learn():
                 break
-            if fits[row]:
+            if block.shapes[row]:
                 continue
             self._tries += 1
             line = data[look.starts[row] : look.ends[row]]
-            template = learn(line)
-            if template is None or not self._accept(line):
+            learned = learn(line)
+            if learned is None or not self._accept(line):
                 continue
-            left = len(fits) - int(fits.sum())
-            group = _fit(look, template, fits)
-            if group is not None:
-                groups.append(group)
-                if len(group.rows) >= _LEAST_SHARE * left:
-                    self._known.append(template)
-        return Block(look.starts, look.ends, fits, groups)
+            left = count - int(np.count_nonzero(block.shapes))
+            fitting = _fit(look, learned, len(self.known) + 1, block)
+            if fitting >= _LEAST_SHARE * left:
+                self.known.append(learned)
+            else:
+                block.shapes[block.shapes > len(self.known)] = 0
+        block.id_sizes[block.shapes == 0] = 0
+        return block
 
     def _may_learn(self) -> bool:
-        return len(self._known) < _MOST_TEMPLATES and self._tries < _MOST_TRIES
+        return len(self.known) < _MOST_TEMPLATES and self._tries < _MOST_TRIES
 
 
 class _Look(msgspec.Struct, frozen=True):
@@ -145,30 +160,42 @@ class _Look(msgspec.Struct, frozen=True):
     odd: Any
 
 
-def _look(data: bytes) -> _Look | None:
+def _look(data: bytes, mask: Any) -> _Look | None:
     """Find line ends and escapes; None for a block with other control characters or of invalid UTF-8."""
     bytes_ = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(bytes_ == _NEWLINE)
+    ends = np.flatnonzero(np.less(bytes_, _SPACE, out=mask))
     # Tabs and carriage returns among others are left to the general way.
-    if not data.endswith(b"\n") or np.count_nonzero(bytes_ < _SPACE) != len(ends) or not _is_utf8(data):
+    if not data.endswith(b"\n") or len(data) > _MOST_BYTES or (bytes_[ends] != _NEWLINE).any() or not _is_utf8(data):
         return None
     starts = np.empty_like(ends)
     starts[0], starts[1:] = 0, ends[:-1] + 1
-    quotes = int(np.count_nonzero(bytes_ == _QUOTE))
+    quotes = int(np.count_nonzero(np.equal(bytes_, _QUOTE, out=mask)))
     if b"\\" not in data:
         none = ends[:0]
         return _Look(data, bytes_, starts, ends, quotes, none, none)
-    slashes = np.flatnonzero(bytes_ == _BACKSLASH)
+    slashes = np.flatnonzero(np.equal(bytes_, _BACKSLASH, out=mask))
     following = bytes_[slashes + 1]
     odd = np.searchsorted(ends, slashes[_odd_escapes(bytes_, slashes, following)])
     return _Look(data, bytes_, starts, ends, quotes - int(np.count_nonzero(following == _QUOTE)), slashes, odd)
 
 
+def pieces(data: bytes, offsets: Any) -> pa.Array:
+    """What stands between one offset and the next, as an Arrow array over the block itself: nothing is copied."""
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
+
+
+def slices(data: bytes, begins: Any, ends: Any) -> pa.Array:
+    """What stands between each begin and its end, none of which overlap."""
+    both = np.empty(2 * len(begins), dtype=np.int32)
+    both[0::2], both[1::2] = begins, ends
+    return pieces(data, both)[::2] if len(both) == 2 else pieces(data, both).take(np.arange(0, len(both), 2))
+
+
 def _is_utf8(data: bytes) -> bool:
     # Arrow's check is several times as fast as decoding.
-    offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int32))
     try:
-        pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)]).validate(full=True)
+        pieces(data, np.array([0, len(data)])).view(pa.string()).validate(full=True)
     except pa.ArrowInvalid:
         return False
     return True
@@ -186,72 +213,59 @@ def _odd_escapes(bytes_: Any, slashes: Any, following: Any) -> Any:
     return odd
 
 
-def _fit(look: _Look, template: Template, fits: Any) -> Group | None:
-    """The lines that fit the template and no other yet; they are marked in `fits`."""
-    before, between, after = template.before, template.between, template.after
-    rows = np.flatnonzero(~fits)
-    shortest = len(before) + len(between) + len(after) + _MOST_ID_BYTES
-    rows = rows[look.starts[rows] + shortest <= look.ends[rows] + 1]
-    rows = rows[_stands_at(look, look.starts[rows], before)]
-    id_starts = look.starts[rows] + len(before)
-    windows = _windows(look, id_starts, _MOST_ID_BYTES)
-    lengths = (windows == _QUOTE).argmax(axis=1)
-    chosen = lengths > 0
+def _fit(look: _Look, template: Template, number: int, block: Block) -> int:
+    """Note which of the lines that fit no template yet fit this one; returns how many."""
+    before, between, after = len(template.before), len(template.between), len(template.after)
+    starts, ends = look.starts, look.ends
+    # No offset may pass the end of its line, or the pieces of Arrow's arrays would run backwards.
+    id_starts = np.minimum(starts + before, ends)
+    lines, rests = _to_next(look, starts), _to_next(look, id_starts)
+    chosen = _is(pc.starts_with(lines, template.before)) & _is(pc.ends_with(lines, template.after))
+    id_sizes = pc.find_substring(rests, b'"').to_numpy(zero_copy_only=False)
+    id_ends = np.minimum(id_starts + np.maximum(id_sizes, 0), ends)
+    # What it is compared with holds no line end: it cannot go on in the next line.
+    chosen &= _is(pc.starts_with(_to_next(look, id_ends), template.between))
+    text_starts, text_ends = id_ends + between, ends + 1 - after
+    chosen &= (block.shapes == 0) & (id_sizes > 0) & (id_sizes <= _MOST_ID_BYTES) & (text_starts < text_ends)
+    # Not a text that might be blank. (Where there is no text, there may be no such byte.)
+    chosen &= _IS_TEXT[look.bytes[np.minimum(text_starts, ends)]]
+    chosen &= look.bytes[np.maximum(text_ends, 1) - 1] != _BACKSLASH
     if len(look.slashes):
         # A custom_id with an escape means another text than its bytes say.
-        chosen &= np.searchsorted(look.slashes, id_starts) == np.searchsorted(look.slashes, id_starts + lengths)
-        chosen &= ~np.isin(rows, look.odd)
-    rows, id_ends = rows[chosen], (id_starts + lengths)[chosen]
-    rows, id_ends = _keep(_stands_at(look, id_ends, between), rows, id_ends)
-    text_starts, text_ends = id_ends + len(between), look.ends[rows] + 1 - len(after)
-    # Not a text that might be blank.
-    chosen = (text_starts < text_ends) & _IS_TEXT[look.bytes[text_starts]]
-    chosen &= (look.bytes[text_ends - 1] != _BACKSLASH) & _stands_at(look, text_ends, after)
-    rows, id_ends, text_starts, text_ends = _keep(chosen, rows, id_ends, text_starts, text_ends)
+        chosen &= np.searchsorted(look.slashes, id_starts) == np.searchsorted(look.slashes, id_ends)
+        chosen[look.odd] = False
     # Each has the template's quotes; one more would end its text early.
-    if len(rows) and _quotes_in(look, rows) != template.quotes * len(rows):
-        chosen = _quotes_of(look, rows) == template.quotes
-        rows, id_ends, text_starts, text_ends = _keep(chosen, rows, id_ends, text_starts, text_ends)
-    if not len(rows):
-        return None
-    fits[rows] = True
-    return Group(template, rows, look.starts[rows] + len(before), id_ends, text_starts, text_ends)
+    if _quotes_in(look, chosen) != template.quotes * np.count_nonzero(chosen):
+        chosen &= _quotes_by_line(look) == template.quotes
+    block.shapes[chosen] = number
+    block.id_sizes[chosen] = id_sizes[chosen]
+    return int(np.count_nonzero(chosen))
 
 
-def _keep(chosen: Any, *columns: Any) -> tuple[Any, ...]:
-    return tuple(column[chosen] for column in columns)
+def _to_next(look: _Look, begins: Any) -> pa.Array:
+    """What stands between the begins, each in a line of its own; after the last, the rest of the block."""
+    return pieces(look.data, np.append(begins, len(look.data)))
 
 
-def _windows(look: _Look, begins: Any, size: int) -> Any:
-    """So many bytes from each position; they must lie within the block."""
-    if size > len(look.bytes):
-        return np.empty((0, size), dtype=np.uint8)
-    shape = (len(look.bytes) - size + 1, size)
-    return np.lib.stride_tricks.as_strided(look.bytes, shape, (1, 1))[begins]
+def _is(answers: pa.Array) -> Any:
+    return answers.to_numpy(zero_copy_only=False)
 
 
-def _stands_at(look: _Look, begins: Any, text: Any) -> Any:
-    """At which of the positions, all well before the block's end, a text stands."""
-    return (_windows(look, begins, len(text)) == text).all(axis=1)
-
-
-def _quotes_in(look: _Look, rows: Any) -> int:
+def _quotes_in(look: _Look, chosen: Any) -> int:
     """How many quotes that are not escaped some of the lines have together, told from those of all others."""
-    others = np.ones(len(look.ends), dtype=bool)
-    others[rows] = False
     count = look.quotes
-    for row in np.flatnonzero(others).tolist():
+    for row in np.flatnonzero(~chosen).tolist():
         line = look.data[look.starts[row] : look.ends[row]]
         count -= line.count(b'"') - line.count(b'\\"')
     return count
 
 
-def _quotes_of(look: _Look, rows: Any) -> Any:
-    """How many quotes that are not escaped each of the lines has."""
+def _quotes_by_line(look: _Look) -> Any:
+    """How many quotes that are not escaped each line has."""
     quotes = np.flatnonzero(look.bytes == _QUOTE)
     if len(look.slashes):
         quotes = quotes[look.bytes[quotes - 1] != _BACKSLASH]
-    return np.searchsorted(quotes, look.ends[rows]) - np.searchsorted(quotes, look.starts[rows])
+    return np.searchsorted(quotes, look.ends) - np.searchsorted(quotes, look.starts)
 
 
 def learn(line: bytes) -> Template | None:
@@ -272,11 +286,8 @@ def learn(line: bytes) -> Template | None:
     (id_start, id_end), (text_start, text_end) = strings[ids[0]], strings[contents[-1]]
     if line[id_start : id_end + 1] != bytes(parsed.custom_id) or id_start > text_start:
         return None
-    before, between, after = (
-        np.frombuffer(piece, dtype=np.uint8)
-        for piece in (line[: id_start + 1], line[id_end : text_start + 1], line[text_end:] + b"\n")
-    )
-    return Template(before, between, after, 2 * len(strings), line)
+    before, between, after = line[: id_start + 1], line[id_end : text_start + 1], line[text_end:] + b"\n"
+    return Template(before, between, after, 2 * len(strings), line, text_end - text_start - 1)
 
 
 def _strings(line: bytes) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
 """Input files as streams of lines: local or S3, plain, gzip or zstd, without ever holding a file in memory."""
 
+import contextlib
 import glob
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
@@ -235,9 +236,39 @@ def read_lines(
     `limit` bytes, the first `limit + 1` arrive: enough to be refused, and no more. `digest` sees every byte.
     Raises InputFileError when the source cannot be read to its end.
     """
+    with _reading(source), open_source(source, start) as stream:
+        yield from _lines_of(source, stream, start, end, limit, digest)
+
+
+def read_blocks(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    """The blocks at some places, each an offset of the decompressed content and a size in bytes; in ascending order.
+
+    Raises InputFileError when the source cannot be read that far.
+    """
+    position = -1
+    with _reading(source), contextlib.ExitStack() as stack:
+        for start, size in places:
+            if position < 0:
+                stream, position = stack.enter_context(open_source(source, start)), start
+            for _ in _exactly(source, stream, start - position):
+                pass
+            yield b"".join(_exactly(source, stream, size))
+            position = start + size
+
+
+def _exactly(source: Source, stream: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0:
+        data = stream.read(min(size, BLOCK_BYTES))
+        if not data:
+            raise InputFileError(f"{source.name} has changed since it was validated: it has become shorter.")
+        size -= len(data)
+        yield data
+
+
+@contextlib.contextmanager
+def _reading(source: Source) -> Iterator[None]:
     try:
-        with open_source(source, start) as stream:
-            yield from _lines_of(source, stream, start, end, limit, digest)
+        yield
     except FileNotFoundError:
         raise InputFileError(f"{source.name} is no longer there.") from None
     except (OSError, pa.ArrowInvalid) as error:

@@ -50,7 +50,7 @@ class S3Writer:
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self._buffer += data
         if len(self._buffer) >= PART_BYTES:
             self._flush_part()

@@ -1,0 +1,110 @@
+"""What validation hands over to conversion: where the lines of the input are, and which of them fit a template.
+
+Six bytes a line, in an object per range beside the index. So conversion looks for nothing again; a digest of each
+block tells that it holds what was validated.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import xxhash
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.bedrock import aws
+from tasks.errors import InputFileError
+from tasks.openai_format.uniform import Block
+from tasks.state import BatchRef, Range, Segment
+from tasks.storage.objects import read_object
+from tasks.storage.reader import Source, read_blocks
+from tasks.storage.uris import S3Uri
+from tasks.storage.writer import S3Writer
+
+
+class Stretch(msgspec.Struct, array_like=True, gc=False):
+    """A block of whole lines, at an offset of the decompressed content of a source."""
+
+    source: int
+    start: int
+    size: int
+    #: XXH3 of its bytes.
+    digest: int
+    #: Bytes by line, with the line end (uint32); nothing where no line of the block was held against a template.
+    sizes: bytes = b""
+    #: By line, `Block.shapes` and `Block.id_sizes` (uint8).
+    shapes: bytes = b""
+    id_sizes: bytes = b""
+
+    def block(self) -> Block | None:
+        """The lines, with their places in the block's bytes."""
+        if not self.sizes:
+            return None
+        sizes = np.frombuffer(self.sizes, dtype=np.uint32).astype(np.int64)
+        ends = np.cumsum(sizes) - 1
+        id_sizes = np.frombuffer(self.id_sizes, dtype=np.uint8)
+        return Block(ends + 1 - sizes, ends, np.frombuffer(self.shapes, dtype=np.uint8), id_sizes)
+
+
+class Layout(msgspec.Struct):
+    """The stretches of an input, or of a range of it, in order; and the lines that the templates were learned from."""
+
+    templates: list[bytes]
+    stretches: list[Stretch]
+
+    def add(self, source: int, start: int, data: bytes, block: Block | None) -> None:
+        """Note a block as it was read, and what was found in it."""
+        stretch = Stretch(source, start, len(data), xxhash.xxh3_64_intdigest(data))
+        if block is not None:
+            stretch.sizes = (block.ends + 1 - block.starts).astype(np.uint32).tobytes()
+            stretch.shapes, stretch.id_sizes = block.shapes.tobytes(), block.id_sizes.tobytes()
+        self.stretches.append(stretch)
+
+    def within(self, segment: Segment) -> list[Stretch]:
+        """The stretches that overlap a segment."""
+        return [
+            stretch
+            for stretch in self.stretches
+            if stretch.source == segment.source and stretch.start < segment.end
+            and stretch.start + stretch.size > segment.start
+        ]  # fmt: skip
+
+    def read(self, source: Source, segment: Segment) -> Iterator[tuple[bytes, Block | list[bytes]]]:
+        """The blocks of a segment: the bytes with what was found in them, or the lines where nothing was.
+
+        Raises InputFileError when the source cannot be read, or is not the one that was validated.
+        """
+        stretches = self.within(segment)
+        places = [(stretch.start, stretch.size) for stretch in stretches]
+        for stretch, data in zip(stretches, read_blocks(source, places), strict=True):
+            if xxhash.xxh3_64_intdigest(data) != stretch.digest:
+                raise InputFileError(f"{source.name} has changed since it was validated. Run the same call again.")
+            first, last = max(segment.start - stretch.start, 0), min(segment.end - stretch.start, len(data))
+            block = stretch.block()
+            if block is None:
+                lines = data[first:last].split(b"\n")
+                yield data, lines if lines[-1] else lines[:-1]
+            else:
+                rows = slice(*np.searchsorted(block.starts, [first, last]))
+                yield data, Block(block.starts[rows], block.ends[rows], block.shapes[rows], block.id_sizes[rows])
+
+
+def layout_object(ref: BatchRef, range_: Range) -> S3Uri:
+    return ref.uri("layout", f"{range_.name}.msgpack")
+
+
+def store_layout(ref: BatchRef, ranges: list[Range], layout: Layout) -> None:
+    """Store the layout range by range. Raises PipelineError."""
+    for range_ in ranges:
+        stretches = [stretch for segment in range_.segments for stretch in layout.within(segment)]
+        with S3Writer(layout_object(ref, range_), ref.kms_key, "application/msgpack") as out:
+            out.write(msgspec.msgpack.encode(Layout(layout.templates, stretches)))
+
+
+def read_layout(ref: BatchRef, range_: Range) -> Layout:
+    """The layout of a range. Raises PipelineError."""
+    uri = layout_object(ref, range_)
+    try:
+        body, _ = read_object(uri)
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    return msgspec.msgpack.decode(body, type=Layout)
