@@ -171,10 +171,14 @@ def digits(numbers: Any, before: bytes, after: bytes) -> Any:
 
 def record_ids(requests: Any) -> pa.Array:
     """The recordIds of requests that are one record each, as `tasks.bedrock.names.record_id` writes them."""
-    rows = digits(requests, b"r", b"")
+    return texts_of(digits(requests, b"r", b""), pa.string())
+
+
+def texts_of(rows: Any, type_: pa.DataType) -> pa.Array:
+    """Rows of bytes as an Arrow array of texts, without a copy."""
     count, width = rows.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
-    return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(rows)])
+    return pa.Array.from_buffers(type_, count, [None, pa.py_buffer(offsets), pa.py_buffer(rows)])
 
 
 def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:

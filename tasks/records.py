@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.codecs.encoder import Encoder
-from tasks.index import digits
+from tasks.index import digits, texts_of
 from tasks.openai_format.uniform import Block, Template, slices
 
 _BEGINNING, _MIDDLE = b'{"recordId":"r', b'","modelInput":'
@@ -43,9 +43,10 @@ class PlainRecords:
         self.requests = requests
         self.custom_ids = slices(data, *block.id_bounds(templates)).cast(pa.string())
         rows = np.flatnonzero(block.shapes)
-        heads, tails = _around(requests[rows], block.shapes[rows], forms)
+        heads = texts_of(digits(requests[rows], _BEGINNING, _MIDDLE), pa.binary())
+        befores, tails = _around(block.shapes[rows], forms)
         texts = slices(data, *(bounds[rows] for bounds in block.text_bounds(templates)))
-        joined = pc.binary_join_element_wise(heads, texts, tails, b"")
+        joined = pc.binary_join_element_wise(heads, befores, texts, tails, b"")
         _, offsets, self._bytes = joined.buffers()
         self.sizes = np.zeros(len(block.shapes), dtype=np.int64)
         self.sizes[rows] = np.diff(np.frombuffer(offsets, dtype=np.int32, count=len(rows) + 1))
@@ -57,19 +58,10 @@ class PlainRecords:
         return memoryview(self._bytes)[start : int(self._ends[last - 1])]
 
 
-def _around(requests: Any, shapes: Any, forms: list[PlainForm | None]) -> tuple[Any, Any]:
-    """What stands before the texts of the requests, and behind them; the shapes count from 1."""
-    heads, tails, order = [], [], []
-    for number, form in enumerate(forms, 1):
-        of_shape = np.flatnonzero(shapes == number)
-        if form is not None and len(of_shape):
-            rows = digits(requests[of_shape], _BEGINNING, _MIDDLE + form.before)
-            offsets = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
-            buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rows)]
-            heads.append(pa.Array.from_buffers(pa.binary(), len(rows), buffers))
-            tails.append(pa.repeat(pa.scalar(form.after, pa.binary()), len(rows)))
-            order.append(of_shape)
-    if len(heads) == 1:
-        return heads[0], tails[0][0]
-    back = np.argsort(np.concatenate(order), kind="stable")
-    return pa.concat_arrays(heads).take(back), pa.concat_arrays(tails).take(back)
+def _around(shapes: Any, forms: list[PlainForm | None]) -> tuple[Any, Any]:
+    """What stands before the texts, and behind them; the shapes count from 1."""
+    before = [form.before if form else b"" for form in forms]
+    after = [form.after if form else b"" for form in forms]
+    if (shapes == shapes[0]).all():
+        return before[shapes[0] - 1], after[shapes[0] - 1]
+    return pa.array(before, pa.binary()).take(shapes - 1), pa.array(after, pa.binary()).take(shapes - 1)

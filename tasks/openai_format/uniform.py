@@ -25,6 +25,8 @@ _IS_HEX = np.isin(np.arange(256), list(b"0123456789abcdefABCDEF"))
 _SURROGATE = np.isin(np.arange(256), list(b"dD"))
 #: A custom_id of more bytes is looked for by itself.
 _MOST_ID_BYTES = 255
+#: So many lines are counted one by one.
+_FEW = 16
 #: Arrow's offsets have 32 bits.
 _MOST_BYTES = (1 << 31) - 1
 #: A file of more shapes than this gains nothing, nor does a shape that few lines of its block have.
@@ -235,7 +237,9 @@ def _fit(look: _Look, template: Template, number: int, block: Block) -> int:
         chosen &= np.searchsorted(look.slashes, id_starts) == np.searchsorted(look.slashes, id_ends)
         chosen[look.odd] = False
     # Each has the template's quotes; one more would end its text early.
-    if _quotes_in(look, chosen) != template.quotes * np.count_nonzero(chosen):
+    count = int(np.count_nonzero(chosen))
+    few_others = count >= len(chosen) - _FEW
+    if count and not (few_others and _quotes_in(look, chosen) == template.quotes * count):
         chosen &= _quotes_by_line(look) == template.quotes
     block.shapes[chosen] = number
     block.id_sizes[chosen] = id_sizes[chosen]

@@ -20,7 +20,7 @@ from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 20
 #: As `limit`, for files that we or Bedrock wrote.
 UNLIMITED = 1 << 40
 #: Files of one input. More are a mistake in the glob, or should be put together.
@@ -258,7 +258,8 @@ def read_blocks(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[b
 
 def _exactly(source: Source, stream: BinaryIO, size: int) -> Iterator[bytes]:
     while size > 0:
-        data = stream.read(min(size, BLOCK_BYTES))
+        # At once: a block is not much larger than BLOCK_BYTES, unless it is one long line.
+        data = stream.read(size)
         if not data:
             raise InputFileError(f"{source.name} has changed since it was validated: it has become shorter.")
         size -= len(data)
