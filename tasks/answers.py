@@ -23,6 +23,7 @@ MISSING, PASSING, REFUSED, ANSWERED = 0, 1, 2, 3
 _SMALL_OBJECT = 1 << 20
 _READERS = 16
 _NUMBER = 9
+_SPACE = 0x20
 
 decode_error = msgspec.json.Decoder(RecordError).decode
 
@@ -90,7 +91,7 @@ class Answers:
         end = self._end
         spooled = []
         for line in lines:
-            if not line or line.isspace():
+            if not line or (line[0] <= _SPACE and line.isspace()):
                 continue
             try:
                 record = decode_output_line(line)
@@ -100,7 +101,9 @@ class Answers:
             row = self._row(record.record_id)
             if row is None:
                 continue
-            kind, data = _outcome(record)
+            kind, data = ANSWERED, record.output
+            if data is None:
+                kind, data = _failure(record)
             known = kinds[row]
             if sources[row] == source:
                 self.oddities["records that were answered more than once"] += 1
@@ -114,6 +117,18 @@ class Answers:
 
     def _row(self, record_id: str) -> int | None:
         """The row of a record; None, and counted, where it is none of the range's."""
+        number = record_id[1:]
+        if (
+            len(number) == _NUMBER
+            and record_id[0] == "r"
+            and self._starts is None
+            and number.isdigit()
+            and number.isascii()
+        ):
+            # The common case: one record a request.
+            place = int(number) - self._first
+            if 0 <= place < self._requests:
+                return place
         if record_id.startswith(PADDING_PREFIX):
             return None
         number, choice = record_id[1 : _NUMBER + 1], 0
@@ -148,9 +163,7 @@ class Answers:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def _outcome(record: OutputRecord) -> tuple[int, bytes]:
-    if record.output is not None:
-        return ANSWERED, bytes(record.output)
+def _failure(record: OutputRecord) -> tuple[int, bytes]:
     assert record.error is not None
     return (PASSING if record.error.passing else REFUSED), msgspec.json.encode(record.error)
 

@@ -1,6 +1,5 @@
 """Stage 7: answers back into OpenAI's format, range by range, each in the order of the input."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +24,7 @@ from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import HttpError, RunError, error_line, http_error, output_line
 from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
-from tasks.results import Results
+from tasks.results import WRITE_BYTES, PlainRow, Results
 from tasks.rounds import Piece, current_shards, left_undone, write_pieces
 from tasks.state import BatchDocument, BatchRef, Range, Shard
 
@@ -68,6 +67,7 @@ class Normalizer:
             for shard in section.shards or []
             if range_.index in shard.ranges
         }
+        self._plain_decoders = {shard: decoder.decode_plain for shard, decoder in self._decoders.items()}
         self._key = ref.batch_id.removeprefix("batch_")[:16]
         # The same on every run, so that a repeated run writes the same bytes.
         self._created = document.created_at
@@ -81,42 +81,51 @@ class Normalizer:
 
     def plain_rows(self, batch: pa.RecordBatch, first: int, answers: Answers, results: Results) -> None:
         """The results of requests that are one record each. This is the hot loop of plain chats."""
-        columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
-        _, custom_ids, files, lines, _, record_ids, shards, contexts, _ = columns
-        chat = self._endpoint == CHAT
-        kinds, get, key, finish = answers.kinds, answers.get, self._key, self._finish
-        prompt = completion = cached = reasoning = completed = 0
-        for place in range(len(batch)):
-            row = first + place
-            body = None
-            if chat and kinds[row] == ANSWERED and contexts[place] is None:
-                # What cannot be decoded is decoded again below, and its error said there.
-                with contextlib.suppress(DecodeError):
-                    answer = self._decoders[shards[place]].decode_plain(get(row))
-                    body = self._plain_body(answer, key, record_ids[place])
-            if body is None or answer.usage is None or answer.content is None:
-                values = IndexRow(*(column[place] for column in columns))
+        names = ("custom_id", "file", "line", "record_id", "shard", "context")
+        columns = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+        chat, kinds, get, key = self._endpoint == CHAT, answers.kinds, answers.get, self._key
+        plain_body, decoders, encode_line = self._plain_body, self._plain_decoders, output_line
+        run: list[PlainRow] = []
+        written: list[bytes] = []
+        size, file_of_run = 0, 0
+        for row, (custom_id, file, line, record, shard, context) in enumerate(columns, first):
+            body, usage, content, finish = None, None, None, ""
+            if chat and kinds[row] == ANSWERED and context is None:
+                try:
+                    answer = decoders[shard](get(row))
+                    body, usage, content = plain_body(answer, key, record), answer.usage, answer.content
+                    finish = answer.finish_reason
+                except DecodeError:
+                    # It is decoded again below, and its error said there.
+                    pass
+            if body is None or file != file_of_run or size >= WRITE_BYTES:
+                self._plain(run, written, file_of_run, results)
+                run, written, size, file_of_run = [], [], 0, file
+            if body is None or usage is None or content is None:
+                values = IndexRow(*(column[row - first].as_py() for column in batch.columns))
                 results.add(*self.line([values], row, answers))
                 continue
-            custom_id, usage = custom_ids[place], answer.usage
-            results.add_plain(
-                output_line(f"{key}{record_ids[place]}", custom_id, body),
-                (custom_id, lines[place], answer.content, answer.finish_reason, usage.prompt, usage.completion,
-                 usage.prompt + usage.completion, usage.cached, usage.reasoning),
-                self._files[files[place]],
+            text = encode_line(key + record, custom_id, body)
+            written.append(text)
+            size += len(text)
+            run.append(
+                (custom_id, line, content, finish, usage.prompt, usage.completion,
+                 usage.prompt + usage.completion, usage.cached, usage.reasoning)
             )  # fmt: skip
-            finish[answer.finish_reason] += 1
-            prompt += usage.prompt
-            completion += usage.completion
-            cached += usage.cached
-            reasoning += usage.reasoning
-            completed += 1
+        self._plain(run, written, file_of_run, results)
+
+    def _plain(self, rows: list[PlainRow], lines: list[bytes], file: int, results: Results) -> None:
+        """Add a run of plain answers, and count them."""
+        if not rows:
+            return
+        columns = results.add_plain(lines, rows, self._files[file])
         result = self.result
-        result.completed += completed
-        result.prompt_tokens += prompt
-        result.completion_tokens += completion
-        result.cached_tokens += cached
-        result.reasoning_tokens += reasoning
+        result.completed += len(rows)
+        self._finish.update(columns["finish_reason"])
+        result.prompt_tokens += sum(columns["prompt_tokens"])
+        result.completion_tokens += sum(columns["completion_tokens"])
+        result.cached_tokens += sum(columns["cached_tokens"])
+        result.reasoning_tokens += sum(columns["reasoning_tokens"])
 
     def line(self, rows: list[IndexRow], first_row: int, answers: Answers) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
         """The result line of one request, whether it is an answer, and its Parquet rows."""

@@ -42,7 +42,7 @@ PlainRow = tuple[str | None, int, str, str, int, int, int, int, int]
 _GROUP_ROWS, _GROUP_CHARACTERS = 8192, 8 << 20
 #: Columns of few values; a dictionary of the others would be as large as they are.
 _DICTIONARIES = ["choice", "ok", "status_code", "finish_reason", "error_code", "error_message", "model", "file"]
-_WRITE_BYTES = 1 << 18
+WRITE_BYTES = 1 << 20
 
 
 def table_writer(out: S3Writer) -> pq.ParquetWriter:
@@ -73,9 +73,7 @@ class Results:
         self._model = model
         self._lines: list[bytes] = []
         self._line_bytes = 0
-        self._plain: list[PlainRow] = []
         self._other: list[tuple[Any, ...]] = []
-        self._file: str | None = None
         self._tables: list[pa.Table] = []
         self._rows = 0
         self._characters = 0
@@ -95,19 +93,25 @@ class Results:
         for writer in writers:
             writer.close()
 
-    def add_plain(self, line: bytes, row: PlainRow, file: str) -> None:
-        """Add the answer of a plain chat."""
-        if self._other or file != self._file:
-            self._settle()
-            self._file = file
-        self._plain.append(row)
-        self._add_line(line)
-        self._count(1, len(row[2]))
+    def add_plain(self, lines: list[bytes], rows: list[PlainRow], file: str) -> dict[str, tuple[Any, ...]]:
+        """Add the answers of some plain chats of one file; returns the columns of the rows."""
+        self._settle()
+        columns = dict(zip(_PLAIN, zip(*rows, strict=True), strict=True))
+        constants: dict[str, Any] = {"choice": 0, "ok": True, "status_code": 200, "model": self._model, "file": file}
+        arrays = [
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.repeat(pa.scalar(constants.get(field.name), field.type), len(rows))
+            for field in RESULT_SCHEMA
+        ]
+        self._tables.append(pa.table(arrays, schema=RESULT_SCHEMA))
+        text = b"".join(lines)
+        self._add_line(text)
+        self._count(len(rows), len(text))
+        return columns
 
     def add(self, line: bytes, ok: bool, rows: list[tuple[Any, ...]]) -> None:
         """Add any result; `rows` in the order of RESULT_SCHEMA."""
-        if self._plain:
-            self._settle()
         self._other += rows
         if ok:
             self._add_line(line)
@@ -118,7 +122,7 @@ class Results:
     def _add_line(self, line: bytes) -> None:
         self._lines.append(line)
         self._line_bytes += len(line)
-        if self._line_bytes >= _WRITE_BYTES:
+        if self._line_bytes >= WRITE_BYTES:
             self._output.write(b"".join(self._lines))
             self._lines, self._line_bytes = [], 0
 
@@ -129,20 +133,7 @@ class Results:
             self._write_group()
 
     def _settle(self) -> None:
-        """Turn the rows gathered so far into a table."""
-        if self._plain:
-            count = len(self._plain)
-            columns = dict(zip(_PLAIN, zip(*self._plain, strict=True), strict=True))
-            constants: dict[str, Any] = {"choice": 0, "ok": True, "status_code": 200, "model": self._model,
-                                         "file": self._file}  # fmt: skip
-            arrays = [
-                pa.array(columns[field.name], field.type)
-                if field.name in columns
-                else pa.repeat(pa.scalar(constants.get(field.name), field.type), count)
-                for field in RESULT_SCHEMA
-            ]
-            self._tables.append(pa.table(arrays, schema=RESULT_SCHEMA))
-            self._plain = []
+        """Turn the other rows gathered so far into a table."""
         if self._other:
             columns_of_rows = [list(column) for column in zip(*self._other, strict=True)]
             self._tables.append(pa.table(columns_of_rows, schema=RESULT_SCHEMA))

@@ -22,10 +22,11 @@ class OutputRecord(msgspec.Struct, gc=False):
     """One output line: `modelOutput`, still undecoded, or an error."""
 
     record_id: str
-    output: msgspec.Raw | None
+    output: bytes | None
     error: RecordError | None
 
 
+_NOTHING = (b"", b"null")
 # msgspec knows no `Raw | None`.
 _ABSENT = msgspec.Raw(b"")
 
@@ -47,9 +48,10 @@ def decode_output_line(line: bytes) -> OutputRecord:
         raise ValueError(f"not an output record ({type(error).__name__})") from None
     if parsed.error is not None:
         return OutputRecord(parsed.record_id, None, _read_error(parsed.error))
-    if len(memoryview(parsed.model_output)) < 5 and bytes(parsed.model_output) in (b"", b"null"):
+    output = bytes(parsed.model_output)
+    if output in _NOTHING:
         return OutputRecord(parsed.record_id, None, RecordError(500, "Bedrock returned neither output nor error."))
-    return OutputRecord(parsed.record_id, parsed.model_output, None)
+    return OutputRecord(parsed.record_id, output, None)
 
 
 def _read_error(error: Any) -> RecordError:

@@ -1,11 +1,12 @@
 """From modelOutputs to the response body of a request, at any endpoint."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, ChatCodec, Context, EmbeddingCodec, InvocationType, Usage, Vectors
+from tasks.codecs.base import Answer, ChatCodec, Context, DecodeError, EmbeddingCodec, InvocationType, Usage, Vectors
 from tasks.codecs.chat import build_chat_completion, sum_usage
 from tasks.codecs.completions import build_completion
 from tasks.codecs.embeddings import build_embeddings, total_tokens
@@ -18,6 +19,10 @@ _decode_context = msgspec.json.Decoder(Context).decode
 Outcome = Answer | Vectors
 
 
+def _no_chat(output: bytes) -> Answer:  # noqa: ARG001
+    raise DecodeError("an embedding")
+
+
 class Decoder:
     """Decodes the records of one type of job, for one endpoint."""
 
@@ -25,10 +30,8 @@ class Decoder:
         self._codec = codec_of(model, invocation)
         self._endpoint = endpoint
         self._chat_codec = cast(ChatCodec, self._codec)
-
-    def decode_plain(self, output: bytes) -> Answer:
-        """The same for a chat's record without a context. Raises DecodeError."""
-        return self._chat_codec.decode(output)
+        #: `decode` for a chat's record without a context. Raises DecodeError.
+        self.decode_plain: Callable[[bytes], Answer] = getattr(self._codec, "decode", _no_chat)
 
     def decode(self, output: bytes, context: bytes | None) -> Outcome:
         """One record's answer. Raises DecodeError for what does not have the family's shape."""
