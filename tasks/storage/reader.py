@@ -250,16 +250,16 @@ def read_blocks(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[b
         for start, size in places:
             if position < 0:
                 stream, position = stack.enter_context(open_source(source, start)), start
-            for _ in _exactly(source, stream, start - position):
+            for _ in _exactly(source, stream, start - position, BLOCK_BYTES):
                 pass
-            yield b"".join(_exactly(source, stream, size))
+            # At once: a block is not much larger than BLOCK_BYTES, unless it is one long line.
+            yield b"".join(_exactly(source, stream, size, size))
             position = start + size
 
 
-def _exactly(source: Source, stream: BinaryIO, size: int) -> Iterator[bytes]:
+def _exactly(source: Source, stream: BinaryIO, size: int, most: int) -> Iterator[bytes]:
     while size > 0:
-        # At once: a block is not much larger than BLOCK_BYTES, unless it is one long line.
-        data = stream.read(size)
+        data = stream.read(min(size, most))
         if not data:
             raise InputFileError(f"{source.name} has changed since it was validated: it has become shorter.")
         size -= len(data)

@@ -1,0 +1,136 @@
+"""What validation hands over to conversion: every line where it is, whatever the blocks and the cuts."""
+
+import gzip
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tasks.bedrock.limits import Limits
+from tasks.errors import InputFileError
+from tasks.layout import Layout
+from tasks.openai_format.uniform import Block, learn
+from tasks.plan import plan_ranges
+from tasks.storage.reader import find_sources
+from tasks.validate import InputSummary, validate_input
+from tests.conftest import chat, write_lines
+
+CHAT = frozenset({"/v1/chat/completions"})
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.storage.reader.BLOCK_BYTES", 4096)
+
+
+def mixed_lines(count: int) -> list[str]:
+    """Lines of two templates, odd ones, bad ones and blank ones."""
+    rng = random.Random(5)
+    lines = []
+    for number in range(count):
+        text = " ".join(rng.choices(["one", "two", "zwölf", "q\\uote", '"said"', "\n"], k=rng.randint(1, 9)))
+        kind = rng.randint(0, 20)
+        options = {"temperature": 0.5} if kind < 8 else {}
+        line = json.dumps(chat(f"request-{number}", text or "x", **options), ensure_ascii=False)
+        lines.append("{" if kind == 18 else "  " if kind == 19 else line + "\t" if number % 97 == 5 else line)
+    return lines
+
+
+def as_read(summary: InputSummary, layout: Layout, most: int) -> list[bytes]:
+    """All lines of the ranges of so many requests, as the converter gets them; texts of those that fit are checked."""
+    templates = [learn(line) for line in layout.templates]
+    assert None not in templates
+    found: list[bytes] = []
+    for range_ in plan_ranges(summary, Limits(max_records_per_job=most)):
+        for segment in range_.segments:
+            requests = 0
+            for data, each in layout.read(summary.sources[segment.source], segment):
+                if not isinstance(each, Block):
+                    lines = each
+                else:
+                    bounds = list(zip(each.starts.tolist(), each.ends.tolist(), strict=True))
+                    lines = [data[start:end] for start, end in bounds]
+                    check_bounds(data, each, lines, templates)
+                requests += sum(bool(line.strip()) for line in lines)
+                found += lines
+            assert requests == segment.requests
+    return found
+
+
+def check_bounds(data: bytes, block: Block, lines: list[bytes], templates: list) -> None:  # type: ignore[type-arg]
+    ids = [data[start:end] for start, end in zip(*block.id_bounds(templates), strict=True)]
+    texts = [data[start:end] for start, end in zip(*block.text_bounds(templates), strict=True)]
+    for line, shape, custom_id, text in zip(lines, block.shapes, ids, texts, strict=True):
+        if shape:
+            request = json.loads(line)
+            assert custom_id.decode() == request["custom_id"]
+            assert json.loads(b'"' + text + b'"') == request["body"]["messages"][-1]["content"]
+        else:
+            assert custom_id == text == b""
+
+
+@pytest.mark.parametrize("most", [7, 50, 10_000])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_line_arrives_once(tmp_path: Path, most: int, compressed: bool) -> None:
+    lines = mixed_lines(600)
+    data = ("\n".join(lines) + "\n").encode()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    name = folder / ("a.jsonl.gz" if compressed else "a.jsonl")
+    name.write_bytes(gzip.compress(data) if compressed else data)
+    (folder / "b.jsonl").write_bytes("\n".join(mixed_lines(90)[:80]).encode())
+    summary = validate_input(str(folder), None, CHAT, tmp_path)
+    assert len(summary.layout.templates) == 2
+    found = as_read(summary, summary.layout, most)
+    expected = [line.encode() for line in (*lines, *mixed_lines(90)[:80])]
+    blank = [line for line in expected if not line.strip()]
+    assert [line for line in found if line.strip()] == [line for line in expected if line not in blank]
+
+
+def test_most_lines_fit(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"id-{n}", f"Question {n} of many") for n in range(2000)])
+    layout = validate_input(str(path), None, CHAT, tmp_path).layout
+    shapes = b"".join(stretch.shapes for stretch in layout.stretches)
+    assert len(layout.stretches) > 10
+    assert shapes == b"\x01" * 2000
+
+
+@pytest.mark.parametrize("change", ["byte", "shorter"])
+def test_a_changed_input_is_refused(tmp_path: Path, change: str) -> None:
+    """Also where as many lines of the same length are left."""
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"id-{n}", f"Question {n}") for n in range(300)])
+    summary = validate_input(str(path), None, CHAT, tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"Question 200", b'Q"estion 200') if change == "byte" else data[: len(data) // 2])
+    with pytest.raises(InputFileError, match=r"in\.jsonl has changed since it was validated"):
+        as_read(summary, summary.layout, 50)
+
+
+def test_the_records_are_foreseen_exactly(tmp_path: Path) -> None:
+    """The plan's sizes of lines that fit a template are the converter's own, to the byte."""
+    from tasks.bedrock.models import parse_model
+    from tasks.codecs.encoder import Encoder
+
+    encoder = Encoder(parse_model("anthropic.claude-haiku-4-5-20251001-v1:0"), "/v1/chat/completions", "error")
+    lines = [json.dumps(chat(f"id-{n}", f"Question {n}" * (1 + n % 50))) for n in range(1500)]
+    path = write_lines(tmp_path / "in.jsonl", lines)
+    total = sum(len(encoder.encode(line.encode()).model_inputs[0]) for line in lines)
+
+    def sample(line: bytes, endpoint: str) -> tuple[int, int]:
+        return 1, len(encoder.encode(line).model_inputs[0])
+
+    summary = validate_input(str(path), None, CHAT, tmp_path, sample)
+    assert find_sources(str(path)) == summary.sources
+    assert (summary.records, summary.record_bytes) == (1500, total)
+
+
+def test_cuts_lie_between_lines(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", mixed_lines(400))
+    summary = validate_input(str(path), None, CHAT, tmp_path)
+    segments = [
+        segment for range_ in plan_ranges(summary, Limits(max_records_per_job=30)) for segment in range_.segments
+    ]
+    assert len(segments) > 10
+    assert all(left.end == right.start for left, right in pairwise(segments))
