@@ -14,7 +14,7 @@ from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
 from tasks.index import Index, index_object
 from tasks.layout import Layout, read_layout
-from tasks.memory import give_back
+from tasks.memory import give_back, keep
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.openai_format.uniform import Block, learn
@@ -283,6 +283,7 @@ def convert_range(
     A request that cannot be converted is recorded in the index with its error and is never sent.
     Raises InputFileError when the input is not the one that was validated, PipelineError when S3 refuses.
     """
+    keep()
     section = document.bedrock
     options = section.options
     # The family was settled when the batch was opened; what an application profile stands for is in base_model.

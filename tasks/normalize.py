@@ -18,7 +18,7 @@ from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.context import run_log
 from tasks.fetch import ShardOutput
 from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
-from tasks.memory import give_back
+from tasks.memory import give_back, keep
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import HttpError, RunError, error_line, http_error, output_line
@@ -244,6 +244,7 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
 
     Raises AccountingError where index and input disagree.
     """
+    keep()
     normalizer = Normalizer(ref, document, range_)
     index = read_index(ref, range_)
     per_request = records_per_request(index, range_)

@@ -18,7 +18,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
 from tasks.layout import Layout
-from tasks.memory import give_back
+from tasks.memory import give_back, keep
 from tasks.openai_format.batch import BatchError
 from tasks.openai_format.requests import (
     CHAT,
@@ -387,6 +387,7 @@ def validate_input(
     `served` are the endpoints of the chosen model's family; `work` is a folder for the list of bad lines; `sample`
     tells what a line's records will be. Raises InputFileError when the input cannot be read.
     """
+    keep()
     wanted = canonical_endpoint(endpoint) if endpoint else None
     summary = Validator(wanted, served, sample).run(find_sources(input_file), work)
     if not summary.requests:
