@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
+from typing import cast
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from tasks.bedrock.names import PADDING_PREFIX
-from tasks.bedrock.records import OutputRecord, RecordError, decode_output_line
+from tasks.bedrock.records import OutputRecord, RecordError, decode_output_lines
 from tasks.fetch import OutputObject, ShardOutput
+from tasks.plain_answers import PlainAnswers, Rows
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 
 #: What is known of a record. A greater one goes before a lesser one, and among equals the later.
@@ -22,8 +25,10 @@ MISSING, PASSING, REFUSED, ANSWERED = 0, 1, 2, 3
 #: An on-demand answer is an object of its own, of a few kilobytes: many are read at once.
 _SMALL_OBJECT = 1 << 20
 _READERS = 16
+#: Outcomes that are worked on at a time.
+_PIECE_BYTES = 8 << 20
 _NUMBER = 9
-_SPACE = 0x20
+_DIGITS = 10 ** np.arange(_NUMBER - 1, -1, -1)
 
 decode_error = msgspec.json.Decoder(RecordError).decode
 
@@ -32,8 +37,8 @@ class Answers:
     """The outcomes of a range's records, spooled to a local temporary file in the order in which they came.
 
     Records are known by their row in the range's index. Memory is 14 bytes a record: where its outcome is in the file,
-    how long, what, and from which output. Output that nobody asked for, that cannot be read, or that comes twice is
-    counted in `oddities`.
+    how long, what, and from which output. Of an answer that `plain` takes, the file has the text, of others the
+    modelOutput. Output that nobody asked for, that cannot be read, or that comes twice is counted in `oddities`.
     """
 
     def __init__(
@@ -41,7 +46,9 @@ class Answers:
         first_request: int,
         records_per_request: "np.ndarray[tuple[int], np.dtype[np.int64]]",
         all_requests: int | None = None,
+        plain: PlainAnswers | None = None,
     ) -> None:
+        self.plain = plain
         self._first = first_request
         # Records of other ranges are in the output of a round that gathers many; another range reads them.
         self._all = first_request + len(records_per_request) if all_requests is None else all_requests
@@ -51,8 +58,8 @@ class Answers:
         self._starts: array[int] | None = None
         if total != self._requests:
             self._starts = array("q", np.concatenate(([0], np.cumsum(records_per_request))).tobytes())
-        self._offset = array("q", bytes(8 * total))
-        self._length = array("i", bytes(4 * total))
+        self._offset = np.zeros(total, dtype=np.int64)
+        self.lengths = np.zeros(total, dtype=np.int32)
         self.kinds = bytearray(total)
         self._source = bytearray(total)
         self._file = tempfile.TemporaryFile(prefix="bedrock-batch-")  # noqa: SIM115 (closed by __exit__)
@@ -64,8 +71,8 @@ class Answers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._map is not None:
-            self._map.close()
+        # The map goes with the last array over it.
+        self._map = None
         self._file.close()
 
     def load(self, outputs: list[ShardOutput]) -> None:
@@ -75,60 +82,99 @@ class Answers:
         for number, objects in enumerate(jobs, 1):
             source = min(number, 255)
             for data in _read_small([o for o in objects if o.bytes <= _SMALL_OBJECT]):
-                self._add(data.split(b"\n"), source)
+                self._add(data, source)
             for large in objects:
                 if large.bytes > _SMALL_OBJECT:
                     entry = Source(large.uri, large.uri, large.etag, large.bytes)
                     for block in read_lines(entry, limit=UNLIMITED):
-                        self._add(block.lines, source)
+                        self._add(block.data, source)
         self._file.flush()
         if self._end:
             self._map = mmap.mmap(self._file.fileno(), self._end, access=mmap.ACCESS_READ)
 
-    def _add(self, lines: list[bytes], source: int) -> None:
-        """Take the records of one block. This is the hot loop of the join."""
-        offsets, lengths, kinds, sources = self._offset, self._length, self.kinds, self._source
-        end = self._end
+    def _add(self, data: bytes, source: int) -> None:
+        """Take the records of some lines."""
+        records, unreadable = decode_output_lines(data)
+        if unreadable:
+            self.oddities["output lines that cannot be read"] += unreadable
+        rows = self._rows([record.record_id for record in records])
+        plain: set[int] = set()
+        if self.plain is not None:
+            places, texts = self.plain.take(records, np.where(self._first_seen(rows), rows, -1))
+            plain.update(places)
+            self._keep(rows[places], texts, source)
+        # Nearly always all were plain, or none.
+        if len(plain) < len(records):
+            rest = (place for place in np.flatnonzero(rows >= 0).tolist() if place not in plain)
+            self._add_one_by_one([(records[place], int(rows[place])) for place in rest], source)
+
+    def _first_seen(self, rows: Rows) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Which of some rows had no outcome before, and are there once."""
+        _, inverse, counts = np.unique(rows, return_inverse=True, return_counts=True)
+        known = np.frombuffer(self._source, dtype=np.uint8)
+        first = (rows >= 0) & (counts[inverse] == 1)
+        first[first] = known[rows[first]] == 0
+        return cast("np.ndarray[tuple[int], np.dtype[np.bool_]]", first)
+
+    def _keep(self, rows: Rows, texts: pa.LargeStringArray, source: int) -> None:
+        """Spool the texts of plain answers."""
+        if not len(rows):
+            return
+        _, bounds, data = texts.buffers()
+        ends = np.frombuffer(bounds, dtype=np.int64)[: len(rows) + 1]
+        self._offset[rows] = self._end + ends[:-1]
+        self.lengths[rows] = np.diff(ends)
+        np.frombuffer(self.kinds, dtype=np.uint8)[rows] = ANSWERED
+        np.frombuffer(self._source, dtype=np.uint8)[rows] = source
+        size = int(ends[-1])
+        if size:
+            self._file.write(memoryview(data)[:size])
+        self._end += size
+
+    def _add_one_by_one(self, records: list[tuple[OutputRecord, int]], source: int) -> None:
+        """Spool what became of the records of some rows, where it is news."""
+        kinds, sources, end = self.kinds, self._source, self._end
         spooled = []
-        for line in lines:
-            if not line or (line[0] <= _SPACE and line.isspace()):
-                continue
-            try:
-                record = decode_output_line(line)
-            except ValueError:
-                self.oddities["output lines that cannot be read"] += 1
-                continue
-            row = self._row(record.record_id)
-            if row is None:
-                continue
-            kind, data = ANSWERED, record.output
-            if data is None:
-                kind, data = _failure(record)
-            known = kinds[row]
+        for record, row in records:
+            outcome = record.outcome
+            kind, data = (ANSWERED, outcome) if isinstance(outcome, bytes) else _failure(outcome)
             if sources[row] == source:
                 self.oddities["records that were answered more than once"] += 1
-            if kind < known:
+            if kind < kinds[row]:
                 continue
+            if self.plain is not None:
+                self.plain.finish[row] = 0
             spooled.append(data)
-            offsets[row], lengths[row], kinds[row], sources[row] = end, len(data), kind, source
+            self._offset[row], self.lengths[row], kinds[row], sources[row] = end, len(data), kind, source
             end += len(data)
         self._file.write(b"".join(spooled))
         self._end = end
 
-    def _row(self, record_id: str) -> int | None:
-        """The row of a record; None, and counted, where it is none of the range's."""
-        number = record_id[1:]
+    def _rows(self, ids: list[str]) -> Rows:
+        """The rows of some records; -1, and counted, where it is none of the range's."""
+        rows = np.full(len(ids), -1, dtype=np.int64)
+        texts = pa.array(ids, pa.string())
+        _, bounds, data = texts.buffers()
+        width = _NUMBER + 1
         if (
-            len(number) == _NUMBER
-            and record_id[0] == "r"
-            and self._starts is None
-            and number.isdigit()
-            and number.isascii()
+            self._starts is None
+            and data is not None
+            and (np.diff(np.frombuffer(bounds, np.int32)[: len(ids) + 1]) == width).all()
         ):
             # The common case: one record a request.
-            place = int(number) - self._first
-            if 0 <= place < self._requests:
-                return place
+            characters = np.frombuffer(data, dtype=np.uint8)[: width * len(ids)].reshape(-1, width)
+            digits = characters[:, 1:] - ord("0")
+            places = digits @ _DIGITS - self._first
+            usual = (characters[:, 0] == ord("r")) & (digits <= 9).all(axis=1)
+            usual &= (places >= 0) & (places < self._requests)
+            rows[usual] = places[usual]
+        for place in np.flatnonzero(rows < 0).tolist():
+            row = self._row(ids[place])
+            rows[place] = -1 if row is None else row
+        return rows
+
+    def _row(self, record_id: str) -> int | None:
+        """The row of a record; None, and counted, where it is none of the range's."""
         if record_id.startswith(PADDING_PREFIX):
             return None
         number, choice = record_id[1 : _NUMBER + 1], 0
@@ -154,8 +200,34 @@ class Answers:
         """The modelOutput of an answered record, or the encoded RecordError of a failed one."""
         if self._map is None:
             return b""
-        start = self._offset[row]
-        return self._map[start : start + self._length[row]]
+        start = int(self._offset[row])
+        return self._map[start : start + int(self.lengths[row])]
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """A range of rows in pieces whose outcomes are some megabytes at most, or one row."""
+        sizes = np.cumsum(self.lengths[start:end], dtype=np.int64)
+        first = start
+        while first < end:
+            done = int(sizes[first - start - 1]) if first > start else 0
+            last = start + int(np.searchsorted(sizes, done + _PIECE_BYTES, side="right"))
+            last = min(max(last, first + 1), end)
+            yield first, last
+            first = last
+
+    def texts(self, rows: Rows) -> pa.StringArray:
+        """The texts of some plain answers."""
+        if self._map is None:
+            return pa.array([""] * len(rows))
+        order = np.argsort(self._offset[rows], kind="stable")
+        starts, lengths = self._offset[rows][order], self.lengths[rows][order]
+        # To Arrow, the spooled texts in their order and what lies between them are one array, of which it takes some.
+        bounds = np.empty(2 * len(rows) + 1, dtype=np.int64)
+        bounds[:-1:2], bounds[1::2] = starts, starts + lengths
+        bounds[-1] = bounds[-2]
+        spooled = pa.LargeStringArray.from_buffers(2 * len(rows), pa.py_buffer(bounds), pa.py_buffer(self._map))
+        places = np.empty(len(rows), dtype=np.int64)
+        places[order] = 2 * np.arange(len(rows))
+        return spooled.take(pa.array(places)).cast(pa.string())
 
     def forget_pages(self) -> None:
         """Give back the memory of what was read: the pages of the file count as this process's."""
@@ -163,9 +235,8 @@ class Answers:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def _failure(record: OutputRecord) -> tuple[int, bytes]:
-    assert record.error is not None
-    return (PASSING if record.error.passing else REFUSED), msgspec.json.encode(record.error)
+def _failure(error: RecordError) -> tuple[int, bytes]:
+    return (PASSING if error.passing else REFUSED), msgspec.json.encode(error)
 
 
 def _read_small(objects: list[OutputObject]) -> Iterator[bytes]:
@@ -173,9 +244,10 @@ def _read_small(objects: list[OutputObject]) -> Iterator[bytes]:
         return
     with ThreadPoolExecutor(_READERS if len(objects) > 1 else 1) as pool:
         for start in range(0, len(objects), 8 * _READERS):
-            yield from pool.map(_read_object, objects[start : start + 8 * _READERS])
+            together = pool.map(_read_object, objects[start : start + 8 * _READERS])
+            yield b"\n".join(data.rstrip(b"\n") for data in together)
 
 
 def _read_object(entry: OutputObject) -> bytes:
     source = Source(entry.uri, entry.uri, entry.etag, entry.bytes)
-    return b"\n".join(line for block in read_lines(source, limit=UNLIMITED) for line in block.lines)
+    return b"".join(block.data for block in read_lines(source, limit=UNLIMITED))

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from prefect import task
 
 from tasks.answers import ANSWERED, MISSING, Answers, decode_error
@@ -13,7 +16,7 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
 from tasks.codecs.base import DecodeError, Vectors
-from tasks.codecs.chat import plain_completion
+from tasks.codecs.chat import plain_frame
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.context import run_log
 from tasks.fetch import ShardOutput
@@ -21,14 +24,17 @@ from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, r
 from tasks.memory import give_back, keep
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.requests import CHAT
-from tasks.openai_format.results import HttpError, RunError, error_line, http_error, output_line
+from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, http_error, output_line
 from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
-from tasks.results import WRITE_BYTES, PlainRow, Results
+from tasks.plain_answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
+from tasks.results import Block, Result, Results, TableRow
 from tasks.rounds import Piece, current_shards, left_undone, write_pieces
 from tasks.state import BatchDocument, BatchRef, Range, Shard
 
 _SHOWN_CAUSES = 50
+_FINISHES = len(FINISH_REASONS) + 1
+_MOST_WAYS = 255
 
 
 class RangeResult(msgspec.Struct):
@@ -67,11 +73,11 @@ class Normalizer:
             for shard in section.shards or []
             if range_.index in shard.ranges
         }
-        self._plain_decoders = {shard: decoder.decode_plain for shard, decoder in self._decoders.items()}
         self._key = ref.batch_id.removeprefix("batch_")[:16]
         # The same on every run, so that a repeated run writes the same bytes.
         self._created = document.created_at
-        self._plain_body = plain_completion(document.created_at, section.model)
+        body = plain_frame(self._key.encode(), document.created_at, section.model)
+        self._frame = answered_frame(self._key.encode(), body)
         self._files = [source["name"] for source in section.sources]
         self._cancelled = document.status in ("cancelling", "cancelled")
         self._causes: dict[str, list[Any]] = {}
@@ -79,56 +85,67 @@ class Normalizer:
         self._unanswered: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
 
-    def plain_rows(self, batch: pa.RecordBatch, first: int, answers: Answers, results: Results) -> None:
-        """The results of requests that are one record each. This is the hot loop of plain chats."""
-        names = ("custom_id", "file", "line", "record_id", "shard", "context")
-        columns = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
-        chat, kinds, get, key = self._endpoint == CHAT, answers.kinds, answers.get, self._key
-        plain_body, decoders, encode_line = self._plain_body, self._plain_decoders, output_line
-        run: list[PlainRow] = []
-        written: list[bytes] = []
-        size, file_of_run = 0, 0
-        for row, (custom_id, file, line, record, shard, context) in enumerate(columns, first):
-            body, usage, content, finish = None, None, None, ""
-            if chat and kinds[row] == ANSWERED and context is None:
-                try:
-                    answer = decoders[shard](get(row))
-                    body, usage, content = plain_body(answer, key, record), answer.usage, answer.content
-                    finish = answer.finish_reason
-                except DecodeError:
-                    # It is decoded again below, and its error said there.
-                    pass
-            if body is None or file != file_of_run or size >= WRITE_BYTES:
-                self._plain(run, written, file_of_run, results)
-                run, written, size, file_of_run = [], [], 0, file
-            if body is None or usage is None or content is None:
-                values = IndexRow(*(column[row - first].as_py() for column in batch.columns))
-                results.add(*self.line([values], row, answers))
-                continue
-            text = encode_line(key + record, custom_id, body)
-            written.append(text)
-            size += len(text)
-            run.append(
-                (custom_id, line, content, finish, usage.prompt, usage.completion,
-                 usage.prompt + usage.completion, usage.cached, usage.reasoning)
-            )  # fmt: skip
-        self._plain(run, written, file_of_run, results)
+    def plain_answers(self, index: pq.ParquetFile) -> PlainAnswers:
+        """What takes the plain answers of a range whose requests are one record each."""
+        ways = np.zeros(index.metadata.num_rows, dtype=np.uint8)
+        decoders = [decoder.decode_plain for decoder in self._decoders.values()]
+        if self._endpoint != CHAT:
+            return PlainAnswers(ways, decoders)
+        row = 0
+        for batch in index.iter_batches(columns=["custom_id", "shard", "context"]):
+            # More shards than a byte counts are answered in the general way.
+            way = pc.index_in(batch["shard"], pa.array(list(self._decoders)[:_MOST_WAYS])).cast(pa.int16())
+            usual = pc.and_(pc.is_null(batch["context"]), pc.is_valid(batch["custom_id"]))
+            way = pc.if_else(usual, pc.add(pc.fill_null(way, -1), 1), 0)
+            ways[row : row + len(batch)] = way.to_numpy(zero_copy_only=False)
+            row += len(batch)
+        return PlainAnswers(ways, decoders)
 
-    def _plain(self, rows: list[PlainRow], lines: list[bytes], file: int, results: Results) -> None:
-        """Add a run of plain answers, and count them."""
-        if not rows:
+    def results_of(self, batch: pa.RecordBatch, first: int, answers: Answers, results: Results) -> None:
+        """Add the results of requests that are one record each; `first` is the row of the first one in the index."""
+        plain = answers.plain
+        assert plain is not None
+        rows = np.arange(first, first + len(batch))
+        is_plain = plain.finish[rows] > 0
+        others = {}
+        if not is_plain.all():
+            places = np.flatnonzero(~is_plain).tolist()
+            values = zip(*(column.to_pylist() for column in batch.take(pa.array(places)).columns), strict=True)
+            for place, row in zip(places, values, strict=True):
+                others[place] = self.result_of([IndexRow(*row)], first + place, answers)
+            batch, rows = batch.filter(pa.array(is_plain)), rows[is_plain]
+        if not len(rows):
+            for result in others.values():
+                results.add(result)
             return
-        columns = results.add_plain(lines, rows, self._files[file])
-        result = self.result
-        result.completed += len(rows)
-        self._finish.update(columns["finish_reason"])
-        result.prompt_tokens += sum(columns["prompt_tokens"])
-        result.completion_tokens += sum(columns["completion_tokens"])
-        result.cached_tokens += sum(columns["cached_tokens"])
-        result.reasoning_tokens += sum(columns["reasoning_tokens"])
+        ids, texts, columns = batch["custom_id"], answers.texts(rows), plain.columns(rows)
+        self._count_plain(columns, plain.finish[rows])
+        gaps = {**columns, "record": batch["record_id"], "custom_id": escape(ids), "content": escape(texts)}
+        cells = {
+            **columns, "custom_id": ids, "content": texts, "line": batch["line"], "choice": 0, "ok": True,
+            "status_code": 200, "model": self._model, "file": pa.array(self._files).take(batch["file"]),
+        }  # fmt: skip
+        results.add_block(Block(rows - first, fill(self._frame, gaps), cells, others))
 
-    def line(self, rows: list[IndexRow], first_row: int, answers: Answers) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
-        """The result line of one request, whether it is an answer, and its Parquet rows."""
+    def _count_plain(self, columns: dict[str, pa.Array], finish: Any) -> None:
+        result = self.result
+        result.completed += len(finish)
+        for name in COUNTS:
+            setattr(result, name, getattr(result, name) + pc.sum(columns[name]).as_py())
+        for reason, count in zip(FINISH_REASONS, np.bincount(finish, minlength=_FINISHES)[1:].tolist(), strict=True):
+            if count:
+                self._finish[reason] += count
+
+    def _count(self, columns: dict[str, pa.Array], finish: Any) -> None:
+        result = self.result
+        result.completed += len(finish)
+        for name in COUNTS:
+            setattr(result, name, getattr(result, name) + pc.sum(columns[name], min_count=0).as_py())
+        codes = zip(FINISH_REASONS, np.bincount(finish, minlength=len(FINISH_REASONS) + 1)[1:].tolist(), strict=True)
+        self._finish.update({reason: count for reason, count in codes if count})
+
+    def result_of(self, rows: list[IndexRow], first_row: int, answers: Answers) -> Result:
+        """The result of one request, in the general way."""
         first = rows[0]
         if first.error is not None:
             return self._failed(first, http_error_of(first.error))
@@ -147,7 +164,7 @@ class Normalizer:
                 return self._failed(first, unreadable)
         return self._completed(rows, decoded)
 
-    def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
         contexts = [each.context for each in rows]
@@ -162,9 +179,10 @@ class Normalizer:
             result.completion_tokens += usage.completion
             result.cached_tokens += usage.cached
             result.reasoning_tokens += usage.reasoning
-        return output_line(id, row.custom_id, msgspec.json.encode(body)), True, list(self._table_rows(row, outcomes))
+        line = output_line(id, row.custom_id, msgspec.json.encode(body))
+        return Result(line, True, list(self._table_rows(row, outcomes)))
 
-    def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[tuple[Any, ...]]:
+    def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[TableRow]:
         """A Parquet row per choice, or per embedding."""
         file = self._files[row.file]
         choice = 0
@@ -193,7 +211,7 @@ class Normalizer:
                    calls, outcome.finish_reason, *counts, None, None, self._model, file, None)  # fmt: skip
             choice += 1
 
-    def _failed(self, row: IndexRow, error: HttpError | RunError) -> tuple[bytes, bool, list[tuple[Any, ...]]]:
+    def _failed(self, row: IndexRow, error: HttpError | RunError) -> Result:
         self.result.failed += 1
         status, code = (error.status, error.code or error.type) if isinstance(error, HttpError) else (None, error.code)
         # Bedrock's messages differ by record in their numbers and quotes; the code and the start name the cause.
@@ -207,7 +225,7 @@ class Normalizer:
         id = f"{self._key}{record_id(row.request)}"
         table_row = (row.custom_id, row.line, 0, False, status, *(None,) * 10, code, error.message, self._model,
                      self._files[row.file], None)  # fmt: skip
-        return error_line(id, row.custom_id, error), False, [table_row]
+        return Result(error_line(id, row.custom_id, error), False, [table_row])
 
     def _missing(self, shard: Shard) -> RunError:
         """Why a record has neither answer nor error, by what became of the job that asked it last."""
@@ -248,22 +266,24 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
     normalizer = Normalizer(ref, document, range_)
     index = read_index(ref, range_)
     per_request = records_per_request(index, range_)
-    with Answers(range_.first_request, per_request, document.request_counts.total) as answers:
+    plain = normalizer.plain_answers(index) if index.metadata.num_rows == range_.requests else None
+    with Answers(range_.first_request, per_request, document.request_counts.total, plain) as answers:
         answers.load(outputs)
         wanted = left_undone(document, range_, index, answers)
         if wanted:
             return RangeResult(range_.index, again=write_pieces(ref, document, range_, wanted))
         row = 0
         with Results(ref, range_, document.bedrock.model) as results:
-            if int(per_request.max(initial=0)) <= 1:
+            if plain is None:
+                for rows in requests_of(index):
+                    results.add(normalizer.result_of(rows, row, answers))
+                    row += len(rows)
+            else:
                 for batch in index.iter_batches(INDEX_ROWS):
-                    normalizer.plain_rows(batch, row, answers, results)
+                    for start, end in answers.pieces(row, row + len(batch)):
+                        normalizer.results_of(batch.slice(start - row, end - start), start, answers, results)
                     answers.forget_pages()
                     row += len(batch)
-            else:
-                for rows in requests_of(index):
-                    results.add(*normalizer.line(rows, row, answers))
-                    row += len(rows)
         return normalizer.finish(answers.oddities)
 
 

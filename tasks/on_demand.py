@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 
 from tasks.bedrock import aws
 from tasks.bedrock.names import PADDING_PREFIX
-from tasks.bedrock.records import decode_output_line
+from tasks.bedrock.records import RecordError, decode_output_line
 from tasks.bedrock.runtime import invoke
 from tasks.convert import shard_object
 from tasks.lead import require_lead
@@ -62,8 +62,8 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
         def ask(record: _Record, last: bool = last) -> str | None:
             require_lead(ref)
             line = invoke(record.record_id, bytes(record.model_input), section.model, shard.invocation)
-            error = decode_output_line(line).error
-            if error is not None and not last and error.passing:
+            outcome = decode_output_line(line).outcome
+            if isinstance(outcome, RecordError) and not last and outcome.passing:
                 return None
             _store(ref, shard, record.record_id, line)
             return record.record_id

@@ -1,8 +1,9 @@
 """The result files of one range: OpenAI's lines as JSONL, and the same as a Parquet table, each streamed to S3."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,15 +35,32 @@ RESULT_SCHEMA = pa.schema(
         pa.field("embedding", pa.list_(pa.float32())),
     ]
 )
-#: The columns of a plain answer that differ from row to row, in the order of `PlainRow`; others are constant or null.
-_PLAIN = ("custom_id", "line", "content", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens",
-          "cached_tokens", "reasoning_tokens")  # fmt: skip
-PlainRow = tuple[str | None, int, str, str, int, int, int, int, int]
+TableRow = tuple[Any, ...]
+
+
+class Result(NamedTuple):
+    """What became of one request."""
+
+    line: bytes
+    ok: bool
+    #: In the order of RESULT_SCHEMA.
+    rows: list[TableRow]
+
+
+class Block(NamedTuple):
+    """What became of some requests: plain answers, and others by their places among all of them."""
+
+    places: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    #: The lines of the plain answers, and their columns by name: arrays, or a value for all of them.
+    lines: pa.StringArray
+    columns: dict[str, Any]
+    others: dict[int, Result]
+
+
 #: A row group is written at so many rows, or characters of content.
 _GROUP_ROWS, _GROUP_CHARACTERS = 8192, 8 << 20
 #: Columns of few values; a dictionary of the others would be as large as they are.
 _DICTIONARIES = ["choice", "ok", "status_code", "finish_reason", "error_code", "error_message", "model", "file"]
-WRITE_BYTES = 1 << 20
 
 
 def table_writer(out: S3Writer) -> pq.ParquetWriter:
@@ -71,9 +89,7 @@ class Results:
         self._parquet = S3Writer(piece(ref, range_, "results.parquet"), ref.kms_key, "application/vnd.apache.parquet")
         self._table = table_writer(self._parquet)
         self._model = model
-        self._lines: list[bytes] = []
-        self._line_bytes = 0
-        self._other: list[tuple[Any, ...]] = []
+        self._other: list[TableRow] = []
         self._tables: list[pa.Table] = []
         self._rows = 0
         self._characters = 0
@@ -87,44 +103,40 @@ class Results:
             for writer in writers:
                 writer.abort()
             return
-        self._output.write(b"".join(self._lines))
         self._write_group()
         self._table.close()
         for writer in writers:
             writer.close()
 
-    def add_plain(self, lines: list[bytes], rows: list[PlainRow], file: str) -> dict[str, tuple[Any, ...]]:
-        """Add the answers of some plain chats of one file; returns the columns of the rows."""
+    def add(self, result: Result) -> None:
+        """Add the result of the next request."""
+        self._other += result.rows
+        self._write(result)
+        self._count(len(result.rows), len(result.line))
+
+    def add_block(self, block: Block) -> None:
+        """Add the results of the next requests."""
         self._settle()
-        columns = dict(zip(_PLAIN, zip(*rows, strict=True), strict=True))
-        constants: dict[str, Any] = {"choice": 0, "ok": True, "status_code": 200, "model": self._model, "file": file}
-        arrays = [
-            pa.array(columns[field.name], field.type)
-            if field.name in columns
-            else pa.repeat(pa.scalar(constants.get(field.name), field.type), len(rows))
-            for field in RESULT_SCHEMA
-        ]
-        self._tables.append(pa.table(arrays, schema=RESULT_SCHEMA))
-        text = b"".join(lines)
-        self._add_line(text)
-        self._count(len(rows), len(text))
-        return columns
+        _, bounds, data = block.lines.buffers()
+        ends = np.frombuffer(bounds, dtype=np.int32)
+        text, done = memoryview(data), 0
+        for count, (place, result) in enumerate(block.others.items()):
+            before = place - count
+            self._output.write(text[ends[done] : ends[before]])
+            self._write(result)
+            done = before
+        self._output.write(text[ends[done] : ends[len(block.lines)]])
+        table = _table_of(block.columns, len(block.lines))
+        if block.others:
+            others = block.others.values()
+            table = pa.concat_tables([table, _table_of_rows([row for result in others for row in result.rows])])
+            places = np.repeat(np.fromiter(block.others, np.int64), [len(result.rows) for result in others])
+            table = table.take(pa.array(np.argsort(np.concatenate((block.places, places)), kind="stable")))
+        self._tables.append(table)
+        self._count(len(table), len(text))
 
-    def add(self, line: bytes, ok: bool, rows: list[tuple[Any, ...]]) -> None:
-        """Add any result; `rows` in the order of RESULT_SCHEMA."""
-        self._other += rows
-        if ok:
-            self._add_line(line)
-        else:
-            self._errors.write(line)
-        self._count(len(rows), len(line))
-
-    def _add_line(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._line_bytes += len(line)
-        if self._line_bytes >= WRITE_BYTES:
-            self._output.write(b"".join(self._lines))
-            self._lines, self._line_bytes = [], 0
+    def _write(self, result: Result) -> None:
+        (self._output if result.ok else self._errors).write(result.line)
 
     def _count(self, rows: int, characters: int) -> None:
         self._rows += rows
@@ -135,8 +147,7 @@ class Results:
     def _settle(self) -> None:
         """Turn the other rows gathered so far into a table."""
         if self._other:
-            columns_of_rows = [list(column) for column in zip(*self._other, strict=True)]
-            self._tables.append(pa.table(columns_of_rows, schema=RESULT_SCHEMA))
+            self._tables.append(_table_of_rows(self._other))
             self._other = []
 
     def _write_group(self) -> None:
@@ -144,6 +155,22 @@ class Results:
         if self._tables:
             self._table.write_table(pa.concat_tables(self._tables), row_group_size=_GROUP_ROWS)
         self._tables, self._rows, self._characters = [], 0, 0
+
+
+def _table_of_rows(rows: list[TableRow]) -> pa.Table:
+    return pa.table([list(column) for column in zip(*rows, strict=True)], schema=RESULT_SCHEMA)
+
+
+def _table_of(columns: dict[str, Any], rows: int) -> pa.Table:
+    """A table of some columns, each an array or one value for all rows; the others are null."""
+    arrays = [columns.get(field.name) for field in RESULT_SCHEMA]
+    return pa.table(
+        [
+            array if isinstance(array, pa.Array) else pa.repeat(pa.scalar(array, field.type), rows)
+            for array, field in zip(arrays, RESULT_SCHEMA, strict=True)
+        ],
+        schema=RESULT_SCHEMA,
+    )
 
 
 def copy_groups(table: pq.ParquetFile) -> Iterator[pa.Table]:

@@ -18,40 +18,57 @@ class RecordError(msgspec.Struct, frozen=True, gc=False):
         return self.expired or self.status in (408, 429) or self.status >= 500
 
 
-class OutputRecord(msgspec.Struct, gc=False):
-    """One output line: `modelOutput`, still undecoded, or an error."""
-
-    record_id: str
-    output: bytes | None
-    error: RecordError | None
-
-
 _NOTHING = (b"", b"null")
 # msgspec knows no `Raw | None`.
 _ABSENT = msgspec.Raw(b"")
 
 
-class _Line(msgspec.Struct, rename="camel", gc=False):
+class OutputRecord(msgspec.Struct, rename="camel", gc=False):
+    """One output line; `modelInput`, which Bedrock echoes, is scanned and left out."""
+
     record_id: str
+    #: Undecoded, and not to be kept: it holds on to the bytes around it.
     model_output: msgspec.Raw = _ABSENT
     error: Any = None
 
+    @property
+    def outcome(self) -> "bytes | RecordError":
+        """`modelOutput`, or why there is none."""
+        if self.error is not None:
+            return _read_error(self.error)
+        output = bytes(self.model_output)
+        return RecordError(500, "Bedrock returned neither output nor error.") if output in _NOTHING else output
 
-_decode = msgspec.json.Decoder(_Line).decode
+
+_decoder = msgspec.json.Decoder(OutputRecord)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_output_line(line: bytes) -> OutputRecord:
-    """Read one line; `modelInput`, which Bedrock echoes, is scanned and left undecoded. Raises ValueError."""
+    """Read one line. Raises ValueError."""
     try:
-        parsed = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _decoder.decode(line)
+    except _UNREADABLE as error:
         raise ValueError(f"not an output record ({type(error).__name__})") from None
-    if parsed.error is not None:
-        return OutputRecord(parsed.record_id, None, _read_error(parsed.error))
-    output = bytes(parsed.model_output)
-    if output in _NOTHING:
-        return OutputRecord(parsed.record_id, None, RecordError(500, "Bedrock returned neither output nor error."))
-    return OutputRecord(parsed.record_id, output, None)
+
+
+def decode_output_lines(data: bytes) -> tuple[list[OutputRecord], int]:
+    """Read lines, and count those that cannot be read; blank ones are skipped."""
+    try:
+        records = _decoder.decode_lines(data)
+    except _UNREADABLE:
+        records = []
+    # decode_lines takes one value after the other, wherever the line ends are.
+    if len(records) == data.count(b"\n") + (not data.endswith(b"\n")):
+        return records, 0
+    records, unreadable = [], 0
+    for line in data.split(b"\n"):
+        if line and not line.isspace():
+            try:
+                records.append(decode_output_line(line))
+            except ValueError:
+                unreadable += 1
+    return records, unreadable
 
 
 def _read_error(error: Any) -> RecordError:

@@ -4,7 +4,6 @@ Source: https://platform.openai.com/docs/api-reference/chat (create, and the cha
 """
 
 import re
-from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
@@ -25,6 +24,7 @@ from tasks.codecs.base import (
     Usage,
 )
 from tasks.codecs.content import arguments, parse_parts, text_parts
+from tasks.openai_format.results import Frame
 
 #: Fields that change nothing about the answer of a batch request, whatever their value.
 _WITHOUT_EFFECT: Final = frozenset(
@@ -395,36 +395,31 @@ def build_chat_completion(
     )
 
 
-_PLAIN_HEAD: Final = (
-    b'","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,"message":{"role":"assistant",'
-    b'"content":'
-)
-_PLAIN: Final = (
-    b'{"id":"chatcmpl-%b%b%b%b,"refusal":null},"logprobs":null,"finish_reason":"%b"}],"usage":{"prompt_tokens":%d,'
-    b'"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d},'
-    b'"completion_tokens_details":{"reasoning_tokens":%d}}}'
-)
+def is_plain(answer: Answer) -> bool:
+    """Whether an answer is text and nothing else, so that `plain_frame` holds it."""
+    return not (
+        answer.content is None
+        or answer.usage is None
+        or answer.tool_calls
+        or answer.reasoning is not None
+        or answer.refusal is not None
+        or answer.logprobs is not None
+    )
 
 
-def plain_completion(created: int, model: str) -> Callable[[Answer, str, str], bytes | None]:
-    """A function from an answer and the two halves of its id to its encoded chat completion; None for any unusual one.
+def plain_frame(key: bytes, created: int, model: str) -> Frame:
+    """The encoded chat completion of a plain answer: `build_chat_completion` with gaps; a property test compares them.
 
-    It is `build_chat_completion` for text and nothing else, without the objects in between; a property test holds the
-    two to the same bytes.
+    The gaps are `record`, with `key` the id; `content`, JSON's escapes done; and the others by their names.
     """
-    before = _PLAIN_HEAD % (created, _encode(model))
-
-    def complete(answer: Answer, key: str, record: str) -> bytes | None:
-        usage = answer.usage
-        unusual = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
-        if unusual or answer.content is None or usage is None or answer.logprobs is not None:
-            return None
-        return _PLAIN % (
-            key.encode(), record.encode(), before, _encode(answer.content), answer.finish_reason.encode(), usage.prompt,
-            usage.completion, usage.prompt + usage.completion, usage.cached, usage.reasoning,
-        )  # fmt: skip
-
-    return complete
+    return (
+        b'{"id":"chatcmpl-' + key, "record", b'","object":"chat.completion","created":%d,"model":%b,' % (created, _encode(model))
+        + b'"choices":[{"index":0,"message":{"role":"assistant","content":"', "content",
+        b'","refusal":null},"logprobs":null,"finish_reason":"', "finish_reason",
+        b'"}],"usage":{"prompt_tokens":', "prompt_tokens", b',"completion_tokens":', "completion_tokens",
+        b',"total_tokens":', "total_tokens", b',"prompt_tokens_details":{"cached_tokens":', "cached_tokens",
+        b'},"completion_tokens_details":{"reasoning_tokens":', "reasoning_tokens", b"}}}",
+    )  # fmt: skip
 
 
 def _finish(answer: Answer, legacy: bool) -> str:

@@ -81,6 +81,19 @@ def decode_error(data: bytes) -> HttpError:
     return _decode_error(data)
 
 
+#: Encoded JSON with gaps: bytes that stay, and names of what comes between them.
+Frame = tuple[bytes | str, ...]
+
+
+def answered_frame(key: bytes, body: Frame) -> Frame:
+    """A line of the output file around the frame of a body; the gap `record` makes the id together with `key`."""
+    return (
+        b'{"id":"batch_req_' + key, "record", b'","custom_id":"', "custom_id",
+        b'","response":{"status_code":200,"request_id":"req_' + key, "record", b'","body":', *body,
+        b'},"error":null}\n',
+    )  # fmt: skip
+
+
 _ANSWERED = (
     b'{"id":"batch_req_%b","custom_id":%b,"response":{"status_code":200,"request_id":"req_%b","body":%b},'
     b'"error":null}\n'
