@@ -161,6 +161,11 @@ class AnthropicCodec:
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         message = decode_as(_decode, output, "an Anthropic message")
+        finish, usage = _FINISH.get(message.stop_reason or "end_turn", "stop"), _usage(message.usage)
+        first = message.content[0] if len(message.content) == 1 else None
+        if first is not None and first.type == "text" and message.stop_reason != "refusal":
+            # Nearly always it is one text.
+            return Answer(first.text or "", finish, usage)
         text: list[str] = []
         thinking: list[str] = []
         calls: list[ToolCall] = []
@@ -171,9 +176,8 @@ class AnthropicCodec:
                 thinking.append(block.thinking)
             elif block.type == "tool_use" and block.id is not None and block.name is not None:
                 calls.append(ToolCall(block.id, block.name, tool_arguments(block.input)))
-        finish = _FINISH.get(message.stop_reason or "end_turn", "stop")
         content = "".join(text) if text or not calls else None
-        answer = Answer(content, finish, _usage(message.usage), calls)
+        answer = Answer(content, finish, usage, calls)
         if thinking:
             answer.reasoning = "".join(thinking)
         if message.stop_reason == "refusal":
@@ -271,7 +275,7 @@ def _usage(usage: _Usage | None) -> Usage | None:
     cached = usage.cache_read_input_tokens or 0
     # Claude counts cache reads and writes beside input_tokens; OpenAI counts them in.
     written = usage.cache_creation_input_tokens or 0
-    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, written=written)
+    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, 0, written)
 
 
 def _encode_turn(turn: Turn) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _decode_context = msgspec.json.Decoder(Context).decode
 Outcome = Answer | Vectors
 
 
-def _no_chat(output: bytes) -> Answer:  # noqa: ARG001
+def _no_chat(output: msgspec.Raw) -> Answer:  # noqa: ARG001
     raise DecodeError("an embedding")
 
 
@@ -31,7 +31,7 @@ class Decoder:
         self._endpoint = endpoint
         self._chat_codec = cast(ChatCodec, self._codec)
         #: `decode` for a chat's record without a context. Raises DecodeError.
-        self.decode_plain: Callable[[bytes], Answer] = getattr(self._codec, "decode", _no_chat)
+        self.decode_plain: Callable[[msgspec.Raw], Answer] = getattr(self._codec, "decode", _no_chat)
 
     def decode(self, output: bytes, context: bytes | None) -> Outcome:
         """One record's answer. Raises DecodeError for what does not have the family's shape."""
