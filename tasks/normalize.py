@@ -136,14 +136,6 @@ class Normalizer:
             if count:
                 self._finish[reason] += count
 
-    def _count(self, columns: dict[str, pa.Array], finish: Any) -> None:
-        result = self.result
-        result.completed += len(finish)
-        for name in COUNTS:
-            setattr(result, name, getattr(result, name) + pc.sum(columns[name], min_count=0).as_py())
-        codes = zip(FINISH_REASONS, np.bincount(finish, minlength=len(FINISH_REASONS) + 1)[1:].tolist(), strict=True)
-        self._finish.update({reason: count for reason, count in codes if count})
-
     def result_of(self, rows: list[IndexRow], first_row: int, answers: Answers) -> Result:
         """The result of one request, in the general way."""
         first = rows[0]

@@ -213,7 +213,7 @@ output_line = st.builds(
 def test_output_lines(lines: list[bytes]) -> None:
     """Every line is somebody's outcome, padding, or counted as odd."""
     with Answers(0, np.ones(10, dtype=np.int64)) as answers:
-        answers._add(lines, 1)
+        answers._add(b"\n".join(lines), 1)
         answers._file.flush()
         outcomes = sum(kind != 0 for kind in answers.kinds)
         known = padding = 0
@@ -227,7 +227,7 @@ def test_output_lines(lines: list[bytes]) -> None:
         said = sum(answers.oddities.values())
         blank = sum(not line.strip() for line in lines)
         assert outcomes + said + padding + blank == len(lines)
-        assert all(answers._length[row] > 0 for row in range(10) if answers.kinds[row] == ANSWERED)
+        assert all(answers.lengths[row] > 0 for row in range(10) if answers.kinds[row] == ANSWERED)
 
 
 def test_zip_bombs_are_refused(tmp_path: Path) -> None:

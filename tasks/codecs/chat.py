@@ -414,7 +414,8 @@ def plain_frame(key: bytes, created: int, model: str) -> Frame:
     """
     return (
         b'{"id":"chatcmpl-' + key, "record",
-        b'","object":"chat.completion","created":%d,"model":%b,' % (created, _encode(model)) + b'"choices":[{"index":0,"message":{"role":"assistant","content":"', "content",
+        b'","object":"chat.completion","created":%d,"model":%b,' % (created, _encode(model)),
+        b'"choices":[{"index":0,"message":{"role":"assistant","content":"', "content",
         b'","refusal":null},"logprobs":null,"finish_reason":"', "finish_reason",
         b'"}],"usage":{"prompt_tokens":', "prompt_tokens", b',"completion_tokens":', "completion_tokens",
         b',"total_tokens":', "total_tokens", b',"prompt_tokens_details":{"cached_tokens":', "cached_tokens",

@@ -1,28 +1,70 @@
-"""The short cut for plain answers and the general way give the same bytes."""
+"""Plain answers in columns and the general way give the same bytes."""
 
 import msgspec
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.codecs.base import Answer, ToolCall, Usage
-from tasks.codecs.chat import build_chat_completion, plain_completion
+from tasks.codecs.chat import build_chat_completion, is_plain, plain_frame
+from tasks.openai_format.results import answered_frame, output_line
+from tasks.plain_answers import escape, fill
 
+KEY = "0123456789abcdef"
 counts = st.integers(0, 2**40)
+texts = st.text(st.characters(codec="utf-8"))
 answers = st.builds(
     Answer,
-    content=st.none() | st.text(),
+    content=st.none() | texts,
     finish_reason=st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
     usage=st.none() | st.builds(Usage, counts, counts, counts, counts, counts),
     tool_calls=st.lists(st.just(ToolCall("i", "f", b"{}")), max_size=1),
-    reasoning=st.none() | st.text(),
-    refusal=st.none() | st.text(),
+    reasoning=st.none() | texts,
+    refusal=st.none() | texts,
+)
+plain = st.builds(
+    Answer,
+    content=texts,
+    finish_reason=st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
+    usage=st.builds(Usage, counts, counts, counts, counts, counts),
 )
 
 
-@given(answers, st.text(st.characters(codec="utf-8"), max_size=20))
-def test_plain_completions_are_those_of_the_general_way(answer: Answer, model: str) -> None:
-    body = plain_completion(17, model)(answer, "0123456789abcdef", "r000000042")
-    built = build_chat_completion([answer], id="0123456789abcdefr000000042", created=17, model=model, contexts=[None])
+@given(answers)
+def test_a_plain_answer_is_text_and_nothing_else(answer: Answer) -> None:
     unusual = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
-    assert (body is None) == bool(unusual or answer.content is None or answer.usage is None)
-    assert body is None or body == msgspec.json.encode(built)
+    assert is_plain(answer) != bool(unusual or answer.content is None or answer.usage is None)
+
+
+@given(st.lists(st.tuples(plain, texts), max_size=5), texts)
+def test_lines_are_those_of_the_general_way(answered: list[tuple[Answer, str]], model: str) -> None:
+    usages = [answer.usage or Usage(0, 0) for answer, _ in answered]
+    columns = {
+        "record": pa.array([f"r{number:09d}" for number in range(len(answered))], pa.string()),
+        "custom_id": escape(pa.array([custom_id for _, custom_id in answered], pa.string())),
+        "content": escape(pa.array([answer.content for answer, _ in answered], pa.string())),
+        "finish_reason": pa.array([answer.finish_reason for answer, _ in answered], pa.string()),
+        "prompt_tokens": pa.array([usage.prompt for usage in usages], pa.int64()),
+        "completion_tokens": pa.array([usage.completion for usage in usages], pa.int64()),
+        "total_tokens": pa.array([usage.prompt + usage.completion for usage in usages], pa.int64()),
+        "cached_tokens": pa.array([usage.cached for usage in usages], pa.int64()),
+        "reasoning_tokens": pa.array([usage.reasoning for usage in usages], pa.int64()),
+    }
+    lines = fill(answered_frame(KEY.encode(), plain_frame(KEY.encode(), 17, model)), columns)
+    general = []
+    for number, (answer, custom_id) in enumerate(answered):
+        id = f"{KEY}r{number:09d}"
+        built = build_chat_completion([answer], id=id, created=17, model=model, contexts=[None])
+        general.append(output_line(id, custom_id, msgspec.json.encode(built)))
+    assert [line.encode() for line in lines.to_pylist()] == general
+
+
+@given(st.lists(texts), st.integers(0, 3))
+def test_texts_are_escaped_as_msgspec_does(some: list[str], first: int) -> None:
+    escaped = escape(pa.array(some, pa.string()).slice(first)).to_pylist()
+    assert [f'"{text}"'.encode() for text in escaped] == [msgspec.json.encode(text) for text in some[first:]]
+
+
+def test_every_control_character_is_escaped() -> None:
+    every = "".join(map(chr, range(0x100)))
+    assert f'"{escape(pa.array([every]))[0].as_py()}"'.encode() == msgspec.json.encode(every)
