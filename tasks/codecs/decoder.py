@@ -16,6 +16,8 @@ from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 
 _decode_context = msgspec.json.Decoder(Context).decode
 
+_MOST_TOKENS = 1 << 52
+
 Outcome = Answer | Vectors
 
 
@@ -36,13 +38,23 @@ class Decoder:
     def decode(self, output: bytes, context: bytes | None) -> Outcome:
         """One record's answer. Raises DecodeError for what does not have the family's shape."""
         if self._endpoint == EMBEDDINGS:
-            return cast(EmbeddingCodec, self._codec).decode_embeddings(output)
+            vectors = cast(EmbeddingCodec, self._codec).decode_embeddings(output)
+            _check_counts(vectors.tokens or 0)
+            return vectors
         answer = self._chat_codec.decode(output)
+        if answer.usage is not None:
+            _check_counts(*msgspec.structs.astuple(answer.usage))
         if context is not None:
             tool = _decode_context(context).json_tool
             if tool is not None:
                 _unwrap(answer, tool)
         return answer
+
+
+def _check_counts(*counts: int) -> None:
+    """Raises DecodeError for what would not be a number in every reader of JSON, and break the table."""
+    if max(counts) > _MOST_TOKENS or min(counts) < -_MOST_TOKENS:
+        raise DecodeError("it counts more tokens than there can be")
 
 
 def _unwrap(answer: Answer, tool: str) -> None:
