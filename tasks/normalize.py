@@ -94,7 +94,7 @@ class Normalizer:
         row = 0
         for batch in index.iter_batches(columns=["custom_id", "shard", "context"]):
             # More shards than a byte counts are answered in the general way.
-            way = pc.index_in(batch["shard"], pa.array(list(self._decoders)[:_MOST_WAYS])).cast(pa.int16())
+            way = pc.index_in(batch["shard"], pa.array(list(self._decoders)[:_MOST_WAYS], pa.string())).cast(pa.int16())
             usual = pc.and_(pc.is_null(batch["context"]), pc.is_valid(batch["custom_id"]))
             way = pc.if_else(usual, pc.add(pc.fill_null(way, -1), 1), 0)
             ways[row : row + len(batch)] = way.to_numpy(zero_copy_only=False)

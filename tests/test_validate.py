@@ -43,7 +43,7 @@ def test_all_bad_lines_are_in_the_file_in_order(tmp_path: Path) -> None:
     assert [bad.line for bad in summary.first_invalid] == numbers[:1000]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(requests=st.integers(1, 3000), most=st.integers(1, 700))
 def test_the_cut_is_even(requests: int, most: int) -> None:
     class Summary:
@@ -63,7 +63,7 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
     assert [range_.first_request for range_ in ranges] == [sum(sizes[:i]) for i in range(len(sizes))]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(line=st.binary(max_size=80) | st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(

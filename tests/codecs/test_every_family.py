@@ -14,7 +14,7 @@ import openai.types.chat
 import openai.types.responses
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -149,7 +149,7 @@ def round_trip(model: str, endpoint: str, body: dict[str, Any], unsupported: str
 
 @pytest.mark.parametrize("invocation", ["auto", "InvokeModel", "Converse"])
 @pytest.mark.parametrize("model", CHAT_MODELS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(body=body, unsupported=st.sampled_from(["error", "drop"]))
 def test_chat(model: str, invocation: str, body: dict[str, Any], unsupported: str) -> None:
     try:
@@ -371,7 +371,7 @@ completion_body = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     request=st.tuples(st.just(RESPONSES), response_body) | st.tuples(st.just(COMPLETIONS), completion_body),
     unsupported=st.sampled_from(["error", "drop"]),

@@ -39,7 +39,7 @@ body = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, GPT_OSS, KIMI, "anthropic.claude-haiku-4-5-20251001-v1:0"])
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(body=body, escape=st.booleans())
 def test_plain_equals_general(model: str, body: dict[str, object], escape: bool) -> None:
     parsed = parse_model(model)

@@ -23,7 +23,7 @@ def read(source: Source, **options: object) -> list[tuple[int, bytes]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     lines=st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b" ")), max_size=12),
     block=st.integers(1, 40), bom=st.booleans(), last=st.booleans(), pack=st.sampled_from(["", "gzip", "zstd"]),
