@@ -180,6 +180,14 @@ def test_unconvertible_requests_are_error_lines_and_never_sent(sandbox: Sandbox,
     assert sandbox.jobs(prefix)[0]["totalRecordCount"] == 135
 
 
+def test_a_file_without_one_convertible_request_needs_no_job(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
+    lines = [chat(f"req-{i}", seed=1) for i in range(120)]
+    batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, **FAST)
+    _, errors = account(sandbox, batch, [f"req-{i}" for i in range(120)])
+    assert len(errors) == 120
+    assert sandbox.jobs(prefix) == []
+
+
 def test_shards_keep_to_the_limits(
     sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
