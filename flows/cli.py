@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.bedrock import aws
 from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import Batch
+from tasks.storage.objects import DOWNLOADS
 from tasks.storage.uris import parse_input_uri
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _download_comparison(comparison: "Comparison", files: dict[str, str | None],
         if uri:
             place = parse_input_uri(uri)
             path = target / place.key.rsplit("/", 1)[-1]
-            aws.s3().download_file(place.bucket, place.key, str(path))
+            aws.s3().download_file(place.bucket, place.key, str(path), Config=DOWNLOADS)
             found[name] = str(path)
     (target / "comparison.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return found
@@ -231,7 +232,7 @@ def download(batch: Batch, folder: Path) -> dict[str, Path]:
         if uri:
             place = parse_input_uri(uri)
             path = target / place.key.rsplit("/", 1)[-1]
-            aws.s3().download_file(place.bucket, place.key, str(path))
+            aws.s3().download_file(place.bucket, place.key, str(path), Config=DOWNLOADS)
             files[name] = path
     batch_file = target / "batch.json"
     batch_file.write_text(json.dumps(batch.model_dump(), indent=2) + "\n", encoding="utf-8")

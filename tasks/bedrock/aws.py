@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_s3 import S3Client
 
-READ_ATTEMPTS = 6
+#: Of reading one body of S3 (or one part of it). Even where every second one breaks off, a batch of hundreds of reads
+#: ends; with `back_off`'s cap of 5 s, a network that is gone is given up after some forty seconds.
+READ_ATTEMPTS = 20
 
 #: Error codes that pass by themselves. botocore retries most of them a few times before we see them.
 TRANSIENT_CODES = frozenset(
@@ -125,7 +127,7 @@ def is_credential_problem(error: BaseException) -> bool:
     return code_of(error) in _CREDENTIAL_CODES or isinstance(error, _CREDENTIAL_ERRORS)
 
 
-def back_off(attempt: int, cap_seconds: float = 20.0) -> None:
+def back_off(attempt: int, cap_seconds: float = 5.0) -> None:
     """Sleep with full jitter: up to 2^attempt / 2 seconds, at most `cap_seconds`."""
     time.sleep(random.uniform(0, min(cap_seconds, 2**attempt / 2)))
 

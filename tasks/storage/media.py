@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
 from tasks.codecs.base import RequestError
+from tasks.storage.objects import read_object
 from tasks.storage.uris import parse_input_uri
 
 #: Bedrock takes images of 3.75 MB and documents of 4.5 MB; more would be fetched for nothing.
@@ -42,14 +43,14 @@ class Media:
     def _from_s3(url: str) -> bytes:
         place = parse_input_uri(url)
         try:
-            reply = aws.s3().get_object(Bucket=place.bucket, Key=place.key)
-            if reply["ContentLength"] > MAX_BYTES:
-                raise RequestError(f"the object is larger than {MAX_BYTES:,} bytes.")
-            return reply["Body"].read()
+            content, _ = read_object(place, Range=f"bytes=0-{MAX_BYTES}")
         except (ClientError, BotoCoreError) as error:
             if aws.is_credential_problem(error) or aws.is_transient(error):
                 raise aws.explain(error, "reading an image") from error
             raise RequestError(f"the object cannot be read ({aws.code_of(error)}).") from None
+        if len(content) > MAX_BYTES:
+            raise RequestError(f"the object is larger than {MAX_BYTES:,} bytes.")
+        return content
 
     @staticmethod
     def _get(url: str) -> bytes | str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
 
 from tasks.bedrock import aws
@@ -12,6 +13,8 @@ from tasks.storage.uris import S3Uri
 
 #: What a download that breaks off raises; botocore retries calls, not the reading of their bodies.
 _BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError)
+#: s3transfer repeats a part that breaks off, five times if not told otherwise.
+DOWNLOADS = TransferConfig(num_download_attempts=aws.READ_ATTEMPTS)
 
 
 def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
@@ -32,7 +35,7 @@ def local_copy(uri: S3Uri) -> Iterator[IO[bytes]]:
     """An object as a temporary file, at its beginning. Raises PipelineError."""
     with tempfile.TemporaryFile(prefix="bedrock-batch-") as local:
         try:
-            aws.s3().download_fileobj(uri.bucket, uri.key, local)
+            aws.s3().download_fileobj(uri.bucket, uri.key, local, Config=DOWNLOADS)
         except (ClientError, BotoCoreError) as error:
             raise aws.explain(error, f"reading {uri}") from error
         local.seek(0)

@@ -176,28 +176,30 @@ class S3Stream(io.RawIOBase):
         if self._position >= self._size:
             return 0
         for attempt in range(aws.READ_ATTEMPTS):
+            # botocore retries the call itself, but not the reading of its body.
+            body = self._body = self._body or self._open()
             try:
-                if self._body is None:
-                    self._body = self._client.get_object(
-                        Bucket=self._uri.bucket,
-                        Key=self._uri.key,
-                        Range=f"bytes={self._position}-{self._size - 1}",
-                        IfMatch=self._etag,
-                    )["Body"]
-                data = self._body.read(len(view))
+                data = body.read(len(view))
                 if not data:
                     raise OSError("the object ended early")
-                view[: len(data)] = data
-                self._position += len(data)
-                return len(data)
-            except Exception as error:
+            except Exception:
                 self._body = None
-                if isinstance(error, ClientError) and not aws.is_transient(error):
-                    raise
                 if attempt == aws.READ_ATTEMPTS - 1:
                     raise
                 aws.back_off(attempt)
+                continue
+            view[: len(data)] = data
+            self._position += len(data)
+            return len(data)
         raise AssertionError("unreachable")
+
+    def _open(self) -> Any:
+        return self._client.get_object(
+            Bucket=self._uri.bucket,
+            Key=self._uri.key,
+            Range=f"bytes={self._position}-{self._size - 1}",
+            IfMatch=self._etag,
+        )["Body"]
 
 
 def open_source(source: Source, start: int = 0) -> BinaryIO:
