@@ -6,7 +6,7 @@ from functools import cache
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _LARGE_BYTES = 64 << 20, 32 << 20
+_KEPT_BYTES, _LARGE_BYTES = 16 << 20, 8 << 20
 
 
 @cache
