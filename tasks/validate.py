@@ -133,6 +133,8 @@ class Validator:
         self._exact = [0, 0, 0, 0]
         self._layout = Layout([], [])
         self._templates = Templates(self._accept_template)
+        # Records and their bytes of the templates' own lines.
+        self._template_samples: list[tuple[int, int]] = []
         self._seen_bytes = 0
 
     def run(self, sources: list[Source], work: Path) -> InputSummary:
@@ -233,12 +235,13 @@ class Validator:
         """Count the records of lines that fit a template: they differ from the template's own by their text alone."""
         assert self._sample is not None
         known = self._templates.known
+        self._template_samples += [self._sample(each.line, CHAT) for each in known[len(self._template_samples) :]]
         starts, ends = uniform.text_bounds(known)
-        for number, template in enumerate(known, 1):
+        texts, lines = ends - starts, uniform.ends - uniform.starts
+        for number, (template, (records, size)) in enumerate(zip(known, self._template_samples, strict=True), 1):
             rows = uniform.shapes == number
-            count, text = int(np.count_nonzero(rows)), int((ends - starts)[rows].sum())
-            records, size = self._sample(template.line, CHAT)
-            exact = (count, int((uniform.ends - uniform.starts)[rows].sum()), count * records,
+            count, text = int(np.count_nonzero(rows)), int(texts[rows].sum())
+            exact = (count, int(lines[rows].sum()), count * records,
                      count * (size - records * template.text_size) + records * text)  # fmt: skip
             for place, value in enumerate(exact):
                 self._exact[place] += value
@@ -302,16 +305,11 @@ class Validator:
         """All lines whose custom_id an earlier line has: equal hashes are looked up in the file again."""
         hashes = np.frombuffer(self.hashes, dtype=np.uint64)
         self.hashes = array("Q")
-        order = np.argsort(hashes, kind="stable")
-        ranked = hashes[order]
-        equal = np.zeros(len(ranked), dtype=bool)
-        if len(ranked) > 1:
-            same = (ranked[1:] == ranked[:-1]) & (ranked[1:] != 0)
-            equal[1:] |= same
-            equal[:-1] |= same
-        candidates = np.sort(order[equal])
-        if not len(candidates):
+        ranked = np.sort(hashes)
+        repeated = ranked[1:][(ranked[1:] == ranked[:-1]) & (ranked[1:] != 0)]
+        if not len(repeated):
             return []
+        candidates = np.flatnonzero(np.isin(hashes, repeated))
         return self._confirm(candidates.tolist(), sources, starts)
 
     def _confirm(self, candidates: list[int], sources: list[Source], starts: list[int]) -> list[InvalidLine]:

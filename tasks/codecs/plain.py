@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from tasks.codecs.base import PlainForm
-from tasks.openai_format.requests import SURELY_TEXT
+from tasks.openai_format.requests import SURELY_TEXT, SURELY_TEXT_PAIRS
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -80,7 +80,7 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
         before, after, expected = before_first_user, b"", "user"
         for message in body.messages:
             content, role = bytes(message.content), message.role
-            if content[0] != _QUOTE or content[1] not in SURELY_TEXT:
+            if content[0] != _QUOTE or (content[1] not in SURELY_TEXT and content[1:3] not in SURELY_TEXT_PAIRS):
                 return None
             if role == expected:
                 parts += (before, content)

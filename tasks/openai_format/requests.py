@@ -29,6 +29,17 @@ MAX_LINE_BYTES: Final = 25_000_000
 
 #: First bytes of a text that is surely not blank: no escape, no quote, and no lead byte of any Unicode white space.
 SURELY_TEXT: Final = frozenset([*range(0x21, 0x7F), *range(0xC3, 0xE1), *range(0xE4, 0xF5)]) - {0x22, 0x5C}
+#: Of texts that begin otherwise, the first two bytes that tell the same: an escaped quote or slash, and the lead bytes
+#: of white space (U+0085, U+00A0, U+1680, U+2000 to U+205F, U+3000) where something else follows.
+SURELY_TEXT_PAIRS: Final = frozenset(
+    [b'\\"', b"\\\\", b"\\/"]
+    + [
+        bytes([lead, second])
+        for lead, blank in {0xC2: {0x85, 0xA0}, 0xE1: {0x9A}, 0xE2: {0x80, 0x81}, 0xE3: {0x80}}.items()
+        for second in range(0x80, 0xC0)
+        if second not in blank
+    ]
+)
 
 
 class LineError(Exception):

@@ -20,7 +20,7 @@ from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 #: As `limit`, for files that we or Bedrock wrote.
 UNLIMITED = 1 << 40
 #: Files of one input. More are a mistake in the glob, or should be put together.
