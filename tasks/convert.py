@@ -112,7 +112,6 @@ class ShardWriter:
                 padding=missing,
                 bytes=self._writer.bytes_written,
                 etag=self._writer.etag,
-                crc32=self._writer.crc32,
                 route="on_demand" if self._immediate or (below and not self._pad) else "batch",
             )
         )

@@ -40,7 +40,6 @@ class Piece(msgspec.Struct):
     uri: str | None = None
     bytes: int = 0
     etag: str = ""
-    crc32: int = 0
 
 
 def current_shards(document: BatchDocument) -> dict[tuple[int, str], Shard]:
@@ -114,7 +113,7 @@ def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: 
                 kept = [line for line in lines if line[_ID_STARTS : line.index(b'"', _ID_STARTS)] in record_ids]
                 if kept:
                     out.write(b"\n".join(kept) + b"\n")
-        piece.uri, piece.bytes, piece.etag, piece.crc32 = str(uri), out.bytes_written, out.etag, out.crc32
+        piece.uri, piece.bytes, piece.etag = str(uri), out.bytes_written, out.etag
     return pieces
 
 
@@ -160,7 +159,7 @@ def _as_shard(ref: BatchRef, piece: Piece, number: int) -> Shard:
     return Shard(
         id=name, ranges=[piece.range], round=number, origins=[Origin(range=piece.range, shard=piece.shard)],
         invocation=piece.invocation, records=piece.records,
-        bytes=piece.bytes, etag=piece.etag, crc32=piece.crc32,
+        bytes=piece.bytes, etag=piece.etag,
     )  # fmt: skip
 
 
@@ -201,7 +200,7 @@ def _merge(
         id=name, ranges=sorted({piece.range for piece in pieces}), round=number,
         origins=[Origin(range=piece.range, shard=piece.shard) for piece in pieces], invocation=invocation,
         records=records,
-        padding=padding, bytes=out.bytes_written, etag=out.etag, crc32=out.crc32,
+        padding=padding, bytes=out.bytes_written, etag=out.etag,
         route="batch" if records + padding >= minimum else "on_demand",
     )  # fmt: skip
 

@@ -104,7 +104,6 @@ class Shard(_Section):
     padding: int = 0
     bytes: int = 0
     etag: str = ""
-    crc32: int = 0
     route: Literal["batch", "on_demand", "none"] = "batch"
     jobs: list[Job] = Field(default_factory=list)
     done: bool = False

@@ -110,7 +110,7 @@ class LocalWriter:
 
     def __init__(self, uri: object, kms_key: str | None = None) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self.bytes_written, self.etag, self.crc32 = 0, "", 0
+        self.bytes_written, self.etag = 0, ""
 
     def write(self, data: bytes | memoryview) -> int:
         self.bytes_written += len(data)

@@ -94,7 +94,7 @@ class _Memory:
 
     def __init__(self, uri: object, kms_key: str | None = None) -> None:
         self.data = bytearray()
-        self.etag, self.crc32 = "", 0
+        self.etag = ""
         WRITTEN.append(self)
 
     @property

@@ -1,7 +1,6 @@
 """Streamed uploads to S3: multipart in the background, every part verified by S3, aborted on failure."""
 
 import logging
-import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,6 @@ class S3Writer:
     def __init__(self, uri: S3Uri, kms_key: str | None = None, content_type: str = "application/jsonl") -> None:
         self.uri = uri
         self.bytes_written = 0
-        self.crc32 = 0
         self.etag = ""
         self._client: S3Client = aws.s3()
         self._options = {**encryption(kms_key), "ContentType": content_type}
@@ -74,7 +72,7 @@ class S3Writer:
             return
         try:
             if self._upload_id is None:
-                self._account(self._buffer)
+                self.bytes_written += len(self._buffer)
                 body = bytes(self._buffer)
                 put = self._client.put_object(
                     Bucket=self.uri.bucket, Key=self.uri.key, Body=body, ChecksumAlgorithm="CRC32", **self._options
@@ -115,10 +113,6 @@ class S3Writer:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=cancel)
 
-    def _account(self, data: bytes | bytearray) -> None:
-        self.bytes_written += len(data)
-        self.crc32 = zlib.crc32(data, self.crc32)
-
     def _flush_part(self) -> None:
         if self._upload_id is None:
             try:
@@ -130,7 +124,7 @@ class S3Writer:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="s3-upload")
         assert self._executor is not None
         data, self._buffer = self._buffer, bytearray()
-        self._account(data)
+        self.bytes_written += len(data)
         if self._parts:
             # One part on its way while the next one fills: the caller may not run further ahead of the network.
             try:
