@@ -1,6 +1,5 @@
 """The answers to one range of the input: joined by recordId from unordered output, at a few bytes a record."""
 
-import mmap
 import tempfile
 from array import array
 from collections import Counter
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -27,6 +26,8 @@ _SMALL_OBJECT = 1 << 20
 _READERS = 16
 #: Outcomes that are worked on at a time.
 _PIECE_BYTES = 8 << 20
+#: What lies between two outcomes is read with them where it is less.
+_SKIPPED_BYTES = 16 << 10
 #: `r` and a number.
 _NUMBER, _WIDTH = 9, 10
 _DIGITS = 10 ** np.arange(_NUMBER - 1, -1, -1)
@@ -39,7 +40,9 @@ class Answers:
 
     Records are known by their row in the range's index. Memory is 14 bytes a record: where its outcome is in the file,
     how long, what, and from which output. Of an answer that `plain` takes, the file has the text, of others the
-    modelOutput. Output that nobody asked for, that cannot be read, or that comes twice is counted in `oddities`.
+    modelOutput. Those of a block of output are sorted by row, so that neighbours are read together, a stretch of each
+    block, and nothing else is: of a mapped file, all would be in memory. Output that nobody asked for, that cannot be
+    read, or that comes twice is counted in `oddities`.
     """
 
     def __init__(
@@ -63,17 +66,14 @@ class Answers:
         self.lengths = np.zeros(total, dtype=np.int32)
         self.kinds = bytearray(total)
         self._source = bytearray(total)
-        self._file = tempfile.TemporaryFile(prefix="bedrock-batch-")  # noqa: SIM115 (closed by __exit__)
+        self._file = tempfile.TemporaryFile(buffering=0, prefix="bedrock-batch-")  # noqa: SIM115 (closed by __exit__)
         self._end = 0
-        self._map: mmap.mmap | None = None
         self.oddities: Counter[str] = Counter()
 
     def __enter__(self) -> "Answers":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        # The map goes with the last array over it.
-        self._map = None
         self._file.close()
 
     def load(self, outputs: list[ShardOutput]) -> None:
@@ -89,9 +89,6 @@ class Answers:
                     entry = Source(large.uri, large.uri, large.etag, large.bytes)
                     for block in read_lines(entry, limit=UNLIMITED):
                         self._add(block.data, source)
-        self._file.flush()
-        if self._end:
-            self._map = mmap.mmap(self._file.fileno(), self._end, access=mmap.ACCESS_READ)
 
     def _add(self, data: bytes, source: int) -> None:
         """Take the records of some lines."""
@@ -106,7 +103,8 @@ class Answers:
             self._keep(rows[places], texts, source)
         # Nearly always all were plain, or none.
         if len(plain) < len(records):
-            rest = (place for place in np.flatnonzero(rows >= 0).tolist() if place not in plain)
+            others = np.argsort(rows, kind="stable")
+            rest = (place for place in others[rows[others] >= 0].tolist() if place not in plain)
             self._add_one_by_one([(records[place], int(rows[place])) for place in rest], source)
 
     def _first_seen(self, rows: Rows) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
@@ -121,7 +119,9 @@ class Answers:
         """Spool the texts of plain answers."""
         if not len(rows):
             return
-        _, bounds, data = texts.buffers()
+        order = np.argsort(rows)
+        rows = rows[order]
+        _, bounds, data = texts.take(pa.array(order)).buffers()
         ends = np.frombuffer(bounds, dtype=np.int64)[: len(rows) + 1]
         self._offset[rows] = self._end + ends[:-1]
         self.lengths[rows] = np.diff(ends)
@@ -193,10 +193,8 @@ class Answers:
 
     def get(self, row: int) -> bytes:
         """The modelOutput of an answered record, or the encoded RecordError of a failed one."""
-        if self._map is None:
-            return b""
-        start = int(self._offset[row])
-        return self._map[start : start + int(self.lengths[row])]
+        self._file.seek(int(self._offset[row]))
+        return self._file.read(int(self.lengths[row]))
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """A range of rows in pieces whose outcomes are some megabytes at most, or one row."""
@@ -211,23 +209,29 @@ class Answers:
 
     def texts(self, rows: Rows) -> pa.StringArray:
         """The texts of some plain answers."""
-        if self._map is None:
-            return pa.array([""] * len(rows))
         order = np.argsort(self._offset[rows], kind="stable")
-        starts, lengths = self._offset[rows][order], self.lengths[rows][order]
-        # To Arrow, the spooled texts in their order and what lies between them are one array, of which it takes some.
+        lengths = self.lengths[rows][order]
+        starts, data = self._read(self._offset[rows][order], lengths)
+        # To Arrow, the texts in the order of the file and what lies between them are one array, of which it takes some.
         bounds = np.empty(2 * len(rows) + 1, dtype=np.int64)
         bounds[:-1:2], bounds[1::2] = starts, starts + lengths
         bounds[-1] = bounds[-2]
-        spooled = pa.LargeStringArray.from_buffers(2 * len(rows), pa.py_buffer(bounds), pa.py_buffer(self._map))
+        spooled = pa.LargeStringArray.from_buffers(2 * len(rows), pa.py_buffer(bounds), pa.py_buffer(data))
         places = np.empty(len(rows), dtype=np.int64)
         places[order] = 2 * np.arange(len(rows))
         return spooled.take(pa.array(places)).cast(pa.string())
 
-    def forget_pages(self) -> None:
-        """Give back the memory of what was read: the pages of the file count as this process's."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def _read(self, starts: Rows, lengths: Any) -> tuple[Rows, bytes]:
+        """Outcomes by ascending places in the file: their places in what was read of it, and that."""
+        ends = starts + lengths
+        first = np.flatnonzero(np.append(True, starts[1:] > ends[:-1] + _SKIPPED_BYTES))
+        last = np.append(first[1:], len(starts)) - 1
+        parts = []
+        for start, end in zip(starts[first].tolist(), ends[last].tolist(), strict=True):
+            self._file.seek(start)
+            parts.append(self._file.read(end - start))
+        before = np.cumsum([0, *(len(part) for part in parts[:-1])])
+        return starts + np.repeat(before - starts[first], last - first + 1), b"".join(parts)
 
 
 def _failure(error: RecordError) -> tuple[int, bytes]:

@@ -66,8 +66,10 @@ class Index:
             use_dictionary=["file", "choice", "shard"],
             # Most ids and numbers differ from the one before in their last digit: a byte a request, not 30.
             column_encoding={
-                "request": "DELTA_BINARY_PACKED", "line": "DELTA_BINARY_PACKED",
-                "record_id": "DELTA_BYTE_ARRAY", "custom_id": "DELTA_BYTE_ARRAY",
+                "request": "DELTA_BINARY_PACKED",
+                "line": "DELTA_BINARY_PACKED",
+                "record_id": "DELTA_BYTE_ARRAY",
+                "custom_id": "DELTA_BYTE_ARRAY",
             },
             write_statistics=False,
         )

@@ -274,7 +274,6 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
                 for batch in index.iter_batches(INDEX_ROWS):
                     for start, end in answers.pieces(row, row + len(batch)):
                         normalizer.results_of(batch.slice(start - row, end - start), start, answers, results)
-                    answers.forget_pages()
                     row += len(batch)
         return normalizer.finish(answers.oddities)
 

@@ -214,7 +214,6 @@ def test_output_lines(lines: list[bytes]) -> None:
     """Every line is somebody's outcome, padding, or counted as odd."""
     with Answers(0, np.ones(10, dtype=np.int64)) as answers:
         answers._add(b"\n".join(lines), 1)
-        answers._file.flush()
         outcomes = sum(kind != 0 for kind in answers.kinds)
         known = padding = 0
         for line in lines:
