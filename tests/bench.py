@@ -2,11 +2,15 @@
 
 Floors: `orjson.loads` + `orjson.dumps` of every line, and a plain read and write. Ratios are to the first one.
 The S3 side is a sandbox process on the other core; what is reported is the CPU time of the measured process.
+
+Last, the wall time of one and of two worker processes over the ranges of a file of requests with tools, which take the
+general way. There the sandbox's S3 works on the same cores, so what it takes is said beside it.
 """
 
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import random
 import resource
@@ -15,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +201,77 @@ def normalize_stage(path: Path) -> dict[str, float]:
     return {**best, "assemble": assembling.cpu, "peak": peak - base, "size": local.stat().st_size}
 
 
+TOOL = {"name": "route", "description": "Hand the ticket over", "parameters": {
+    "type": "object", "properties": {"team": {"type": "string"}}, "required": ["team"]}}  # fmt: skip
+
+
+def give_tools(path: Path, out: Path) -> None:
+    """The same lines, each with a tool."""
+    with path.open("rb") as lines, out.open("wb") as target:
+        for text in lines:
+            line = json.loads(text)
+            line["body"]["tools"] = [{"type": "function", "function": TOOL}]
+            target.write(json.dumps(line).encode() + b"\n")
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """In a worker process: the result, and the CPU seconds it took."""
+    with Measure() as measure:
+        done = work(*arguments)
+    return done, measure.cpu
+
+
+def over_ranges(pool: ProcessPoolExecutor, work: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+    """All calls' results with their CPU seconds, and last the wall seconds of all."""
+    with Measure() as measure:
+        done: list[Any] = [waiting.result() for waiting in [pool.submit(timed, work, *call) for call in calls]]
+    return [*done, measure.wall]
+
+
+def workers_stage(path: Path) -> dict[str, float]:
+    """One worker process beside two, in turn, started beforehand."""
+    from flows.runners import begin_worker
+    from tasks.convert import convert_range
+    from tasks.fetch import find_output
+    from tasks.normalize import normalize_range
+    from tasks.upload import commit_shards
+
+    os.environ["BEDROCK_BATCH_MAX_RECORDS_PER_JOB"] = "6250"
+    ref, document, _ = prepare(path)
+    section = document.bedrock
+    row: dict[str, float] = {}
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, mp_context=spawn, initializer=begin_worker) as one,
+        ProcessPoolExecutor(2, mp_context=spawn, initializer=begin_worker) as two,
+    ):
+
+        def measure(name: str, work: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+            for pool in (one, two):
+                # Each worker imports what it needs.
+                over_ranges(pool, work, calls)
+            walls: dict[ProcessPoolExecutor, float] = {one: math.inf, two: math.inf}
+            for _ in range(REPEATS):
+                for pool in (one, two):
+                    *done, wall = over_ranges(pool, work, calls)
+                    walls[pool] = min(walls[pool], wall)
+            row[name] = walls[one] / walls[two]
+            row[f"{name}_cpu"] = sum(cpu for _, cpu in done) / walls[one]
+            return [result for result, _ in done]
+
+        measure("convert", convert_range, [(ref, document, each, LocalWriter) for each in section.ranges])
+        converted = measure("upload", convert_range, [(ref, document, each) for each in section.ranges])
+        document = commit_shards(ref, document, converted)
+        run_job(path)
+        ref, document, _ = prepare(path)
+        section = document.bedrock
+        outputs = [
+            (r, [find_output(ref, s) for s in section.shards or [] if r.index in s.ranges]) for r in section.ranges
+        ]
+        measure("normalize", normalize_range, [(ref, document, range_, found) for range_, found in outputs])
+    return row
+
+
 def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
     """Join and measure answers to every line: labels by the first half of the variants' names, texts by none."""
     from tasks.bedrock.models import parse_model
@@ -242,7 +318,7 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
 
 STAGES = {
     "convert": convert_stage, "job": run_job, "normalize": normalize_stage, "compare": compare_stage,
-    "compare10": lambda path: compare_stage(path, 10),
+    "compare10": lambda path: compare_stage(path, 10), "workers": workers_stage,
 }  # fmt: skip
 
 
@@ -287,6 +363,17 @@ def main() -> None:
             "floor": "orjson loads+dumps of Bedrock's output", "copy": "read and write of Bedrock's output",
             "normalize": "normalise (with Parquet)", "assemble": "assemble and prove",
         })  # fmt: skip
+        tools = path.with_name("tools.jsonl")
+        give_tools(path, tools)
+        row = in_process("workers", tools)
+        for key, name in {
+            "convert": "convert, requests with tools",
+            "upload": "convert, streamed into S3",
+            "normalize": "normalise",
+        }.items():
+            print(
+                f"two workers, {name:<29}{row[key]:>9.2f} x as fast as one, whose time was {row[key + '_cpu']:.0%} ours"
+            )
         for stage in ("compare", "compare10"):
             row = in_process(stage, path)
             print(
