@@ -90,5 +90,7 @@ def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -
         document.id, document.status, f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
         f"{usage.input_tokens if usage else 0:,}", f"{usage.output_tokens if usage else 0:,}",
     )  # fmt: skip
+    for warning in document.bedrock.warnings:
+        log.warning("%s", warning)
     for cause, count, custom_id, line in merged_causes(results)[:3]:
         log.warning("%s requests failed with %s (first: %s, line %s)", f"{count:,}", cause, custom_id, line)

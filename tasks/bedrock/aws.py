@@ -54,6 +54,10 @@ _NETWORK_ERRORS = (BotoConnectionError, HTTPClientError, IncompleteReadError, Re
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden", "UnauthorizedException"})
 
 
+#: The files that boto3 takes credentials and settings from, by the variable that names another.
+_FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
+
+
 @functools.lru_cache(maxsize=16)
 def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
     settings = dict(environment)
@@ -79,8 +83,18 @@ def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
-    # A client holds the endpoint and credentials it was made with: a changed environment needs another one.
-    return tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
+    # A client holds the endpoint and credentials it was made with: a changed environment needs another one, and so do
+    # files that were written anew, as tools do that refresh credentials once an hour.
+    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return (*variables, *((name, _written(os.environ.get(name) or default)) for name, default in _FILES.items()))
+
+
+def _written(path: str) -> str:
+    """When a file was last written; empty where there is none."""
+    try:
+        return str(os.stat(os.path.expanduser(path)).st_mtime_ns)
+    except OSError:
+        return ""
 
 
 def s3() -> "S3Client":

@@ -20,6 +20,9 @@ FINAL_STATUSES: Final = frozenset({"Completed", "PartiallyCompleted", "Failed", 
 _TAG: Final = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
 #: A quota on what the job holds never frees itself, one on jobs in flight does.
 _CONTENT_QUOTA: Final = re.compile(r"\b(?:records?|size|file)\b", re.IGNORECASE)
+_SLOT_QUOTA: Final = re.compile(
+    r"\b(?:in[- ]?(?:progress|flight)|submitted|concurrent|number of jobs)\b", re.IGNORECASE
+)
 
 
 class JobRequest(msgspec.Struct):
@@ -77,7 +80,9 @@ def create_job(request: JobRequest) -> str:
         return aws.bedrock().create_model_invocation_job(**arguments)["jobArn"]
     except ClientError as error:
         code, message = aws.code_of(error), aws.message_of(error)
-        if code == "ServiceQuotaExceededException" and not _CONTENT_QUOTA.search(message):
+        if code == "ServiceQuotaExceededException" and (
+            _SLOT_QUOTA.search(message) or not _CONTENT_QUOTA.search(message)
+        ):
             raise NoFreeSlot(message) from error
         if code == "ConflictException":
             # The token is known with other parameters, such as a role since changed: the job is there.

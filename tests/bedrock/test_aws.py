@@ -1,5 +1,8 @@
 """AWS errors in one line: the cause, the remedy, and whether it passes by itself."""
 
+import os
+from pathlib import Path
+
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -50,6 +53,20 @@ def test_clients_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert aws.s3() is first
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     assert aws.s3().meta.endpoint_url == "http://127.0.0.1:1"
+
+
+def test_clients_follow_refreshed_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    for number in (1, 2):
+        file.write_text(f"[default]\naws_access_key_id = key{number}\naws_secret_access_key = secret\n")
+        os.utime(file, ns=(number, number))
+        client = aws.s3()
+        assert client._request_signer._credentials.access_key == f"key{number}"  # type: ignore[attr-defined]
+        assert aws.s3() is client
 
 
 def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
