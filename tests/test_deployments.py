@@ -1,12 +1,16 @@
 """prefect.yaml deploys without questions, and a worker runs and cancels what it deploys."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,3 +119,60 @@ def test_deploy_run_and_cancel(
     collected = batch_inference(**parameters)
     assert collected.status == "cancelled"
     account(sandbox, collected, [f"req-{i}" for i in range(110)])
+
+
+def test_an_event_of_eventbridge_starts_the_collector(
+    sandbox: Sandbox, tmp_path: Path, prefix: str, prefect_cli: list[str]
+) -> None:
+    """The webhook template and the automation as they are shipped, on a Prefect server: from AWS's event to the end."""
+    import httpx
+    import jinja2
+    from prefect.client.orchestration import get_client
+
+    from flows.batch import batch_inference
+    from flows.operations import collect_batches
+
+    folder = ROOT / "deployments" / "eventbridge"
+    api = os.environ["PREFECT_API_URL"]
+    deployment = collect_batches.to_deployment(name="collect-on-event").apply()
+    automation = (folder / "automation.yaml").read_text(encoding="utf-8")
+    assert automation.count("00000000-0000-0000-0000-000000000000") == 1
+    (tmp_path / "automation.yaml").write_text(
+        automation.replace("00000000-0000-0000-0000-000000000000", str(deployment)), encoding="utf-8"
+    )
+    run([*prefect_cli, "automation", "create", "--from-file", str(tmp_path / "automation.yaml")])
+
+    batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 120)), CLAUDE, wait=False)
+    assert batch.status == "in_progress"
+    (job,) = sandbox.jobs(prefix)
+    while job["status"] != "Completed":
+        time.sleep(0.1)
+        (job,) = sandbox.jobs(prefix)
+    event = {
+        "version": "0", "id": "a1b2c3d4", "detail-type": "Batch Inference Job State Change", "source": "aws.bedrock",
+        "account": "123456789012", "time": "Wed Aug 28 22:58:30 UTC 2024", "region": "us-east-1",
+        "resources": [job["jobArn"]],
+        "detail": {
+            "version": "0.0", "accountId": "123456789012", "batchJobName": job["jobName"], "batchJobArn": job["jobArn"],
+            "batchModelId": f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}", "status": "Completed",
+            "failureMessage": "", "creationTime": "Aug 28, 2024, 10:47:53 PM",
+        },
+    }  # fmt: skip
+    # What Prefect Cloud's webhook does with what API destination delivers; a server of one's own takes events as well.
+    template = jinja2.Template((folder / "webhook_template.json").read_text(encoding="utf-8"))
+    posted = json.loads(template.render(body=event))
+    occurred = datetime.now(timezone.utc).isoformat()
+    httpx.post(f"{api}/events", json=[{**posted, "id": str(uuid.uuid4()), "occurred": occurred}]).raise_for_status()
+
+    started: list[dict[str, Any]] = []
+    for _ in range(600):
+        with get_client(sync_client=True) as client:
+            found = client.read_flow_runs()
+        started = [each.parameters for each in found if each.deployment_id == deployment]
+        if started:
+            break
+        time.sleep(0.2)
+    assert started == [{"event": event}]
+    (collected,) = collect_batches(**started[0])
+    assert (collected.id, collected.status) == (batch.id, "completed")
+    account(sandbox, collected, [f"req-{i}" for i in range(120)])
