@@ -133,8 +133,8 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     small = sorted((p for p in pieces if p.uri and p.records < minimum), key=lambda p: (p.invocation, p.range))
     shards = [_as_shard(ref, piece, number) for piece in large]
     for invocation, group in groupby(small, key=lambda piece: piece.invocation):
-        for gathered in _gather(list(group), section.limits):
-            shards.append(_merge(ref, document, gathered, invocation, f"r{number}-{len(shards):05d}", number))
+        for gathered in gather(list(group), section.limits):
+            shards.append(merge(ref, document, gathered, invocation, f"r{number}-{len(shards):05d}", number))
 
     def change(current: BatchDocument) -> None:
         if current.bedrock.round >= number:
@@ -163,7 +163,7 @@ def _as_shard(ref: BatchRef, piece: Piece, number: int) -> Shard:
     )  # fmt: skip
 
 
-def _gather(pieces: list[Piece], limits: dict[str, int]) -> Iterator[list[Piece]]:
+def gather(pieces: list[Piece], limits: dict[str, int]) -> Iterator[list[Piece]]:
     """Groups of pieces that fit one object each."""
     group: list[Piece] = []
     for piece in pieces:
@@ -179,9 +179,10 @@ def _gather(pieces: list[Piece], limits: dict[str, int]) -> Iterator[list[Piece]
         yield group
 
 
-def _merge(
+def merge(
     ref: BatchRef, document: BatchDocument, pieces: list[Piece], invocation: InvocationType, name: str, number: int
 ) -> Shard:
+    """One shard of the records of several pieces, for a job, or on demand where they are still too few for one."""
     section = document.bedrock
     records = sum(piece.records for piece in pieces)
     minimum = section.limits["min_records_per_job"]

@@ -104,6 +104,7 @@ class Shard(_Section):
     padding: int = 0
     bytes: int = 0
     etag: str = ""
+    #: "none": another shard asks its records together with those of other ranges.
     route: Literal["batch", "on_demand", "none"] = "batch"
     jobs: list[Job] = Field(default_factory=list)
     done: bool = False

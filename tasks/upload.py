@@ -1,6 +1,7 @@
 """Stage 3: check that S3 holds every shard as it was written, and settle them in batch.json."""
 
 import time
+from itertools import groupby
 
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
@@ -12,6 +13,7 @@ from tasks.errors import PipelineError
 from tasks.index import index_object
 from tasks.openai_format.batch import BatchError
 from tasks.patience import STAGE
+from tasks.rounds import Piece, gather, merge
 from tasks.state import BatchDocument, BatchRef, Shard, update
 
 
@@ -24,6 +26,7 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     shards = [shard for part in converted for shard in part.shards]
     for shard in shards:
         _verify(ref, shard)
+    shards += _gathered(ref, document, shards)
     below = [shard for shard in shards if shard.route == "on_demand"]
     if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
         discard(ref, "input", "index")
@@ -53,6 +56,25 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     return update(ref, change)
 
 
+def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> list[Shard]:
+    """Shards that put together what several ranges have too little of for a job; those are left to them."""
+    if document.completion_window == "immediate":
+        return []
+    limits, made = document.bedrock.limits, list[Shard]()
+    small = sorted((s for s in shards if s.route == "on_demand"), key=lambda shard: shard.invocation)
+    for invocation, group in groupby(small, key=lambda shard: shard.invocation):
+        pieces = [Piece(shard.id, shard.ranges[0], shard.records, invocation, str(shard_object(ref, shard.id)),
+                        shard.bytes, shard.etag) for shard in group]  # fmt: skip
+        for together in gather(pieces, limits):
+            if sum(piece.records for piece in together) >= limits["min_records_per_job"]:
+                made.append(merge(ref, document, together, invocation, f"gathered-{len(made):05d}", 1))
+    left = {origin.shard for shard in made for origin in shard.origins}
+    for shard in small:
+        if shard.id in left:
+            shard.route, shard.done = "none", True
+    return made
+
+
 def _verify(ref: BatchRef, shard: Shard) -> None:
     uri = shard_object(ref, shard.id)
     try:
@@ -69,7 +91,7 @@ def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -
     """Check the uploaded shards against what was written, and settle them in batch.json."""
     log = get_run_logger()
     document = commit_shards(ref, document, converted)
-    shards = document.bedrock.shards or []
+    shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
     log.info("Uploaded %s records in %d shards, %s bytes", f"{sum(s.records for s in shards):,}", len(shards),
              f"{sum(s.bytes for s in shards):,}")  # fmt: skip
     for field, count in document.bedrock.dropped_fields.items():

@@ -58,7 +58,7 @@ def _rate(ref: ComparisonRef, name: str, batch: Batch) -> Rate | None:
     model = parse_model(name)
     if not model.base_id:
         model = parse_model(document.bedrock.base_model or name)
-    shards = document.bedrock.shards or []
+    shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
     total = sum(shard.records for shard in shards)
     on_demand = sum(shard.records for shard in shards if shard.route == "on_demand")
     direct, batched = rate_for(model, batch=False), rate_for(model, batch=True)
