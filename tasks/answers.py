@@ -79,7 +79,7 @@ class Answers:
     def load(self, outputs: list[ShardOutput]) -> None:
         """Read all output objects once, those of the first round first."""
         # A second outcome from the same job is odd, one from a later job or round is not.
-        jobs = [list(job) for output in outputs for _, job in groupby(output.objects, key=lambda o: o.attempt)]
+        jobs = [list(job) for output in outputs for _, job in groupby(output.found(), key=lambda o: o.attempt)]
         for number, objects in enumerate(jobs, 1):
             source = min(number, 255)
             for data in _read_small([o for o in objects if o.bytes <= _SMALL_OBJECT]):

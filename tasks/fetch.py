@@ -47,12 +47,18 @@ class ShardOutput(msgspec.Struct):
     objects: list[OutputObject]
     manifest: Manifest | None
     warnings: list[str]
+    #: Where answers on demand lie, an object each: too many to be handed around.
+    folder: S3Uri | None = None
+
+    def found(self) -> list[OutputObject]:
+        """The objects; those of answers on demand are listed now."""
+        return _list(self.folder) if self.folder else self.objects
 
 
 def find_output(ref: BatchRef, shard: Shard) -> ShardOutput:
     """List what a shard's jobs, or its on-demand calls, left behind."""
     if shard.route == "on_demand":
-        return ShardOutput(shard.id, _list(answers_folder(ref, shard)), None, [])
+        return ShardOutput(shard.id, [], None, [], answers_folder(ref, shard))
     objects: list[OutputObject] = []
     warnings: list[str] = []
     manifest = None
@@ -127,6 +133,10 @@ def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
         for warning in output.warnings:
             log.warning("%s", warning)
     found = sum(len(output.objects) for output in outputs.values())
+    on_demand = sum(s.records for s in document.bedrock.shards or [] if s.route == "on_demand")
     size = sum(o.bytes for output in outputs.values() for o in output.objects)
-    log.info("Found %s output objects of %s bytes", f"{found:,}", f"{size:,}")
+    log.info(
+        "Found %s output objects of %s bytes; %s records were asked on demand",
+        f"{found:,}", f"{size:,}", f"{on_demand:,}",
+    )  # fmt: skip
     return outputs
