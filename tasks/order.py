@@ -1,5 +1,6 @@
 """From a call's parameters to an `Order`: everything checked that can be checked without reading the input."""
 
+import base64
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ from tasks.openai_format.requests import canonical_endpoint
 from tasks.settings import load_settings
 from tasks.storage.uris import parse_location
 
+#: Stands for an image that is not read yet: one pixel.
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 #: What a record adds around its modelInput: recordId, keys, braces and the line end.
 _RECORD_OVERHEAD = len(b'{"recordId":"r000000000","modelInput":}\n')
 
@@ -103,13 +108,21 @@ def _resolve(model: Model) -> Model:
 
 
 def size_sampler(order: Order) -> Callable[[bytes, str], tuple[int, int]]:
-    """A function that tells how many records, and of how many bytes, a line becomes: for planning the shards."""
+    """A function that tells how many records, and of how many bytes, a line becomes: for planning the shards.
+
+    It fetches nothing: a record is counted without the images that conversion will put into it.
+    """
     unsupported: Literal["error", "drop"] = "drop" if order.unsupported == "drop" else "error"
     encoders: dict[str, Encoder] = {}
 
+    def fetch(url: str) -> bytes:
+        if url.startswith("s3://") or order.fetch_images:
+            return _PIXEL
+        raise RequestError("a batch job fetches nothing.")
+
     def size(line: bytes, endpoint: str) -> tuple[int, int]:
         if endpoint not in encoders:
-            encoders[endpoint] = Encoder(order.model, endpoint, unsupported, order.invocation)
+            encoders[endpoint] = Encoder(order.model, endpoint, unsupported, order.invocation, fetch)
         try:
             model_inputs = encoders[endpoint].encode(line).model_inputs
             size = sum(len(model_input) + _RECORD_OVERHEAD for model_input in model_inputs)

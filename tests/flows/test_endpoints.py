@@ -192,6 +192,23 @@ def test_choices_are_planned_for(
     assert [job["totalRecordCount"] for job in sandbox.jobs(prefix)] == [120, 120, 120]
 
 
+def test_images_to_be_read_are_planned_for(
+    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """240 requests with an image in S3 in jobs of at most 160: two even jobs, and no tail below the minimum."""
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "160")
+    key = f"{prefix}-media/dot.png"
+    sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=base64.b64decode(PNG))
+    content = [
+        {"type": "text", "text": "?"},
+        {"type": "image_url", "image_url": {"url": f"s3://{sandbox.bucket}/{key}"}},
+    ]
+    lines = [chat(f"req-{i}", messages=[{"role": "user", "content": content}]) for i in range(240)]
+    batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, **FAST)
+    account(sandbox, batch, [f"req-{i}" for i in range(240)])
+    assert [job["totalRecordCount"] for job in sandbox.jobs(prefix)] == [120, 120]
+
+
 def test_the_minimum_counts_records_not_requests(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
     lines = [chat(f"req-{i}", f"Question {i}", n=3) for i in range(50)]
     path = write_lines(tmp_path / "in.jsonl", lines)
