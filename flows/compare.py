@@ -37,7 +37,8 @@ from tasks.context import run_log
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
-from tasks.validate import InputSummary, validate
+from tasks.summary import InputSummary
+from tasks.validate import validate
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 

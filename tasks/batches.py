@@ -24,7 +24,7 @@ from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, r
 from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
-from tasks.validate import InputSummary
+from tasks.summary import InputSummary
 
 _SHOWN_CAUSES = 3
 

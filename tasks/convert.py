@@ -25,7 +25,7 @@ from tasks.storage.media import Media
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
-from tasks.validate import InvalidLine
+from tasks.summary import InvalidLine
 
 _SPACE = 0x20
 

@@ -16,7 +16,7 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
 from tasks.codecs.base import DecodeError, Vectors
-from tasks.codecs.chat import plain_frame
+from tasks.codecs.chat_completion import plain_frame
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.context import run_log
 from tasks.fetch import ShardOutput

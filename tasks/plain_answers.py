@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tasks.bedrock.records import OutputRecord
 from tasks.codecs.base import Answer, DecodeError, FinishReason
-from tasks.codecs.chat import is_plain
+from tasks.codecs.chat_completion import is_plain
 from tasks.openai_format.results import Frame
 
 FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from tasks.bedrock.limits import Limits
 from tasks.state import Range, Segment
-from tasks.validate import InputSummary
+from tasks.summary import InputSummary
 
 #: Room for the estimate of converted bytes to be wrong; a shard that overflows all the same is split.
 _BYTES_MARGIN = 1.02

@@ -1,14 +1,14 @@
 """Stage 1: read the whole input once; check every line, name its content, and note where each request starts."""
 
+import heapq
 import math
 import shutil
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -17,9 +17,9 @@ from blake3 import blake3
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
+from tasks.duplicates import find_duplicates
 from tasks.layout import Layout
 from tasks.memory import give_back, keep
-from tasks.openai_format.batch import BatchError
 from tasks.openai_format.requests import (
     CHAT,
     MAX_LINE_BYTES,
@@ -32,6 +32,7 @@ from tasks.openai_format.requests import (
 from tasks.openai_format.uniform import Block, Templates, slices
 from tasks.patience import STAGE
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
+from tasks.summary import InputSummary, InvalidLine
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
 SHOWN_ERRORS = 100
@@ -42,66 +43,6 @@ _SAMPLE_ALL, _SAMPLE_EVERY = 500, 128
 
 #: Tells how many records, and of how many bytes, a line of an endpoint becomes.
 Sampler = Callable[[bytes, str], tuple[int, int]]
-
-
-class InvalidLine(msgspec.Struct):
-    """One bad line. `request` is its place in the input, from 0; `line` its line in `file`, from 1."""
-
-    request: int
-    line: int
-    file: str
-    code: str
-    message: str
-    param: str | None
-    custom_id: str | None
-
-
-@dataclass
-class InputSummary:
-    """What validation learned about an input. It keeps 12 bytes a request, and 6 bytes a line in `layout`."""
-
-    sources: list[Source]
-    #: BLAKE3 of the decompressed content, in hex.
-    digest: str
-    endpoint: str | None
-    requests: int
-    invalid: int
-    codes: dict[str, int]
-    first_invalid: list[InvalidLine]
-    #: All bad lines, as JSON lines in the order of the input; None where there are none.
-    invalid_file: Path | None
-    #: The folder of that file, for whoever has read it to remove.
-    work: Path
-    offsets: "array[int]"
-    lines: "array[int]"
-    layout: Layout
-    #: The number of the first request of each source, and of the end.
-    source_starts: list[int]
-    #: Decompressed length of each source.
-    source_bytes: list[int]
-    #: Estimated number and bytes of all records.
-    records: int
-    record_bytes: int
-
-    @property
-    def valid(self) -> int:
-        return self.requests - self.invalid
-
-    def errors(self) -> list[BatchError]:
-        """OpenAI's `errors.data[]`: the first thousand."""
-        if not self.requests:
-            names = ", ".join(source.name for source in self.sources[:3])
-            return [BatchError(code="empty_file", message=f"The input file is empty: {names} holds no request.")]
-        many = len(self.sources) > 1
-        return [
-            BatchError(
-                code=bad.code,
-                message=f"{bad.file}: {bad.message}" if many else bad.message,
-                param=bad.param,
-                line=bad.line,
-            )
-            for bad in self.first_invalid
-        ]
 
 
 class _Length:
@@ -140,26 +81,21 @@ class Validator:
     def run(self, sources: list[Source], work: Path) -> InputSummary:
         digest = blake3()
         starts, lengths = [0], []
-        spool = work / "invalid-lines"
-        count = 0
-        codes: Counter[str] = Counter()
-        first: list[InvalidLine] = []
+        spool = work / "spool"
         with spool.open("wb") as out:
             for number_of_source, source in enumerate(sources):
                 length = _Length(digest)
                 number = 0
                 for block in read_lines(source, digest=length):
                     number = self._check_block(block, number, source.name, number_of_source)
-                    count += self._spill(out, codes, first)
+                    self._spill(out)
                 starts.append(len(self.offsets))
                 lengths.append(length.length)
                 digest.update(b"\n")
-            duplicates = self._find_duplicates(sources, starts)
-        if duplicates:
-            count += len(duplicates)
-            codes["duplicate_custom_id"] += len(duplicates)
-            spool = _merge(spool, duplicates, work / "invalid-lines-all")
-            first = sorted([*first, *duplicates[:_KEPT_ERRORS]], key=lambda bad: bad.request)[:_KEPT_ERRORS]
+        hashes, self.hashes = np.frombuffer(self.hashes, dtype=np.uint64), array("Q")
+        duplicates = find_duplicates(sources, starts, hashes, self.offsets, self.lines)
+        codes, first = _list_invalid(spool, duplicates, work / "invalid-lines")
+        count = codes.total()
         self._layout.templates = [template.line for template in self._templates.known]
         records, record_bytes = self._estimate(len(self.offsets) - count)
         return InputSummary(
@@ -170,7 +106,7 @@ class Validator:
             invalid=count,
             codes=dict(codes),
             first_invalid=first,
-            invalid_file=spool if count else None,
+            invalid_file=work / "invalid-lines" if count else None,
             work=work,
             offsets=self.offsets,
             lines=self.lines,
@@ -293,50 +229,10 @@ class Validator:
         for place, value in enumerate((1, len(line), records, size)):
             self._sampled[place] += value
 
-    def _spill(self, out: Any, codes: Counter[str], first: list[InvalidLine]) -> int:
-        spilled, self.invalid = self.invalid, []
-        for bad in spilled:
+    def _spill(self, out: BinaryIO) -> None:
+        for bad in self.invalid:
             out.write(msgspec.json.encode(bad) + b"\n")
-            codes[bad.code] += 1
-        first += spilled[: _KEPT_ERRORS - len(first)]
-        return len(spilled)
-
-    def _find_duplicates(self, sources: list[Source], starts: list[int]) -> list[InvalidLine]:
-        """All lines whose custom_id an earlier line has: equal hashes are looked up in the file again."""
-        hashes = np.frombuffer(self.hashes, dtype=np.uint64)
-        self.hashes = array("Q")
-        ranked = np.sort(hashes)
-        repeated = ranked[1:][(ranked[1:] == ranked[:-1]) & (ranked[1:] != 0)]
-        if not len(repeated):
-            return []
-        candidates = np.flatnonzero(np.isin(hashes, repeated))
-        return self._confirm(candidates.tolist(), sources, starts)
-
-    def _confirm(self, candidates: list[int], sources: list[Source], starts: list[int]) -> list[InvalidLine]:
-        seen: dict[str, tuple[int, str]] = {}
-        duplicates = []
-        for number, source in enumerate(sources):
-            wanted = [c for c in candidates if starts[number] <= c < starts[number + 1]]
-            lookup = {self.offsets[c]: c for c in wanted}
-            for block in read_lines(source) if lookup else ():
-                offset = block.offset
-                for line in block.lines:
-                    request = lookup.get(offset)
-                    offset += len(line) + 1
-                    custom_id = custom_id_of(line) if request is not None else None
-                    if request is None or custom_id is None:
-                        continue
-                    at = self.lines[request]
-                    earlier = seen.setdefault(custom_id, (at, source.name))
-                    if earlier != (at, source.name):
-                        place = f"line {earlier[0]}" + (f" of {earlier[1]}" if len(sources) > 1 else "")
-                        message = f"The custom_id for this request is a duplicate of {place}; it must be unique."
-                        duplicates.append(
-                            InvalidLine(
-                                request, at, source.name, "duplicate_custom_id", message, "custom_id", custom_id
-                            )
-                        )
-        return duplicates
+        self.invalid = []
 
 
 def _is_utf8(lines: list[bytes]) -> bool:
@@ -356,21 +252,20 @@ def _require_utf8(line: bytes) -> None:
         ) from None
 
 
-def _merge(spool: Path, duplicates: list[InvalidLine], target: Path) -> Path:
-    """The bad lines of both kinds in the order of the input."""
-    waiting = iter(duplicates)
-    extra = next(waiting, None)
+def _list_invalid(
+    spool: Path, duplicates: Iterator[InvalidLine], target: Path
+) -> tuple[Counter[str], list[InvalidLine]]:
+    """Write the bad lines of both kinds in the order of the input; returns how many of each code, and the first."""
+    codes: Counter[str] = Counter()
+    first: list[InvalidLine] = []
     with spool.open("rb") as lines, target.open("wb") as out:
-        for line in lines:
-            request = msgspec.json.decode(line, type=InvalidLine).request
-            while extra is not None and extra.request < request:
-                out.write(msgspec.json.encode(extra) + b"\n")
-                extra = next(waiting, None)
-            out.write(line)
-        while extra is not None:
-            out.write(msgspec.json.encode(extra) + b"\n")
-            extra = next(waiting, None)
-    return target
+        spooled = (msgspec.json.decode(line, type=InvalidLine) for line in lines)
+        for bad in heapq.merge(spooled, duplicates, key=lambda bad: bad.request):
+            out.write(msgspec.json.encode(bad) + b"\n")
+            codes[bad.code] += 1
+            if len(first) < _KEPT_ERRORS:
+                first.append(bad)
+    return codes, first
 
 
 def validate_input(

@@ -14,7 +14,8 @@ from tasks.layout import Layout
 from tasks.openai_format.uniform import Block, learn
 from tasks.plan import plan_ranges
 from tasks.storage.reader import find_sources
-from tasks.validate import InputSummary, validate_input
+from tasks.summary import InputSummary
+from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
 
 CHAT = frozenset({"/v1/chat/completions"})

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from tasks.codecs.base import Answer, Chat, Context, Policy, RequestError, Text, Turn
-from tasks.codecs.chat import MAX_CHOICES, CompletionUsage, integer, leftovers, parse_sampling, sum_usage, usage_of
+from tasks.codecs.chat import MAX_CHOICES, integer, leftovers, parse_sampling
+from tasks.codecs.chat_completion import CompletionUsage, sum_usage, usage_of
 
 _MAPPED: Final = frozenset({"prompt", "max_tokens", "temperature", "top_p", "stop", "n", "best_of", "echo", "suffix"})
 

@@ -7,7 +7,7 @@ import msgspec
 
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, ChatCodec, Context, DecodeError, EmbeddingCodec, InvocationType, Usage, Vectors
-from tasks.codecs.chat import build_chat_completion, sum_usage
+from tasks.codecs.chat_completion import build_chat_completion, sum_usage
 from tasks.codecs.completions import build_completion
 from tasks.codecs.embeddings import build_embeddings, total_tokens
 from tasks.codecs.encoder import codec_of

@@ -30,8 +30,8 @@ from tasks.codecs.chat import (
     parse_tool,
     parse_tool_choice,
     settle,
-    sum_usage,
 )
+from tasks.codecs.chat_completion import sum_usage
 from tasks.codecs.content import arguments, parse_parts
 
 _MAPPED: Final = frozenset(

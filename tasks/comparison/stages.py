@@ -26,7 +26,7 @@ from tasks.state import BatchRef, read
 from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
-from tasks.validate import InputSummary
+from tasks.summary import InputSummary
 
 
 def require_valid(summary: InputSummary, on_invalid: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.codecs.base import Answer, ToolCall, Usage
-from tasks.codecs.chat import build_chat_completion, is_plain, plain_frame
+from tasks.codecs.chat_completion import build_chat_completion, is_plain, plain_frame
 from tasks.openai_format.results import answered_frame, output_line
 from tasks.plain_answers import escape, fill
 

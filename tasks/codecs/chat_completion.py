@@ -1,0 +1,160 @@
+"""/v1/chat/completions: `Answer`s to its response body.
+
+Source: https://platform.openai.com/docs/api-reference/chat (the chat completion object).
+"""
+
+from typing import Any
+
+import msgspec
+
+from tasks.codecs.base import Answer, Context, Usage
+from tasks.openai_format.results import Frame
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str
+    arguments: str
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    id: str
+    type: str
+    function: _Function
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | None
+    refusal: str | None
+    tool_calls: list[_ToolCall] | msgspec.UnsetType = msgspec.UNSET
+    function_call: _Function | msgspec.UnsetType = msgspec.UNSET
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int
+    message: _Message
+    logprobs: Any
+    finish_reason: str
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int
+
+
+class CompletionUsage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails
+    completion_tokens_details: _CompletionDetails
+
+
+class ChatCompletion(msgspec.Struct, gc=False):
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[_Choice]
+    usage: CompletionUsage | None
+
+
+def build_chat_completion(
+    answers: list[Answer], *, id: str, created: int, model: str, contexts: list[Context | None]
+) -> ChatCompletion:
+    """OpenAI's chat completion object of one request: a choice per answer, usage summed.
+
+    `usage` is null where the family reports none: it is estimated nowhere.
+    """
+    legacy = contexts[0] is not None and contexts[0].function_call
+    return ChatCompletion(
+        f"chatcmpl-{id}",
+        "chat.completion",
+        created,
+        model,
+        [
+            _Choice(index, _message(answer, legacy), answer.logprobs, _finish(answer, legacy))
+            for index, answer in enumerate(answers)
+        ],
+        usage_of(sum_usage(answers)),
+    )
+
+
+def is_plain(answer: Answer) -> bool:
+    """Whether an answer is text and nothing else, so that `plain_frame` holds it."""
+    return not (
+        answer.content is None
+        or answer.usage is None
+        or answer.tool_calls
+        or answer.reasoning is not None
+        or answer.refusal is not None
+        or answer.logprobs is not None
+    )
+
+
+def plain_frame(key: bytes, created: int, model: str) -> Frame:
+    """The encoded chat completion of a plain answer: `build_chat_completion` with gaps; a property test compares them.
+
+    The gaps are `record`, with `key` the id; `content`, JSON's escapes done; and the others by their names.
+    """
+    return (
+        b'{"id":"chatcmpl-' + key, "record",
+        b'","object":"chat.completion","created":%d,"model":%b,' % (created, _encode(model)),
+        b'"choices":[{"index":0,"message":{"role":"assistant","content":"', "content",
+        b'","refusal":null},"logprobs":null,"finish_reason":"', "finish_reason",
+        b'"}],"usage":{"prompt_tokens":', "prompt_tokens", b',"completion_tokens":', "completion_tokens",
+        b',"total_tokens":', "total_tokens", b',"prompt_tokens_details":{"cached_tokens":', "cached_tokens",
+        b'},"completion_tokens_details":{"reasoning_tokens":', "reasoning_tokens", b"}}}",
+    )  # fmt: skip
+
+
+def _finish(answer: Answer, legacy: bool) -> str:
+    return "function_call" if legacy and answer.finish_reason == "tool_calls" else answer.finish_reason
+
+
+def _message(answer: Answer, legacy: bool) -> _Message:
+    message = _Message("assistant", answer.content, answer.refusal)
+    if answer.tool_calls and legacy:
+        call = answer.tool_calls[0]
+        message.function_call = _Function(call.name, call.arguments.decode())
+    elif answer.tool_calls:
+        message.tool_calls = [
+            _ToolCall(call.id, "function", _Function(call.name, call.arguments.decode())) for call in answer.tool_calls
+        ]
+    if answer.reasoning is not None:
+        message.reasoning_content = answer.reasoning
+    return message
+
+
+def sum_usage(answers: list[Answer]) -> Usage | None:
+    """The usage of all answers together; None unless each has one."""
+    if len(answers) == 1:
+        return answers[0].usage
+    usages = [answer.usage for answer in answers if answer.usage is not None]
+    if len(usages) < len(answers):
+        return None
+    return Usage(
+        sum(usage.prompt for usage in usages),
+        sum(usage.completion for usage in usages),
+        sum(usage.cached for usage in usages),
+        sum(usage.reasoning for usage in usages),
+        sum(usage.written for usage in usages),
+    )
+
+
+def usage_of(usage: Usage | None) -> CompletionUsage | None:
+    if usage is None:
+        return None
+    return CompletionUsage(
+        usage.prompt,
+        usage.completion,
+        usage.prompt + usage.completion,
+        _PromptDetails(usage.cached),
+        _CompletionDetails(usage.reasoning),
+    )
