@@ -132,6 +132,8 @@ def main() -> None:
 
     from deployments.sandbox import running
 
+    # Its first write may find the database locked, and says so at length.
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     with (
         tempfile.TemporaryDirectory() as folder,
         running(seconds=2.0),
