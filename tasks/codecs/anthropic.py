@@ -146,6 +146,7 @@ class AnthropicCodec:
         default = self._default_max_tokens(model)
 
         def parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
+            temperature, top_p = self._without_defaults(model, temperature, top_p)
             if not plain_sampling(max_tokens, temperature, top_p) or not self._takes(model, temperature, top_p):
                 return None
             values = {"max_tokens": max_tokens or default, "temperature": temperature, "top_p": top_p}
@@ -236,7 +237,7 @@ class AnthropicCodec:
             ("top_p", chat.top_p),
             ("top_k", chat.rest.get("top_k")),
         ):
-            if value is not None and not (field == "temperature" and value == 1):
+            if value is not None and not (field != "top_k" and value == 1):
                 policy.refuse(field, "it cannot be set while Claude thinks.")
         chat.temperature = chat.top_p = None
         chat.rest.pop("top_k", None)
@@ -245,6 +246,20 @@ class AnthropicCodec:
     @staticmethod
     def _default_max_tokens(model: Model) -> int:
         return 4096 if _CLAUDE_3.match(model.name + "-") else 8192
+
+    @staticmethod
+    def _without_defaults(
+        model: Model, temperature: Number | None, top_p: Number | None
+    ) -> tuple[Number | None, Number | None]:
+        """Leave out a 1 that a generation would refuse: at OpenAI as at Claude it is what happens without the field."""
+        if _NO_SAMPLING.match(model.name):
+            return (None if temperature == 1 else temperature), (None if top_p == 1 else top_p)
+        if temperature is not None and top_p is not None and _ONE_SAMPLING_FIELD.match(model.name):
+            if top_p == 1:
+                return temperature, None
+            if temperature == 1:
+                return None, top_p
+        return temperature, top_p
 
     @staticmethod
     def _takes(model: Model, temperature: Number | None, top_p: Number | None) -> bool:
@@ -257,7 +272,7 @@ class AnthropicCodec:
 
     @staticmethod
     def _sampling(chat: Chat, model: Model, policy: Policy) -> tuple[Number | None, Number | None]:
-        temperature, top_p = unit_temperature(chat, policy), chat.top_p
+        temperature, top_p = AnthropicCodec._without_defaults(model, unit_temperature(chat, policy), chat.top_p)
         if _NO_SAMPLING.match(model.name):
             for field, value in (("temperature", temperature), ("top_p", top_p), ("top_k", take(chat, "top_k"))):
                 if value is not None:

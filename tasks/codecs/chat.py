@@ -86,11 +86,16 @@ def leftovers(body: dict[str, Any], mapped: frozenset[str]) -> dict[str, Any]:
     return {
         field: value
         for field, value in body.items()
-        if value is not None
-        and field not in mapped
-        and field not in _WITHOUT_EFFECT
-        and not any(value == default and type(value) is type(default) for default in _DEFAULTS.get(field, ()))
+        if value is not None and field not in mapped and field not in _WITHOUT_EFFECT and not _is_default(field, value)
     }
+
+
+def _is_default(field: str, value: Any) -> bool:
+    """Whether a value asks for what happens anyway; 0.0 is 0, but False is not."""
+    return any(
+        value == default and (isinstance(value, bool) is isinstance(default, bool))
+        for default in _DEFAULTS.get(field, ())
+    )
 
 
 def _modern(body: dict[str, Any]) -> dict[str, Any]:

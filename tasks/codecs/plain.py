@@ -14,6 +14,10 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: msgspec.Raw
 
 
+# Undecoded, as msgspec knows no `Raw | None`.
+_ABSENT = msgspec.Raw(b"")
+
+
 class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     messages: list[_Message]
     model: str | None = None
@@ -21,6 +25,20 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     max_completion_tokens: int | None = None
     temperature: float | int | None = None
     top_p: float | int | None = None
+    # What many clients send along, each with the one value that asks for nothing.
+    n: int | None = None
+    frequency_penalty: float | int | None = None
+    presence_penalty: float | int | None = None
+    # Without effect in a batch, whatever their value (`tasks.codecs.chat`).
+    user: msgspec.Raw = _ABSENT
+    metadata: msgspec.Raw = _ABSENT
+    store: msgspec.Raw = _ABSENT
+    stream: msgspec.Raw = _ABSENT
+    stream_options: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
+    safety_identifier: msgspec.Raw = _ABSENT
+    prompt_cache_key: msgspec.Raw = _ABSENT
+    prompt_cache_retention: msgspec.Raw = _ABSENT
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -53,7 +71,7 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
     before_first_user = form.opening + first_user
     before_user, before_assistant = form.assistant[1] + b"," + form.user[0], form.user[1] + b"," + form.assistant[0]
     after_user, after_assistant = form.user[1], form.assistant[1]
-    decode = msgspec.json.Decoder(_Line).decode
+    decode, decode_text = msgspec.json.Decoder(_Line).decode, msgspec.json.Decoder(str).decode
     unreadable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
     # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
     endings: dict[tuple[Any, ...], bytes] = {}
@@ -64,6 +82,8 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
         except unreadable:
             return None
         body = parsed.body
+        if body.frequency_penalty or body.presence_penalty or (body.n != 1 and body.n is not None):
+            return None
         most, temperature, top_p = body.max_completion_tokens, body.temperature, body.top_p
         if most is None:
             most = body.max_tokens
@@ -80,7 +100,10 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
         before, after, expected = before_first_user, b"", "user"
         for message in body.messages:
             content, role = bytes(message.content), message.role
-            if content[0] != _QUOTE or (content[1] not in SURELY_TEXT and content[1:3] not in SURELY_TEXT_PAIRS):
+            if content[0] != _QUOTE:
+                return None
+            surely = content[1] in SURELY_TEXT or content[1:3] in SURELY_TEXT_PAIRS
+            if not surely and not decode_text(content).strip():
                 return None
             if role == expected:
                 parts += (before, content)

@@ -83,6 +83,25 @@ def test_max_tokens_has_a_default(model: str, default: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "body", "sent"),
+    [
+        (NEW, {"temperature": 0.5, "top_p": 1}, {"temperature": 0.5}),
+        (NEW, {"temperature": 1.0, "top_p": 0.5}, {"top_p": 0.5}),
+        (NEW, {"temperature": 1, "top_p": 1.0}, {"temperature": 1}),
+        (NEWEST, {"temperature": 1, "top_p": 1}, {}),
+        (OLD, {"temperature": 1, "top_p": 1}, {"temperature": 1, "top_p": 1}),
+        (MODEL, {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1, "logprobs": False}, {}),
+    ],
+)  # fmt: skip
+def test_values_that_ask_for_nothing_are_no_trouble(
+    model: str, body: dict[str, object], sent: dict[str, object]
+) -> None:
+    """Many clients send every default along: 1 is what happens without the field, at OpenAI as at Claude."""
+    encoded = encode(model, {"messages": [user()], **body})
+    assert {k: v for k, v in encoded.items() if k not in ("messages", "max_tokens", "anthropic_version")} == sent
+
+
+@pytest.mark.parametrize(
     ("model", "body", "param"),
     [
         (MODEL, {"temperature": 1.5}, "temperature"),

@@ -21,7 +21,9 @@ CHECKS = {
     KIMI: lambda body: native_checks.openai(body, KIMI),
 }
 
-text = st.text(max_size=40) | st.sampled_from(["", " ", "\n", "\u00a0", "\u2028x", 'a"b\\c', "\x00", "😀", "\ufeff"])
+text = st.text(max_size=40) | st.sampled_from(
+    ["", " ", "\n", "\u00a0", "\u2028x", 'a"b\\c', "\x00", "😀", "\ufeff", "\n\tx", "  y", "\u3000z", "£9", "“q”"]
+)
 message = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": text}
 )
@@ -33,7 +35,13 @@ body = st.fixed_dictionaries(
         "max_completion_tokens": st.none() | st.integers(0, 4096),
         "temperature": st.none() | st.integers(0, 3) | st.floats(-0.5, 2.5) | st.just(True),
         "top_p": st.none() | st.floats(0, 1) | st.integers(0, 1),
-        "user": st.just("u"),
+        "user": st.sampled_from(["u", None, 3]),
+        "n": st.sampled_from([1, None, 0, 2, 1.0, True]),
+        "frequency_penalty": st.sampled_from([0, 0.0, -0.0, 0.5, None, False]),
+        "presence_penalty": st.sampled_from([0, 0.0, None, 1]),
+        "metadata": st.sampled_from([{"a": "b"}, None]),
+        "stream": st.sampled_from([False, True]),
+        "service_tier": st.just("flex"),
     },
 )
 
