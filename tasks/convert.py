@@ -17,7 +17,7 @@ from tasks.layout import Layout, read_layout
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
-from tasks.openai_format.uniform import Block, learn
+from tasks.openai_format.uniform import Block
 from tasks.patience import STAGE
 from tasks.records import PlainRecords, form_of
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
@@ -144,10 +144,8 @@ class Converter:
     ) -> None:
         self._encoder, self._writers, self._index = encoder, writers, index
         self._largest = document.bedrock.limits["max_bytes_per_file"]
-        templates = [learn(line) for line in layout.templates]
         self._layout = layout
-        self._templates = [template for template in templates if template is not None]
-        self._forms = [form_of(template, encoder) for template in self._templates]
+        self._forms = [form_of(template, encoder) for template in layout.templates]
         self._has_form = np.array([False, *(form is not None for form in self._forms)])
         self.requests = 0
         self.rejected = 0
@@ -179,8 +177,8 @@ class Converter:
         shapes[np.searchsorted(requests, self._bad[first_bad:past])] = 0
         if 2 * np.count_nonzero(shapes) <= len(shapes):
             return self._lines(data[found.starts[0] : found.ends[-1]].split(b"\n"), request, number, invalid)
-        block = Block(found.starts, found.ends, shapes, np.where(shapes, found.id_sizes, 0))
-        records = PlainRecords(data, block, requests, self._templates, self._forms)
+        block = Block(found.starts, found.ends, shapes, found.sizes)
+        records = PlainRecords(data, block, requests, self._layout.templates, self._forms)
         for first, last in block.runs():
             self._run(records, first, last, number)
             if last < len(shapes):

@@ -1,7 +1,7 @@
 """What validation hands over to conversion: where the lines of the input are, and which of them fit a template.
 
-Six bytes a line, in an object per range beside the index. So conversion looks for nothing again; a digest of each
-block tells that it holds what was validated.
+Six bytes a line and a few more for each further slot, in an object per range beside the index. So conversion looks for
+nothing again; a digest of each block tells that it holds what was validated.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
 from tasks.errors import InputFileError
+from tasks.openai_format.template import Template
 from tasks.openai_format.uniform import Block
 from tasks.state import BatchRef, Range, Segment
 from tasks.storage.objects import read_object
@@ -31,9 +32,10 @@ class Stretch(msgspec.Struct, array_like=True, gc=False):
     digest: int
     #: Bytes by line, with the line end (uint32); nothing where no line of the block was held against a template.
     sizes: bytes = b""
-    #: By line, `Block.shapes` and `Block.id_sizes` (uint8).
+    #: By line, `Block.shapes` (uint8) and `Block.sizes` (so many columns, uint8 where that is enough, else uint32).
     shapes: bytes = b""
-    id_sizes: bytes = b""
+    slots: bytes = b""
+    columns: int = 0
 
     def block(self) -> Block | None:
         """The lines, with their places in the block's bytes."""
@@ -41,14 +43,16 @@ class Stretch(msgspec.Struct, array_like=True, gc=False):
             return None
         sizes = np.frombuffer(self.sizes, dtype=np.uint32).astype(np.int64)
         ends = np.cumsum(sizes) - 1
-        id_sizes = np.frombuffer(self.id_sizes, dtype=np.uint8)
-        return Block(ends + 1 - sizes, ends, np.frombuffer(self.shapes, dtype=np.uint8), id_sizes)
+        cells = len(ends) * self.columns
+        slots = np.frombuffer(self.slots, dtype=np.uint8 if len(self.slots) == cells else np.uint32)
+        shapes = np.frombuffer(self.shapes, dtype=np.uint8)
+        return Block(ends + 1 - sizes, ends, shapes, slots.reshape(len(ends), self.columns))
 
 
 class Layout(msgspec.Struct):
-    """The stretches of an input, or of a range of it, in order; and the lines that the templates were learned from."""
+    """The stretches of an input, or of a range of it, in order; and the templates that their lines fit."""
 
-    templates: list[bytes]
+    templates: list[Template]
     stretches: list[Stretch]
 
     def add(self, source: int, start: int, data: bytes, block: Block | None) -> None:
@@ -56,7 +60,9 @@ class Layout(msgspec.Struct):
         stretch = Stretch(source, start, len(data), xxhash.xxh3_64_intdigest(data))
         if block is not None:
             stretch.sizes = (block.ends + 1 - block.starts).astype(np.uint32).tobytes()
-            stretch.shapes, stretch.id_sizes = block.shapes.tobytes(), block.id_sizes.tobytes()
+            small = block.sizes.max(initial=0) <= np.iinfo(np.uint8).max
+            stretch.shapes, stretch.columns = block.shapes.tobytes(), block.sizes.shape[1]
+            stretch.slots = block.sizes.astype(np.uint8 if small else np.uint32).tobytes()
         self.stretches.append(stretch)
 
     def within(self, segment: Segment) -> list[Stretch]:
@@ -85,7 +91,7 @@ class Layout(msgspec.Struct):
                 yield data, lines if lines[-1] else lines[:-1]
             else:
                 rows = slice(*np.searchsorted(block.starts, [first, last]))
-                yield data, Block(block.starts[rows], block.ends[rows], block.shapes[rows], block.id_sizes[rows])
+                yield data, block.take(rows)
 
 
 def layout_object(ref: BatchRef, range_: Range) -> S3Uri:

@@ -29,7 +29,8 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
-from tasks.openai_format.uniform import Block, Templates, slices
+from tasks.openai_format.scan import slices
+from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
 from tasks.summary import InputSummary, InvalidLine
@@ -96,7 +97,7 @@ class Validator:
         duplicates = find_duplicates(sources, starts, hashes, self.offsets, self.lines)
         codes, first = _list_invalid(spool, duplicates, work / "invalid-lines")
         count = codes.total()
-        self._layout.templates = [template.line for template in self._templates.known]
+        self._layout.templates = self._templates.known
         records, record_bytes = self._estimate(len(self.offsets) - count)
         return InputSummary(
             sources=sources,
@@ -133,15 +134,15 @@ class Validator:
         self._layout.add(source, block.offset, block.data, uniform)
         if uniform is None:
             return self._check_lines(block.offset, block.lines, number, file)
-        custom_ids = slices(block.data, *uniform.id_bounds(self._templates.known)).to_pylist()
+        custom_ids = slices(block.data, *uniform.custom_ids(self._templates.known)).to_pylist()
         if self._sample is not None:
             self._measure_block(uniform)
         for first, last in uniform.runs():
             self._take(block.offset, uniform, first, last, number, custom_ids)
-            if last < len(uniform.fits):
+            if last < len(uniform.shapes):
                 start, end = int(uniform.starts[last]), int(uniform.ends[last])
                 self._check_lines(block.offset + start, [block.data[start:end]], number + last, file)
-        return number + len(uniform.fits)
+        return number + len(uniform.shapes)
 
     def _accept_template(self, line: bytes) -> bool:
         """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too."""
@@ -172,12 +173,11 @@ class Validator:
         assert self._sample is not None
         known = self._templates.known
         self._template_samples += [self._sample(each.line, CHAT) for each in known[len(self._template_samples) :]]
-        starts, ends = uniform.text_bounds(known)
-        texts, lines = ends - starts, uniform.ends - uniform.starts
         for number, (template, (records, size)) in enumerate(zip(known, self._template_samples, strict=True), 1):
-            rows = uniform.shapes == number
-            count, text = int(np.count_nonzero(rows)), int(texts[rows].sum())
-            exact = (count, int(lines[rows].sum()), count * records,
+            rows = np.flatnonzero(uniform.shapes == number)
+            slots = uniform.slots(rows, template)
+            count, text = len(rows), sum(int((slots[slot][1] - slots[slot][0]).sum()) for slot in template.text_slots)
+            exact = (count, int((uniform.ends[rows] - uniform.starts[rows]).sum()), count * records,
                      count * (size - records * template.text_size) + records * text)  # fmt: skip
             for place, value in enumerate(exact):
                 self._exact[place] += value

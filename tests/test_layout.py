@@ -6,12 +6,13 @@ import random
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.bedrock.limits import Limits
 from tasks.errors import InputFileError
 from tasks.layout import Layout
-from tasks.openai_format.uniform import Block, learn
+from tasks.openai_format.uniform import Block
 from tasks.plan import plan_ranges
 from tasks.storage.reader import find_sources
 from tasks.summary import InputSummary
@@ -41,8 +42,7 @@ def mixed_lines(count: int) -> list[str]:
 
 def as_read(summary: InputSummary, layout: Layout, most: int) -> list[bytes]:
     """All lines of the ranges of so many requests, as the converter gets them; texts of those that fit are checked."""
-    templates = [learn(line) for line in layout.templates]
-    assert None not in templates
+    templates = layout.templates
     found: list[bytes] = []
     for range_ in plan_ranges(summary, Limits(max_records_per_job=most)):
         for segment in range_.segments:
@@ -61,15 +61,17 @@ def as_read(summary: InputSummary, layout: Layout, most: int) -> list[bytes]:
 
 
 def check_bounds(data: bytes, block: Block, lines: list[bytes], templates: list) -> None:  # type: ignore[type-arg]
-    ids = [data[start:end] for start, end in zip(*block.id_bounds(templates), strict=True)]
-    texts = [data[start:end] for start, end in zip(*block.text_bounds(templates), strict=True)]
-    for line, shape, custom_id, text in zip(lines, block.shapes, ids, texts, strict=True):
-        if shape:
-            request = json.loads(line)
-            assert custom_id.decode() == request["custom_id"]
-            assert json.loads(b'"' + text + b'"') == request["body"]["messages"][-1]["content"]
-        else:
-            assert custom_id == text == b""
+    ids = [data[start:end] for start, end in zip(*block.custom_ids(templates), strict=True)]
+    for row, (line, shape, custom_id) in enumerate(zip(lines, block.shapes, ids, strict=True)):
+        if not shape:
+            assert custom_id == b""
+            continue
+        request, template = json.loads(line), templates[shape - 1]
+        assert custom_id.decode() == request["custom_id"]
+        slots = block.slots(np.array([row]), template)
+        found = [data[int(start[0]) : int(end[0])] for start, end in (slots[slot] for slot in template.text_slots)]
+        contents = [message["content"] for message in request["body"]["messages"]]
+        assert [json.loads(b'"' + text + b'"') for text in found] == contents[-len(found) :]
 
 
 @pytest.mark.parametrize("most", [7, 50, 10_000])

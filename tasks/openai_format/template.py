@@ -1,0 +1,111 @@
+"""What the lines of a file have in common, learned from one of them."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A line but for its slots, the strings that vary: the custom_id, and messages' texts."""
+
+    #: What stands before the first slot, between one and the next, and behind the last, with the line end. The quotes
+    #: of the slots belong to it.
+    fixed: tuple[bytes, ...]
+    #: Which of the line's strings, counted from 0, the slots are.
+    strings: tuple[int, ...]
+    #: Which slot is the custom_id, and which are texts that go into the record, in the order of the messages.
+    id_slot: int
+    text_slots: tuple[int, ...]
+    #: The quotes of a line that are not escaped.
+    quotes: int
+    #: The line it was learned from, and how long its texts are together.
+    line: bytes
+    text_size: int
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: msgspec.Raw
+
+
+class _Line(msgspec.Struct, gc=False):
+    custom_id: msgspec.Raw
+    body: dict[str, msgspec.Raw]
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_messages = msgspec.json.Decoder(list[_Message]).decode
+#: What a user is called differs from line to line, and means nothing to a batch.
+_USER = "user"
+
+
+def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Template | None:
+    """The template of a chat line whose messages are plain text; None for any other line.
+
+    Its slots are the custom_id and the last text; or all texts, and the `user`.
+    """
+    try:
+        parsed = _decode_line(line)
+        messages = _decode_messages(parsed.body["messages"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return None
+    strings = _strings(line)
+    ids, contents = (_values_of(line, strings, name) for name in (b'"custom_id"', b'"content"'))
+    # A slot must be what it is taken for: there may be no other value of these keys.
+    if len(ids) != 1 or not messages or not _are(line, strings, ids, [parsed.custom_id]):
+        return None
+    if not _are(line, strings, contents, [message.content for message in messages]):
+        return None
+    texts = contents[-1:]
+    chosen = {ids[0], *texts}
+    if slots == "all":
+        texts = contents
+        users = _values_of(line, strings, b'"user"')
+        known = _USER in parsed.body and _are(line, strings, users, [parsed.body[_USER]])
+        chosen = {ids[0], *texts, *(users if known else [])}
+    ordered = sorted(chosen)
+    bounds = [strings[number] for number in ordered]
+    # From one slot's closing quote to the next one's opening quote.
+    begins, ends = [0, *(end for _, end in bounds)], [*(start + 1 for start, _ in bounds), len(line)]
+    fixed = [line[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    fixed[-1] += b"\n"
+    sizes = [end - start - 1 for start, end in (strings[number] for number in texts)]
+    return Template(
+        tuple(fixed),
+        tuple(ordered),
+        ordered.index(ids[0]),
+        tuple(ordered.index(number) for number in texts),
+        2 * len(strings),
+        line,
+        sum(sizes),
+    )
+
+
+def _are(line: bytes, strings: list[tuple[int, int]], numbers: list[int], values: list[msgspec.Raw]) -> bool:
+    """Whether some strings of a line, by their numbers, are these values."""
+    if -1 in numbers:
+        return False
+    return [line[start : end + 1] for start, end in (strings[number] for number in numbers)] == list(map(bytes, values))
+
+
+def _strings(line: bytes) -> list[tuple[int, int]]:
+    """The opening and closing quotes of all strings of a line of valid JSON."""
+    found = []
+    place = line.find(b'"')
+    while place >= 0:
+        end = line.find(b'"', place + 1)
+        while end >= 0 and (end - len(line[place + 1 : end].rstrip(b"\\")) - place - 1) % 2:
+            end = line.find(b'"', end + 1)
+        found.append((place, end))
+        place = line.find(b'"', end + 1) if end >= 0 else -1
+    return found
+
+
+def _values_of(line: bytes, strings: list[tuple[int, int]], key: bytes) -> list[int]:
+    """The numbers of the strings that are values of a key; -1 for a value that is no string."""
+    values = []
+    for number, (start, end) in enumerate(strings):
+        if line[start : end + 1] == key and line[end + 1 :].lstrip().startswith(b":"):
+            follows = number + 1 < len(strings) and line[end + 1 : strings[number + 1][0]].strip() == b":"
+            values.append(number + 1 if follows else -1)
+    return values
