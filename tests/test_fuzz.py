@@ -58,7 +58,8 @@ value: Any = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=6,
 )
-message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "user", "assistant"]), "content": text})
+content = text | st.builds(lambda inner: [{"type": "text", "text": inner}], text)
+message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "user", "assistant"]), "content": content})
 
 
 @st.composite
@@ -86,7 +87,34 @@ def spoiled(draw: Any, lines: Any) -> bytes:
     return line.replace(b"\n", b" ")
 
 
-files = st.lists(spoiled(chat_line()) | spoiled(st.binary(max_size=60)) | st.just(b""), max_size=12)
+@st.composite
+def alike(draw: Any) -> list[bytes]:
+    """A file as one program writes it: the same keys in the same order, other texts; a few of its lines spoiled."""
+    roles = [
+        *draw(st.sampled_from([[], ["system"], ["developer"]])),
+        *["user", "assistant"] * draw(st.integers(0, 2)),
+        "user",
+    ]
+    in_parts = draw(st.lists(st.booleans(), min_size=len(roles), max_size=len(roles)))
+    constant = draw(st.lists(st.booleans(), min_size=len(roles), max_size=len(roles)))
+    id_last, escape, user = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from(["none", "one", "many"]))
+    first = [draw(text) for _ in roles]
+    lines = []
+    for number in range(draw(st.integers(1, 10))):
+        texts = [kept if same else draw(text) for kept, same in zip(first, constant, strict=True)]
+        contents = [[{"type": "text", "text": t}] if part else t for t, part in zip(texts, in_parts, strict=True)]
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        body: dict[str, Any] = {"model": "m", "messages": messages, "max_tokens": 5}
+        if user != "none":
+            body["user"] = draw(text) if user == "many" else "u"
+        line: dict[str, Any] = {"method": "POST", "url": CHAT, "body": body}
+        custom_id = f"id-{number}" if draw(st.integers(0, 9)) else draw(text)
+        line = {**line, "custom_id": custom_id} if id_last else {"custom_id": custom_id, **line}
+        lines.append(json.dumps(line, ensure_ascii=escape).encode("utf-8", "surrogatepass"))
+    return [draw(spoiled(st.just(line))) if draw(st.integers(0, 4)) == 0 else line for line in lines]
+
+
+files = st.lists(spoiled(chat_line()) | spoiled(st.binary(max_size=60)) | st.just(b""), max_size=12) | alike()
 
 
 class _Memory:

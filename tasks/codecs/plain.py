@@ -7,6 +7,7 @@ import msgspec
 
 from tasks.codecs.base import PlainForm
 from tasks.openai_format.requests import SURELY_TEXT, SURELY_TEXT_PAIRS
+from tasks.openai_format.texts import text_of
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -46,7 +47,6 @@ class _Line(msgspec.Struct, gc=False):
     body: _Body
 
 
-_QUOTE = ord('"')
 _MANY = 10_000
 
 PlainEncoder = Callable[[bytes, bytes], "tuple[str, list[bytes]] | None"]
@@ -99,8 +99,8 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
         parts = [prefix]
         before, after, expected = before_first_user, b"", "user"
         for message in body.messages:
-            content, role = bytes(message.content), message.role
-            if content[0] != _QUOTE:
+            content, role = text_of(bytes(message.content)), message.role
+            if content is None:
                 return None
             surely = content[1] in SURELY_TEXT or content[1:3] in SURELY_TEXT_PAIRS
             if not surely and not decode_text(content).strip():

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from tasks.openai_format.texts import text_of
+
 
 class Template(msgspec.Struct, frozen=True):
     """A line but for its slots, the strings that vary: the custom_id, and messages' texts."""
@@ -50,18 +52,23 @@ def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Temp
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return None
     strings = _strings(line)
-    ids, contents = (_values_of(line, strings, name) for name in (b'"custom_id"', b'"content"'))
+    ids, contents, parts = (_values_of(line, strings, name) for name in (b'"custom_id"', b'"content"', b'"text"'))
     # A slot must be what it is taken for: there may be no other value of these keys.
-    if len(ids) != 1 or not messages or not _are(line, strings, ids, [parsed.custom_id]):
+    if len(ids) != 1 or not messages or not _are(line, strings, ids, [bytes(parsed.custom_id)]):
         return None
-    if not _are(line, strings, contents, [message.content for message in messages]):
+    # A content may be a list of one part; then its text is the next one.
+    following = iter(parts)
+    texts = [number if number >= 0 else next(following, -1) for number in contents]
+    if next(following, None) is not None or not _are(
+        line, strings, texts, [text_of(bytes(m.content)) for m in messages]
+    ):
         return None
-    texts = contents[-1:]
+    all_texts, texts = texts, texts[-1:]
     chosen = {ids[0], *texts}
     if slots == "all":
-        texts = contents
+        texts = all_texts
         users = _values_of(line, strings, b'"user"')
-        known = _USER in parsed.body and _are(line, strings, users, [parsed.body[_USER]])
+        known = _USER in parsed.body and _are(line, strings, users, [bytes(parsed.body[_USER])])
         chosen = {ids[0], *texts, *(users if known else [])}
     ordered = sorted(chosen)
     bounds = [strings[number] for number in ordered]
@@ -81,11 +88,11 @@ def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Temp
     )
 
 
-def _are(line: bytes, strings: list[tuple[int, int]], numbers: list[int], values: list[msgspec.Raw]) -> bool:
+def _are(line: bytes, strings: list[tuple[int, int]], numbers: list[int], values: list[bytes | None]) -> bool:
     """Whether some strings of a line, by their numbers, are these values."""
     if -1 in numbers:
         return False
-    return [line[start : end + 1] for start, end in (strings[number] for number in numbers)] == list(map(bytes, values))
+    return [line[start : end + 1] for start, end in (strings[number] for number in numbers)] == values
 
 
 def _strings(line: bytes) -> list[tuple[int, int]]:

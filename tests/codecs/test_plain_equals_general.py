@@ -24,8 +24,12 @@ CHECKS = {
 text = st.text(max_size=40) | st.sampled_from(
     ["", " ", "\n", "\u00a0", "\u2028x", 'a"b\\c', "\x00", "😀", "\ufeff", "\n\tx", "  y", "\u3000z", "£9", "“q”"]
 )
+part = st.fixed_dictionaries({"type": st.sampled_from(["text", "text", "input_text"]), "text": text | st.none()})
 message = st.fixed_dictionaries(
-    {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": text}
+    {
+        "role": st.sampled_from(["system", "developer", "user", "assistant"]),
+        "content": text | st.lists(part, max_size=2),
+    }
 )
 body = st.fixed_dictionaries(
     {"messages": st.lists(message, max_size=6)},
