@@ -1,6 +1,7 @@
 """Stage 2: turn a range of the input into Bedrock records, streamed straight into S3, with the index beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -122,6 +123,12 @@ class ShardWriter:
             self._writer.abort()
 
 
+def _alike(values: Any) -> Iterator[tuple[int, int]]:
+    """Runs of the same value, as first and last + 1."""
+    cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    yield from ((first, last) for first, last in pairwise(cuts) if first < last)
+
+
 def padding_record(number: int, model_input: bytes) -> bytes:
     """A record that only fills a job up to its minimum."""
     return b'{"recordId":"%b%09d","modelInput":%b}\n' % (PADDING_PREFIX.encode(), number, model_input)
@@ -147,6 +154,9 @@ class Converter:
         self._layout = layout
         self._forms = [form_of(template, encoder) for template in layout.templates]
         self._has_form = np.array([False, *(form is not None for form in self._forms)])
+        # Records of a kind go to the same shard, and are indexed alike.
+        kinds = [form and (form.invocation, form.context, form.dropped) for form in self._forms]
+        self._kinds = np.array([0, *(kinds.index(kind) for kind in kinds)])
         self.requests = 0
         self.rejected = 0
 
@@ -180,16 +190,21 @@ class Converter:
         block = Block(found.starts, found.ends, shapes, found.sizes)
         records = PlainRecords(data, block, requests, self._layout.templates, self._forms)
         for first, last in block.runs():
-            self._run(records, first, last, number)
+            for begin, end in _alike(self._kinds[shapes[first:last]]):
+                self._run(records, int(shapes[first + begin]), first + begin, first + end, number)
             if last < len(shapes):
                 line = data[block.starts[last] : block.ends[last]]
                 self._lines([line], int(requests[last]), number + last, invalid)
         return request + len(shapes) - len(blank), number + len(shapes)
 
-    def _run(self, records: PlainRecords, first: int, last: int, number: int) -> None:
+    def _run(self, records: PlainRecords, shape: int, first: int, last: int, number: int) -> None:
         """Write a run of records at once, or as many of them at a time as the shard has room for."""
+        form = self._forms[shape - 1]
+        assert form is not None
+        for field, count in form.dropped.items():
+            self._encoder.policy.dropped[field] += count * (last - first)
         while first < last:
-            writer = self._writers(self._encoder.plain_invocation)
+            writer = self._writers(form.invocation)
             count = writer.room(records.sizes[first:last])
             if not count:
                 if records.sizes[first] > self._largest:
@@ -203,7 +218,7 @@ class Converter:
             writer.add(count, records.between(first, upto))
             self._index.extend(
                 records.requests[first:upto], records.custom_ids[first:upto],
-                np.arange(number + first, number + upto), writer.current,
+                np.arange(number + first, number + upto), writer.current, form.context,
             )  # fmt: skip
             first = upto
 

@@ -85,9 +85,9 @@ class Index:
         """The file of the rows that follow."""
         self._file = file
 
-    def extend(self, requests: Any, custom_ids: pa.Array, lines: Any, shard: str) -> None:
-        """Add requests that became one record of a shard each, with nothing to remember; columns of equal length."""
-        self._keep(requests, custom_ids, lines, 0, shard, None, None)
+    def extend(self, requests: Any, custom_ids: pa.Array, lines: Any, shard: str, context: bytes | None = None) -> None:
+        """Add requests that became one record of a shard each, with the same to remember; columns of equal length."""
+        self._keep(requests, custom_ids, lines, 0, shard, context, None)
 
     def add(
         self,

@@ -1,13 +1,15 @@
 """The records of a block of chats that differ in their texts only."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.codecs.encoder import Encoder
+from tasks.codecs.base import ChatCodec, InvocationType, RequestError
+from tasks.codecs.encoder import RECORD_END, Encoder, codec_of
 from tasks.index import digits, texts_of
 from tasks.openai_format.scan import slices
 from tasks.openai_format.template import Template
@@ -16,28 +18,81 @@ from tasks.openai_format.uniform import Block
 _BEGINNING, _MIDDLE = b'{"recordId":"r', b'","modelInput":'
 
 
-class PlainForm(msgspec.Struct, frozen=True):
-    """What a template's records have in common: what stands around the texts, with their quotes."""
+#: Stands for a text where a template's line is encoded to see where its texts go.
+_MARK = "text-5b1f0c9e-"
 
+
+class RecordForm(msgspec.Struct, frozen=True):
+    """What the records of a template's lines have in common."""
+
+    #: What stands around the texts, with their quotes.
     fixed: tuple[bytes, ...]
+    #: The slots of the texts, in the order in which the record has them.
+    slots: tuple[int, ...]
+    invocation: InvocationType
+    context: bytes | None = None
+    #: The fields that each of them leaves out, with how often.
+    dropped: dict[str, int] = {}
 
 
-def form_of(template: Template, encoder: Encoder) -> PlainForm | None:
-    """How the encoder writes the template's own line, cut at its texts; None where it is no plain chat to it."""
+def form_of(template: Template, encoder: Encoder) -> RecordForm | None:
+    """How the encoder writes the template's own line, cut at its texts; None where it takes texts any other way."""
     plain = encoder.encode_plain_record(template.line, b"")
     if plain is None:
-        return None
+        return _general_form(template, encoder)
     # The prefix; then what stands before a text and the text, in turn; then what stands behind the last, in two parts.
     _, *parts, after, end = plain[1]
     around, texts = [*parts[0::2], after + end], parts[1::2]
     # The first texts may be the same in all lines.
     same = len(texts) - len(template.text_slots)
     fixed = [b"".join(part for pair in zip(around[:same], texts[:same], strict=True) for part in pair) + around[same]]
-    fixed += around[same + 1 :]
+    return _form([*fixed, *around[same + 1 :]], template.text_slots, encoder.plain_invocation)
+
+
+def _form(around: list[bytes], slots: tuple[int, ...], invocation: InvocationType, *rest: Any) -> RecordForm:
     # The texts' own quotes are what surrounds them here.
-    for place in range(len(fixed) - 1):
-        fixed[place], fixed[place + 1] = fixed[place] + b'"', b'"' + fixed[place + 1]
-    return PlainForm(tuple(fixed))
+    last = len(around) - 1
+    fixed = (b'"' * (place > 0) + piece + b'"' * (place < last) for place, piece in enumerate(around))
+    return RecordForm(tuple(fixed), slots, invocation, *rest)
+
+
+def _general_form(template: Template, encoder: Encoder) -> RecordForm | None:
+    """The same for lines with tools, a response_format and the like: told from the line's record with other texts.
+
+    Only where the family is known to pass texts on unchanged, and where each is a string by itself in the record.
+    """
+    marks = [f"{_MARK}{slot}" for slot in template.text_slots]
+    if _MARK.encode() in template.line:
+        return None
+    before, encoder.policy.dropped = encoder.policy.dropped, Counter()
+    try:
+        encoded = encoder.encode_general(template.with_texts([mark.encode() for mark in marks]))
+        dropped = dict(encoder.policy.dropped)
+        own = encoder.encode_general(template.line)
+    except RequestError:
+        return None
+    finally:
+        encoder.policy.dropped = before
+    codec = cast(ChatCodec, codec_of(encoder.model, encoded.invocation))
+    if len(encoded.model_inputs) != 1 or codec.plain_form(encoder.model) is None:
+        return None
+    (body,) = encoded.model_inputs
+    texts = [b'"%b"' % mark.encode() for mark in marks]
+    places = [body.find(text) for text in texts]
+    if any(body.count(text) != 1 for text in texts):
+        return None
+    around, end = [], 0
+    order = sorted(range(len(texts)), key=places.__getitem__)
+    for number in order:
+        around.append(body[end : places[number]])
+        end = places[number] + len(texts[number])
+    slots = tuple(template.text_slots[number] for number in order)
+    form = _form([*around, body[end:] + RECORD_END], slots, encoded.invocation, encoded.contexts[0], dropped)
+    # The proof of it: the line's own texts give the line's own record.
+    own_texts = template.texts()
+    parts = [part for number, fixed in zip(order, form.fixed, strict=False) for part in (fixed, own_texts[number])]
+    made = b"".join([*parts, form.fixed[-1]]).removesuffix(RECORD_END)
+    return form if msgspec.json.decode(made) == msgspec.json.decode(own.model_inputs[0]) else None
 
 
 class PlainRecords:
@@ -47,7 +102,7 @@ class PlainRecords:
     """
 
     def __init__(
-        self, data: bytes, block: Block, requests: Any, templates: list[Template], forms: list[PlainForm | None]
+        self, data: bytes, block: Block, requests: Any, templates: list[Template], forms: list[RecordForm | None]
     ) -> None:
         self.requests = requests
         self.custom_ids = slices(data, *block.custom_ids(templates)).cast(pa.string())
@@ -59,7 +114,7 @@ class PlainRecords:
                 continue
             slots = block.slots(rows, template)
             parts: list[Any] = [texts_of(digits(requests[rows], _BEGINNING, _MIDDLE), pa.binary()), form.fixed[0]]
-            for slot, after in zip(template.text_slots, form.fixed[1:], strict=True):
+            for slot, after in zip(form.slots, form.fixed[1:], strict=True):
                 parts += (slices(data, *slots[slot]), after)
             joined.append(pc.binary_join_element_wise(*parts, b""))
             places.append(rows)

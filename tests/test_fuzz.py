@@ -8,7 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,9 +21,10 @@ from tasks.answers import ANSWERED, Answers
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import job_name
 from tasks.bedrock.records import decode_output_line
+from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError, InputFileError
-from tasks.index import Index, requests_of
+from tasks.index import INDEX_SCHEMA, Index, requests_of
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.uniform import Templates
 from tasks.state import BatchDocument, BatchRef, BedrockSection, Range, Segment
@@ -33,6 +34,8 @@ from tasks.storage.uris import S3Uri, parse_location
 from tasks.validate import Validator
 from tests.conftest import CLAUDE, LLAMA, NOVA
 
+#: Tools go natively and plain chats by Converse, in shards of their own.
+MISTRAL, CLAUDE_4_5 = "mistral.mistral-large-2407-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"
 CASES = 400 * int(os.environ.get("FUZZ", "1"))
 SLOW = {"suppress_health_check": list(HealthCheck)}
 
@@ -87,6 +90,17 @@ def spoiled(draw: Any, lines: Any) -> bytes:
     return line.replace(b"\n", b" ")
 
 
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "content": {"type": "string"}}}
+EXTRA: dict[str, Any] = {
+    "tools": st.just([{"type": "function", "function": {"name": "f", "description": "content", "parameters": SCHEMA}}]),
+    "response_format": st.sampled_from(
+        [{"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}]
+    ),
+    "seed": st.just(3), "stop": st.just(["END"]), "n": st.sampled_from([1, 2]), "logit_bias": st.just({"1": 2}),
+    "reasoning_effort": st.just("low"),
+}  # fmt: skip
+
+
 @st.composite
 def alike(draw: Any) -> list[bytes]:
     """A file as one program writes it: the same keys in the same order, other texts; a few of its lines spoiled."""
@@ -99,12 +113,14 @@ def alike(draw: Any) -> list[bytes]:
     constant = draw(st.lists(st.booleans(), min_size=len(roles), max_size=len(roles)))
     id_last, escape, user = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from(["none", "one", "many"]))
     first = [draw(text) for _ in roles]
+    extra = draw(st.fixed_dictionaries({}, optional=EXTRA))
     lines = []
     for number in range(draw(st.integers(1, 10))):
         texts = [kept if same else draw(text) for kept, same in zip(first, constant, strict=True)]
         contents = [[{"type": "text", "text": t}] if part else t for t, part in zip(texts, in_parts, strict=True)]
         messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         body: dict[str, Any] = {"model": "m", "messages": messages, "max_tokens": 5}
+        body |= extra
         if user != "none":
             body["user"] = draw(text) if user == "many" else "u"
         line: dict[str, Any] = {"method": "POST", "url": CHAT, "body": body}
@@ -121,7 +137,7 @@ class _Memory:
     """Takes the place of S3Writer."""
 
     def __init__(self, uri: object, kms_key: str | None = None) -> None:
-        self.data = bytearray()
+        self.uri, self.data = uri, bytearray()
         self.etag = ""
         WRITTEN.append(self)
 
@@ -150,8 +166,12 @@ def check(data: bytes, folder: Path) -> tuple[Any, list[Any]]:
     return summary, bad
 
 
-def as_converted(data: bytes, model: str, folder: Path) -> tuple[bytes, list[Any], int]:
-    """The records and index rows that the converter makes of a file, and how many requests it saw."""
+def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list[Any], dict[str, int], int]:
+    """The records and index rows that the converter makes of a file, what it drops, and how many requests it saw.
+
+    Texts may be escaped in one way or another, so that records differ in length, and with it the shards that they go
+    to: these are held against the index here.
+    """
     path = folder / "in.jsonl"
     path.write_bytes(data)
     (source,) = find_sources(str(path))
@@ -170,17 +190,36 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[bytes, list[Any
     )
     ref = BatchRef(S3Uri("bucket", "prefix"), "b")
     WRITTEN.clear()
-    index, encoder = Index(), Encoder(parse_model(model), CHAT, "error")
-    writer = convert_module.ShardWriter(ref, range_, document, b"{}", "InvokeModel", "", _Memory)  # type: ignore[arg-type]
+    index, encoder = Index(), Encoder(parse_model(model), CHAT, "error" if model == CLAUDE else "drop")
+    writers = {
+        kind: convert_module.ShardWriter(ref, range_, document, b"{}", kind, kind[:1].lower(), _Memory)  # type: ignore[arg-type]
+        for kind in get_args(InvocationType)
+    }
     layout = Validator(None, frozenset({CHAT})).run([source], folder).layout
-    converter = convert_module.Converter(document, encoder, lambda _: writer, index, layout)
+    converter = convert_module.Converter(document, encoder, writers.__getitem__, index, layout)
     converter.segment(source, segment, {})
-    writer.close()
+    for writer in writers.values():
+        writer.close()
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(io.BytesIO(index.finish()))
     rows = [[getattr(row, field) for field in row.__struct_fields__] for group in requests_of(table) for row in group]
-    return b"".join(bytes(each.data) for each in WRITTEN), rows, converter.requests
+    # Lines that validation would keep from conversion are converted here as well: what is no UTF-8 stays as it is.
+    texts = {str(each.uri): bytes(each.data).decode("utf-8", "surrogateescape") for each in WRITTEN}
+    records = {uri: [json.loads(line) for line in text.split("\n")[:-1]] for uri, text in texts.items()}
+    shard = INDEX_SCHEMA.names.index("shard")
+    made = []
+    for row in rows:
+        name = row[shard]
+        if name is not None:
+            record = records[str(convert_module.shard_object(ref, name))].pop(0)
+            assert record["recordId"] == row[INDEX_SCHEMA.names.index("record_id")]
+            # Unlike ==, text tells 1 from 1.0 and from true.
+            made.append((name[5], json.dumps(record, sort_keys=True)))
+        del row[shard]
+    assert not any(records.values())
+    assert all(len(each.data) <= 4000 for each in WRITTEN)
+    return made, rows, dict(encoder.policy.dropped), converter.requests
 
 
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
@@ -205,7 +244,7 @@ def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes
         summary, bad = check(data, folder)
         assert summary.requests == sum(bool(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
         assert summary.invalid == len(bad) == len({each["request"] for each in bad})
-        fast = {model: as_converted(data, model, folder) for model in (CLAUDE, NOVA, LLAMA)}
+        fast = {model: as_converted(data, model, folder) for model in (CLAUDE, CLAUDE_4_5, NOVA, LLAMA, MISTRAL)}
         patch.setattr(Templates, "find", lambda *_: None)
         again, bad_again = check(data, folder)
         assert (summary.requests, summary.offsets, summary.lines, summary.endpoint) == (
@@ -214,7 +253,7 @@ def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes
         assert bad == bad_again
         for model, made in fast.items():
             assert made == as_converted(data, model, folder)
-            assert made[2] == summary.requests
+            assert made[-1] == summary.requests
 
 
 output_line = st.builds(

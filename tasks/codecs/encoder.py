@@ -113,6 +113,8 @@ class Encoder:
         return EncodedRequest(line.custom_id, "InvokeModel", inputs, [_context(context)] * len(inputs))
 
     def _encode_chats(self, line: _Line) -> EncodedRequest:
+        # Until it is known which type of job the request needs; not what the one before it needed.
+        self.policy.family = self.codec.family
         if self.endpoint == CHAT:
             chats = [parse_chat(line.body, self.policy)]
         elif self.endpoint == COMPLETIONS:

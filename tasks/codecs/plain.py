@@ -49,6 +49,18 @@ class _Line(msgspec.Struct, gc=False):
 
 _MANY = 10_000
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def _is_blank(content: bytes) -> bool:
+    """Whether a JSON string holds white space only, or cannot be read."""
+    try:
+        return not _decode_text(content).strip()
+    except _UNREADABLE:
+        return True
+
+
 PlainEncoder = Callable[[bytes, bytes], "tuple[str, list[bytes]] | None"]
 
 
@@ -71,8 +83,8 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
     before_first_user = form.opening + first_user
     before_user, before_assistant = form.assistant[1] + b"," + form.user[0], form.user[1] + b"," + form.assistant[0]
     after_user, after_assistant = form.user[1], form.assistant[1]
-    decode, decode_text = msgspec.json.Decoder(_Line).decode, msgspec.json.Decoder(str).decode
-    unreadable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+    decode = msgspec.json.Decoder(_Line).decode
+    unreadable, is_blank = _UNREADABLE, _is_blank
     # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
     endings: dict[tuple[Any, ...], bytes] = {}
 
@@ -102,8 +114,7 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
             content, role = text_of(bytes(message.content)), message.role
             if content is None:
                 return None
-            surely = content[1] in SURELY_TEXT or content[1:3] in SURELY_TEXT_PAIRS
-            if not surely and not decode_text(content).strip():
+            if content[1] not in SURELY_TEXT and content[1:3] not in SURELY_TEXT_PAIRS and is_blank(content):
                 return None
             if role == expected:
                 parts += (before, content)

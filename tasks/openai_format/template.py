@@ -24,6 +24,19 @@ class Template(msgspec.Struct, frozen=True):
     line: bytes
     text_size: int
 
+    def texts(self) -> list[bytes]:
+        """The texts of the line it was learned from, as JSON has them between the quotes."""
+        strings = _strings(self.line)
+        return [self.line[start + 1 : end] for start, end in (strings[self.strings[slot]] for slot in self.text_slots)]
+
+    def with_texts(self, texts: list[bytes]) -> bytes:
+        """That line with other texts."""
+        strings = _strings(self.line)
+        slots = [self.line[start + 1 : end] for start, end in (strings[number] for number in self.strings)]
+        for slot, text in zip(self.text_slots, texts, strict=True):
+            slots[slot] = text
+        return b"".join(part for pair in zip(self.fixed, [*slots, b""], strict=True) for part in pair).rstrip(b"\n")
+
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: str
@@ -42,7 +55,7 @@ _USER = "user"
 
 
 def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Template | None:
-    """The template of a chat line whose messages are plain text; None for any other line.
+    """The template of a chat line whose messages are plain text, the last one the user's; None for any other line.
 
     Its slots are the custom_id and the last text; or all texts, and the `user`.
     """
@@ -54,7 +67,12 @@ def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Temp
     strings = _strings(line)
     ids, contents, parts = (_values_of(line, strings, name) for name in (b'"custom_id"', b'"content"', b'"text"'))
     # A slot must be what it is taken for: there may be no other value of these keys.
-    if len(ids) != 1 or not messages or not _are(line, strings, ids, [bytes(parsed.custom_id)]):
+    if (
+        len(ids) != 1
+        or not messages
+        or messages[-1].role != "user"
+        or not _are(line, strings, ids, [bytes(parsed.custom_id)])
+    ):
         return None
     # A content may be a list of one part; then its text is the next one.
     following = iter(parts)
