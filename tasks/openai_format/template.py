@@ -45,13 +45,18 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 class _Line(msgspec.Struct, gc=False):
     custom_id: msgspec.Raw
-    body: dict[str, msgspec.Raw]
+    body: msgspec.Raw
+
+
+class _Body(msgspec.Struct, gc=False):
+    messages: msgspec.Raw
+    #: What a user is called differs from line to line, and means nothing to a batch.
+    user: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
+_decode_body = msgspec.json.Decoder(_Body).decode
 _decode_messages = msgspec.json.Decoder(list[_Message]).decode
-#: What a user is called differs from line to line, and means nothing to a batch.
-_USER = "user"
 
 
 def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Template | None:
@@ -61,32 +66,32 @@ def learn(line: bytes, slots: Literal["last text", "all"] = "last text") -> Temp
     """
     try:
         parsed = _decode_line(line)
-        messages = _decode_messages(parsed.body["messages"])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        body = _decode_body(parsed.body)
+        messages = _decode_messages(body.messages)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    outer, inner = _region(line, bytes(parsed.body)), _region(line, bytes(body.messages))
+    if not messages or messages[-1].role != "user" or not outer or not inner:
         return None
     strings = _strings(line)
-    ids, contents, parts = (_values_of(line, strings, name) for name in (b'"custom_id"', b'"content"', b'"text"'))
-    # A slot must be what it is taken for: there may be no other value of these keys.
-    if (
-        len(ids) != 1
-        or not messages
-        or messages[-1].role != "user"
-        or not _are(line, strings, ids, [bytes(parsed.custom_id)])
-    ):
+    # A slot must be what it is taken for: there may be no other value of its key in its place.
+    around = ((0, outer[0]), (outer[1], len(line)))
+    ids = [number for part in around for number in _values_of(line, strings, b'"custom_id"', part)]
+    if len(ids) != 1 or not _are(line, strings, ids, [bytes(parsed.custom_id)]):
         return None
+    contents, parts = (_values_of(line, strings, key, inner) for key in (b'"content"', b'"text"'))
     # A content may be a list of one part; then its text is the next one.
     following = iter(parts)
     texts = [number if number >= 0 else next(following, -1) for number in contents]
-    if next(following, None) is not None or not _are(
-        line, strings, texts, [text_of(bytes(m.content)) for m in messages]
-    ):
+    values = [text_of(bytes(message.content)) for message in messages]
+    if next(following, None) is not None or not _are(line, strings, texts, values):
         return None
     all_texts, texts = texts, texts[-1:]
     chosen = {ids[0], *texts}
     if slots == "all":
         texts = all_texts
-        users = _values_of(line, strings, b'"user"')
-        known = _USER in parsed.body and _are(line, strings, users, [bytes(parsed.body[_USER])])
+        users = _values_of(line, strings, b'"user"', outer)
+        known = _are(line, strings, users, [bytes(body.user)])
         chosen = {ids[0], *texts, *(users if known else [])}
     ordered = sorted(chosen)
     bounds = [strings[number] for number in ordered]
@@ -126,10 +131,18 @@ def _strings(line: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _values_of(line: bytes, strings: list[tuple[int, int]], key: bytes) -> list[int]:
-    """The numbers of the strings that are values of a key; -1 for a value that is no string."""
+def _region(line: bytes, value: bytes) -> tuple[int, int] | None:
+    """Where a value stands in a line; None where that is not certain."""
+    start = line.find(value)
+    return (start, start + len(value)) if line.find(value, start + 1) < 0 else None
+
+
+def _values_of(line: bytes, strings: list[tuple[int, int]], key: bytes, region: tuple[int, int]) -> list[int]:
+    """The numbers of the strings that are values of a key in a part of the line; -1 for a value that is no string."""
     values = []
     for number, (start, end) in enumerate(strings):
+        if not region[0] <= start < region[1]:
+            continue
         if line[start : end + 1] == key and line[end + 1 :].lstrip().startswith(b":"):
             follows = number + 1 < len(strings) and line[end + 1 : strings[number + 1][0]].strip() == b":"
             values.append(number + 1 if follows else -1)
