@@ -12,7 +12,7 @@ import xxhash
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
-from tasks.errors import InputFileError
+from tasks.errors import InputFileError, PipelineError
 from tasks.openai_format.template import Template
 from tasks.openai_format.uniform import Block
 from tasks.state import BatchRef, Range, Segment
@@ -107,10 +107,13 @@ def store_layout(ref: BatchRef, ranges: list[Range], layout: Layout) -> None:
 
 
 def read_layout(ref: BatchRef, range_: Range) -> Layout:
-    """The layout of a range. Raises PipelineError."""
+    """The layout of a range. Raises PipelineError, also where another version of this program wrote it."""
     uri = layout_object(ref, range_)
     try:
         body, _ = read_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
-    return msgspec.msgpack.decode(body, type=Layout)
+    try:
+        return msgspec.msgpack.decode(body, type=Layout)
+    except msgspec.DecodeError:
+        raise PipelineError(f"{uri} cannot be read: another version wrote it. Run the same call again.") from None

@@ -3,7 +3,7 @@
 Floors: `orjson.loads` + `orjson.dumps` of every line, and a plain read and write. Ratios are to the first one.
 The S3 side is a sandbox process on the other core; what is reported is the CPU time of the measured process.
 
-Last, the wall time of one and of two worker processes over the ranges of a file of requests with tools, which take the
+Last, the wall time of one and of two worker processes over the ranges of a file of requests with images, which take the
 general way. There the sandbox's S3 works on the same cores, so what it takes is said beside it.
 """
 
@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from tests.bench_run import whole_run
+from tests.bench_shapes import SHAPES, write
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The best of so many. A stage and its floor are measured in turn, in one process: the machine's mood changes.
@@ -203,17 +204,18 @@ def normalize_stage(path: Path) -> dict[str, float]:
     return {**best, "assemble": assembling.cpu, "peak": peak - base, "size": local.stat().st_size}
 
 
-TOOL = {"name": "route", "description": "Hand the ticket over", "parameters": {
-    "type": "object", "properties": {"team": {"type": "string"}}, "required": ["team"]}}  # fmt: skip
+def shape_stage(path: Path) -> dict[str, float]:
+    """Validate and convert a file, beside the floor."""
+    from tasks.convert import convert_range
 
+    ref, document, validate = prepare(path)
 
-def give_tools(path: Path, out: Path) -> None:
-    """The same lines, each with a tool."""
-    with path.open("rb") as lines, out.open("wb") as target:
-        for text in lines:
-            line = json.loads(text)
-            line["body"]["tools"] = [{"type": "function", "function": TOOL}]
-            target.write(json.dumps(line).encode() + b"\n")
+    def convert() -> list[Any]:
+        return [convert_range(ref, document, range_, LocalWriter) for range_ in document.bedrock.ranges]
+
+    convert()
+    best = in_turn(floor=lambda: floor(path), validate=validate, convert=convert)
+    return {"both": best["floor"] / (best["validate"] + best["convert"])}
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
@@ -321,7 +323,7 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
 STAGES = {
     "convert": convert_stage, "job": run_job, "normalize": normalize_stage, "compare": compare_stage,
     "compare10": lambda path: compare_stage(path, 10), "workers": workers_stage,
-    "run": whole_run,
+    "run": whole_run, "shape": shape_stage,
 }  # fmt: skip
 
 
@@ -369,11 +371,17 @@ def main() -> None:
             "floor": "orjson loads+dumps of Bedrock's output", "copy": "read and write of Bedrock's output",
             "normalize": "normalise (with Parquet)", "assemble": "assemble and prove",
         })  # fmt: skip
-        tools = path.with_name("tools.jsonl")
-        give_tools(path, tools)
-        row = in_process("workers", tools)
+        some = path.with_name("some.jsonl")
+        generate(some, min(options.lines, 10_000))
+        print("validate + convert of files of other shapes:")
+        for name in SHAPES:
+            shaped = path.with_name("shaped.jsonl")
+            write(name, some, shaped)
+            print(f"  {name:<40}{in_process('shape', shaped)['both']:>16.2f} x floor")
+        write("an image in each line", path, shaped)
+        row = in_process("workers", shaped)
         for key, name in {
-            "convert": "convert, requests with tools",
+            "convert": "convert, requests with images",
             "upload": "convert, streamed into S3",
             "normalize": "normalise",
         }.items():
