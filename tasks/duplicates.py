@@ -5,10 +5,40 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from tasks.openai_format.requests import custom_id_of
 from tasks.storage.reader import Source, read_lines
 from tasks.summary import InvalidLine
+
+#: Longer ids are hashed one by one.
+MOST_HASHED_BYTES = 255
+_MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+#: By how many bytes of a word count.
+_MASKS = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
+
+
+def hashes_of(data: bytes, begins: Any, ends: Any) -> Any:
+    """64-bit hashes of some short strings of a block, eight bytes of all of them at a time; none is 0."""
+    if len(data) < 8:
+        data += bytes(8)
+    sizes = ends - begins
+    # A word begins at every byte.
+    words = np.ndarray(len(data) - 7, dtype="<u8", buffer=data, strides=(1,))
+    hashes = sizes.astype(np.uint64)
+    for at in range(0, int(sizes.max(initial=0)), 8):
+        places = np.minimum(begins + at, len(data) - 8)
+        # The last word of the block may begin too early for its string.
+        early = np.minimum(begins + at - places, 7).astype(np.uint64) << np.uint64(3)
+        word = (words[places] >> early) & _MASKS[np.clip(sizes - at, 0, 8)]
+        mixed = (hashes ^ word) * _MULTIPLIER
+        hashes = np.where(sizes > at, mixed ^ mixed >> _HALF, hashes)
+    return np.maximum(hashes, 1)
+
+
+def hash_of(custom_id: bytes) -> int | None:
+    """The hash of a longer one; None where `hashes_of` is for it."""
+    return xxhash.xxh3_64_intdigest(custom_id) or 1 if len(custom_id) > MOST_HASHED_BYTES else None
 
 
 def find_duplicates(

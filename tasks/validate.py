@@ -8,16 +8,15 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
-import xxhash
 from blake3 import blake3
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from tasks.duplicates import find_duplicates
+from tasks.duplicates import find_duplicates, hash_of, hashes_of
 from tasks.layout import Layout
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import (
@@ -29,7 +28,6 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
-from tasks.openai_format.scan import slices
 from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
@@ -78,6 +76,7 @@ class Validator:
         # Records and their bytes of the templates' own lines.
         self._template_samples: list[tuple[int, int]] = []
         self._seen_bytes = 0
+        self._unhashed: list[tuple[int, bytes]] = []
 
     def run(self, sources: list[Source], work: Path) -> InputSummary:
         digest = blake3()
@@ -130,15 +129,26 @@ class Validator:
 
     def _check_block(self, block: Lines, number: int, file: str, source: int) -> int:
         """Check the lines of one block; returns the number of the last line."""
+        number = self._check(block, number, file, source)
+        if self._unhashed:
+            requests, custom_ids = zip(*self._unhashed, strict=True)
+            ends = np.cumsum([len(custom_id) for custom_id in custom_ids])
+            hashes = hashes_of(b"".join(custom_ids), np.append(0, ends[:-1]), ends).tolist()
+            for request, hashed in zip(requests, hashes, strict=True):
+                self.hashes[request] = hashed
+            self._unhashed = []
+        return number
+
+    def _check(self, block: Lines, number: int, file: str, source: int) -> int:
         uniform = self._templates.find(block.data) if self.endpoint in (None, CHAT) else None
         self._layout.add(source, block.offset, block.data, uniform)
         if uniform is None:
             return self._check_lines(block.offset, block.lines, number, file)
-        custom_ids = slices(block.data, *uniform.custom_ids(self._templates.known)).to_pylist()
+        hashes = hashes_of(block.data, *uniform.custom_ids(self._templates.known))
         if self._sample is not None:
             self._measure_block(uniform)
         for first, last in uniform.runs():
-            self._take(block.offset, uniform, first, last, number, custom_ids)
+            self._take(block.offset, uniform, first, last, number, hashes)
             if last < len(uniform.shapes):
                 start, end = int(uniform.starts[last]), int(uniform.ends[last])
                 self._check_lines(block.offset + start, [block.data[start:end]], number + last, file)
@@ -156,16 +166,14 @@ class Validator:
         self.model = self.model or envelope.model
         return True
 
-    def _take(self, offset: int, uniform: Block, first: int, last: int, number: int, custom_ids: list[bytes]) -> None:
+    def _take(self, offset: int, uniform: Block, first: int, last: int, number: int, hashes: Any) -> None:
         """Take a run of lines that fit a template, all at once."""
         if first >= last:
             return
         starts, ends = uniform.starts[first:last], uniform.ends[first:last]
         self.offsets.frombytes((starts + offset).astype(np.uint64).tobytes())
         self.lines.frombytes(np.arange(number + first + 1, number + last + 1, dtype=np.uint32).tobytes())
-        digest = xxhash.xxh3_64_intdigest
-        # 0 stands for a bad line.
-        self.hashes.extend([digest(custom_id) or 1 for custom_id in custom_ids[first:last]])
+        self.hashes.frombytes(hashes[first:last].tobytes())
         self._seen_bytes += int((ends - starts).sum())
 
     def _measure_block(self, uniform: Block) -> None:
@@ -217,8 +225,13 @@ class Validator:
             self.endpoint = envelope.url
         if self.model is None:
             self.model = envelope.model
+        custom_id = envelope.custom_id.encode()
+        hashed = hash_of(custom_id)
+        if hashed is None:
+            # All of them together, at the end of the block.
+            self._unhashed.append((request, custom_id))
         # 0 stands for a bad line, which is nobody's duplicate.
-        self.hashes.append(xxhash.xxh3_64_intdigest(envelope.custom_id.encode()) or 1)
+        self.hashes.append(hashed or 0)
         self._seen_bytes += len(line)
         if self._sample is not None and (request < _SAMPLE_ALL or request % _SAMPLE_EVERY == 0):
             self._measure(line, envelope.url)
