@@ -18,6 +18,7 @@ from tasks.assemble import publish_results
 from tasks.batches import batch_failed, fail_batch, name_batch, open_or_resume, require_minimum, require_role
 from tasks.errors import BatchFailedError
 from tasks.lead import leading
+from tasks.memory import give_back
 from tasks.openai_format.batch import Batch
 from tasks.order import place_order, size_sampler
 from tasks.runs import batch_of_run, forget_batch, remember_batch
@@ -134,6 +135,7 @@ def batch_inference(
                 raise fail_batch(ref, [refusal])
             # The offsets of all requests have gone into the plan.
             del summary
+            give_back()
             drive(ref, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:
             # Possibly another place than the one it was written to then.
