@@ -124,7 +124,7 @@ def test_deploy_run_and_cancel(
 def test_an_event_of_eventbridge_starts_the_collector(
     sandbox: Sandbox, tmp_path: Path, prefix: str, prefect_cli: list[str]
 ) -> None:
-    """The webhook template and the automation as they are shipped, on a Prefect server: from AWS's event to the end."""
+    """Both ways that are shipped, on a Prefect server: webhook and automation, and a call by an API destination."""
     import httpx
     import jinja2
     from prefect.client.orchestration import get_client
@@ -173,6 +173,12 @@ def test_an_event_of_eventbridge_starts_the_collector(
             break
         time.sleep(0.2)
     assert started == [{"event": event}]
+    # The other way: EventBridge's input transformer makes the call that starts the deployment itself.
+    transformer = json.loads((folder / "create_flow_run.json").read_text(encoding="utf-8"))
+    assert transformer["InputPathsMap"] == {"event": "$"}
+    body = transformer["InputTemplate"].replace("<event>", json.dumps(event))
+    reply = httpx.post(f"{api}/deployments/{deployment}/create_flow_run", content=body)
+    assert reply.raise_for_status().json()["parameters"] == {"event": event}
     (collected,) = collect_batches(**started[0])
     assert (collected.id, collected.status) == (batch.id, "completed")
     account(sandbox, collected, [f"req-{i}" for i in range(120)])
