@@ -17,6 +17,7 @@ from tasks.submit import Progress, running_shards, waiting_shards
 
 #: The adaptive interval: a tenth of the time waited so far, within these bounds, in seconds.
 _SHORTEST, _LONGEST, _SHARE = 1.0, 60.0, 0.1
+_NEW_SECONDS = 120.0
 
 
 def interval(waited_seconds: float, poll_seconds: float | None) -> float:
@@ -37,7 +38,7 @@ def look(ref: BatchRef, document: BatchDocument) -> BatchDocument:
         try:
             seen[shard.job.arn or ""] = get_job(shard.job.arn or "")
         except (ClientError, BotoCoreError) as error:
-            if not aws.is_transient(error):
+            if not aws.is_transient(error) and not _is_new(shard.job, error):
                 raise aws.explain(error, f"asking for the state of {shard.job.arn}") from error
     if not any(status.status != job.status for job in _jobs(document) if (status := seen.get(job.arn or ""))):
         for job in _jobs(document):
@@ -57,6 +58,12 @@ def look(ref: BatchRef, document: BatchDocument) -> BatchDocument:
                 shard.done = True
 
     return update(ref, change)
+
+
+def _is_new(job: Job, error: ClientError | BotoCoreError) -> bool:
+    """Whether a job is not found because it was created a moment ago: AWS's replies are consistent in the end only."""
+    age = time.time() - (job.submitted_at or 0)
+    return aws.code_of(error) == "ResourceNotFoundException" and age < _NEW_SECONDS
 
 
 def _jobs(document: BatchDocument) -> list[Job]:

@@ -108,10 +108,9 @@ def _intend(ref: BatchRef, document: BatchDocument, chosen: set[str]) -> None:
 
 
 def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look_first: bool) -> str:
-    if look_first:
-        found = find_job(job.name, job.token)
-        if found:
-            return found
+    found = _look(job) if look_first else None
+    if found:
+        return found
     section = document.bedrock
     return create_job(
         JobRequest(
@@ -127,6 +126,16 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             tags=job_tags(document.metadata or {}, ref.batch_id),
         )
     )
+
+
+def _look(job: Job) -> str | None:
+    """The job, if Bedrock has it already; None also where the caller may not list jobs: the token makes it safe."""
+    try:
+        return find_job(job.name, job.token)
+    except ClientError as error:
+        if not aws.is_denied(error):
+            raise
+        return None
 
 
 def _note(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:

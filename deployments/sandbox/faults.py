@@ -23,6 +23,8 @@ DEFAULTS: dict[str, Any] = {
     "expired_token": False,
     # So many create calls are carried out and then answered with a broken connection.
     "lose_create_replies": 0,
+    # So many Get calls do not know the job yet.
+    "unknown_gets": 0,
     # Ends of the next jobs, in order: {"status": "Expired", "fraction": 0.5, "message": "..."}.
     "job_ends": [],
     # Seconds from submission to the end of a job, spread over its states; None leaves the setting.

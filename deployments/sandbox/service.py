@@ -61,6 +61,8 @@ class Bedrock:
                 return self._create(request)
             case ("GET", ["model-invocation-job", *identifier]):
                 self._call("GetModelInvocationJob")
+                if self._faults.take_one("unknown_gets"):
+                    raise Refused("Could not find the model invocation job.", 404)
                 return _json(self._jobs.get("/".join(identifier)).describe())
             case ("POST", ["model-invocation-job", *identifier, "stop"]):
                 self._call("StopModelInvocationJob")

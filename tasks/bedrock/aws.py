@@ -141,6 +141,11 @@ def is_credential_problem(error: BaseException) -> bool:
     return code_of(error) in _CREDENTIAL_CODES or isinstance(error, _CREDENTIAL_ERRORS)
 
 
+def is_denied(error: BaseException) -> bool:
+    """True where the caller lacks a permission."""
+    return code_of(error) in _DENIED_CODES
+
+
 def back_off(attempt: int, cap_seconds: float = 5.0) -> None:
     """Sleep with full jitter: up to 2^attempt / 2 seconds, at most `cap_seconds`."""
     time.sleep(random.uniform(0, min(cap_seconds, 2**attempt / 2)))
@@ -165,7 +170,7 @@ def explain(error: BaseException, doing: str) -> PipelineError:
             f"AWS refused the credentials while {doing} (400: S3 gives no reason to a HEAD request; most often it is "
             "ExpiredToken): refresh them, then repeat the same call; it resumes."
         )
-    if code in _DENIED_CODES:
+    if is_denied(error):
         return ConfigurationError(
             f"AWS denied access while {doing} ({code}): {message}. "
             "Grant the permission to the caller (see the IAM section of README.md)."

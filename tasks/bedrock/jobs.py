@@ -93,7 +93,7 @@ def create_job(request: JobRequest) -> str:
 
 
 def find_job(name: str, token: str) -> str | None:
-    """The ARN of the job with this name and token, if the service has it."""
+    """The ARN of the job with this name and token, if the service has it. Raises ClientError or BotoCoreError."""
     pages = aws.bedrock().get_paginator("list_model_invocation_jobs").paginate(nameContains=name)
     for page in pages:
         for summary in page.get("invocationJobSummaries", []):

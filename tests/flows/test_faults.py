@@ -38,6 +38,7 @@ def warnings_of(batch: Batch) -> str:
         {"s3_truncate": 0.5},
         {"lose_create_replies": 2},
         {"output_late": 2.0},
+        {"unknown_gets": 4},
         {"throttle": 0.1, "server_error": 0.1, "drop": 0.1, "s3_throttle": 0.1, "s3_drop": 0.1, "s3_truncate": 0.2,
          "lose_create_replies": 1, "output_late": 1.0},
     ],

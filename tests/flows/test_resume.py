@@ -48,6 +48,20 @@ def test_worker_processes_end_with_a_killed_run(
     assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (400, 1)
 
 
+def test_a_job_whose_reply_was_lost_is_found_by_its_token_alone(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
+    """Cut off between Bedrock's acceptance and our note of it, by a caller who may not list jobs."""
+    path = str(write_chats(tmp_path / "in.jsonl", 100))
+    batch = batch_inference(path, CLAUDE, wait=False)
+    key = f"{prefix}/batches/{batch.id}/batch.json"
+    document = json.loads(sandbox.read(f"s3://{sandbox.bucket}/{key}"))
+    document["bedrock"]["shards"][0]["jobs"][0] |= {"arn": None, "status": None}
+    sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=json.dumps(document))
+    sandbox.faults(denied_operations=["ListModelInvocationJobs"])
+    account(sandbox, batch_inference(path, CLAUDE, poll_seconds=0.05), [f"req-{i}" for i in range(100)])
+    assert len(sandbox.jobs(prefix)) == 1
+    assert sandbox.journal()["most_often"] == 1
+
+
 def test_ctrl_c_stops_waiting_and_says_how_to_resume(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
     from prefect.settings import PREFECT_API_URL
 
