@@ -23,7 +23,7 @@ from tasks.settings import Settings
 from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
-from tasks.storage.writer import S3Writer
+from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.summary import InputSummary
 
 _SHOWN_CAUSES = 3
@@ -212,8 +212,9 @@ def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) ->
 
 
 def tidy(ref: BatchRef) -> None:
-    """Remove what a finished batch needs no more: also what a run that was killed at its very end left behind."""
+    """Remove what a finished batch needs no more: also what a run that was killed left behind."""
     discard(ref, "results", "again", "layout")
+    abort_uploads(ref.folder)
     mark_closed(ref)
 
 

@@ -103,6 +103,8 @@ def prefect_server() -> Iterator[None]:
     """Prefect's own test harness: a temporary server and database."""
     from prefect.testing.utilities import prefect_test_harness
 
+    # Its first write may find the database locked, and says so at length.
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     with prefect_test_harness(server_startup_timeout=180):
         yield
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.openai_format.batch import Batch
-from tests.conftest import CLAUDE, Sandbox, account, write_chats
+from tests.conftest import CLAUDE, Sandbox, account, chat, write_chats, write_lines
 from tests.flows.processes import Nursery
 
 #: Two jobs, of which some records are throttled at first: another round, on demand. Then the same all on demand.
@@ -72,3 +72,31 @@ def test_killed_before_each_of_its_calls(
         assert not [upload for upload in sandbox.uploads() if place in upload["Key"]]
         left = [key for key in sandbox.keys(place) if "/results/" in key or "/again/" in key or "/open/" in key]
         assert not left, where
+
+
+def test_killed_during_the_parts_of_an_upload(
+    sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of several parts: no part is left to be billed, and every request is there once."""
+    path = write_lines(
+        tmp_path / "in.jsonl", [chat(f"req-{i}", f"{i} " + "words and words " * 9000) for i in range(100)]
+    )
+
+    def start(place: str, **kill: Any) -> Any:
+        environment = {"BEDROCK_BATCH_PREFIX": place}
+        return runs.start("batch_inference", str(path), CLAUDE, environment=environment, poll_seconds=0.05, **kill)
+
+    whole = start(f"{prefix}-0")
+    whole.finish()
+    uploading = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+    parts = [place for place, call in enumerate(whole.reply["calls"], 1) if call in uploading]
+    assert len(parts) >= 4
+    for kill_at in parts:
+        for moment in ("before", "after"):
+            sandbox.reset()
+            place = f"{prefix}-{kill_at}-{moment}"
+            assert start(place, kill_at=kill_at, moment=moment).wait() == -signal.SIGKILL
+            batch = Batch.model_validate(start(place).finish())
+            account(sandbox, batch, [f"req-{i}" for i in range(100)])
+            assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (100, 1)
+            assert not [upload for upload in sandbox.uploads() if place in upload["Key"]], f"{moment} {kill_at}"
