@@ -21,7 +21,7 @@ from tasks.state import BatchDocument, BatchRef, Range, update
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_location
-from tasks.storage.writer import S3Writer
+from tasks.storage.writer import S3Writer, abort_uploads
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
 _COPY_BYTES = 4 << 20
@@ -189,6 +189,7 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
     for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
         if uri is not None:
             _copy(ref.uri(name), target.join(name), kms_key or ref.kms_key)
+    abort_uploads(target)
 
     def change(current: BatchDocument) -> None:
         if str(target) not in current.bedrock.published:

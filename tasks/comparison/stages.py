@@ -25,7 +25,7 @@ from tasks.patience import STAGE
 from tasks.state import BatchRef, read
 from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri
-from tasks.storage.writer import S3Writer
+from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.summary import InputSummary
 
 
@@ -141,6 +141,7 @@ def write_report(
     comparison.cost_usd = {variant.label: variant.cost_usd for variant in numbers.variants}
     state = comparison.model_dump_json(indent=1).encode()
     _write(ref, ref.uri("comparison.json"), state, "application/json")
+    abort_uploads(ref.uri())
     files = {
         "Report": f"[{report}]({_link(report)})", "Table": f"`{comparison.table_file}`",
         "Answers side by side": f"`{comparison.wide_file}`",
