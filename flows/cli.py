@@ -219,6 +219,8 @@ def _sandbox() -> Iterator[None]:
     from deployments.sandbox import NOTICE, running
 
     print(NOTICE, file=sys.stderr)
+    # Nothing leaves this machine; a temporary Prefect server would say at length that its telemetry failed.
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     with running():
         yield
 

@@ -135,8 +135,6 @@ def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
     found = sum(len(output.objects) for output in outputs.values())
     on_demand = sum(s.records for s in document.bedrock.shards or [] if s.route == "on_demand")
     size = sum(o.bytes for output in outputs.values() for o in output.objects)
-    log.info(
-        "Found %s output objects of %s bytes; %s records were asked on demand",
-        f"{found:,}", f"{size:,}", f"{on_demand:,}",
-    )  # fmt: skip
+    beside = f"; {on_demand:,} records were asked on demand" if on_demand else ""
+    log.info("Found %s output objects of %s bytes%s", f"{found:,}", f"{size:,}", beside)
     return outputs
