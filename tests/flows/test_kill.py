@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.openai_format.batch import Batch
+from tests.codecs.helpers import TOOL
 from tests.conftest import CLAUDE, Sandbox, account, chat, write_chats, write_lines
 from tests.flows.processes import Nursery
 
@@ -100,3 +101,30 @@ def test_killed_during_the_parts_of_an_upload(
             account(sandbox, batch, [f"req-{i}" for i in range(100)])
             assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (100, 1)
             assert not [upload for upload in sandbox.uploads() if place in upload["Key"]], f"{moment} {kill_at}"
+
+
+def test_killed_while_ranges_are_gathered_into_a_job(
+    sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranges of 60 requests with tools each, which together make a job, killed before the jobs are submitted."""
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "180")
+    lines = [chat(f"req-{i}", f"Question {i}", **({"tools": [TOOL]} if i % 3 == 2 else {})) for i in range(360)]
+    path = write_lines(tmp_path / "in.jsonl", lines)
+
+    def start(place: str, **kill: Any) -> Any:
+        environment = {"BEDROCK_BATCH_PREFIX": place}
+        model = "mistral.mistral-large-2407-v1:0"
+        return runs.start("batch_inference", str(path), model, environment=environment, poll_seconds=0.05, **kill)
+
+    whole = start(f"{prefix}-0")
+    whole.finish()
+    first_job = whole.reply["calls"].index("CreateModelInvocationJob") + 1
+    for kill_at in range(first_job - 16, first_job + 4, max(1, STRIDE // 4)):
+        sandbox.reset()
+        place = f"{prefix}-{kill_at}"
+        assert start(place, kill_at=kill_at).wait() == -signal.SIGKILL
+        batch = Batch.model_validate(start(place).finish())
+        account(sandbox, batch, [f"req-{i}" for i in range(360)])
+        where = whole.reply["calls"][kill_at - 1]
+        assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (360, 1), where
+        assert sorted(job["totalRecordCount"] for job in sandbox.jobs(place)) == [120, 120, 120], where
