@@ -26,7 +26,7 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     shards = [shard for part in converted for shard in part.shards]
     for shard in shards:
         _verify(ref, shard)
-    shards += _gathered(ref, document, shards)
+    shards = _gathered(ref, document, shards)
     below = [shard for shard in shards if shard.route == "on_demand"]
     if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
         discard(ref, "input", "index")
@@ -57,9 +57,12 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
 
 
 def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> list[Shard]:
-    """Shards that put together what several ranges have too little of for a job; those are left to them."""
+    """The shards, and with them those that put together what several ranges have too little of for a job.
+
+    The given ones stay as they are: the task may be repeated with them.
+    """
     if document.completion_window == "immediate":
-        return []
+        return shards
     limits, made = document.bedrock.limits, list[Shard]()
     small = sorted((s for s in shards if s.route == "on_demand"), key=lambda shard: shard.invocation)
     for invocation, group in groupby(small, key=lambda shard: shard.invocation):
@@ -69,10 +72,8 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
             if sum(piece.records for piece in together) >= limits["min_records_per_job"]:
                 made.append(merge(ref, document, together, invocation, f"gathered-{len(made):05d}", 1))
     left = {origin.shard for shard in made for origin in shard.origins}
-    for shard in small:
-        if shard.id in left:
-            shard.route, shard.done = "none", True
-    return made
+    asked_by_others = {"route": "none", "done": True}
+    return [*(shard.model_copy(update=asked_by_others) if shard.id in left else shard for shard in shards), *made]
 
 
 def _verify(ref: BatchRef, shard: Shard) -> None:
