@@ -23,7 +23,7 @@ from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import codec_of
 from tasks.convert import padding_record, shard_object
 from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef, Origin, Range, Shard, update
+from tasks.state import BatchDocument, BatchRef, Origin, Range, Shard, read, update
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.writer import S3Writer
 
@@ -127,6 +127,11 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     """Make shards of the pieces and note them in batch.json: from then on the round is under way."""
     section = document.bedrock
     number = section.round + 1
+    noted = read(ref)
+    if noted.bedrock.round >= number:
+        # The task is repeated: what it gathers from may be gone.
+        discard(ref, "again")
+        return noted
     minimum = section.limits["min_records_per_job"]
     whole = {piece.shard for piece in pieces if piece.uri is None}
     large = [piece for piece in pieces if piece.uri and piece.records >= minimum]
