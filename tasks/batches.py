@@ -227,6 +227,7 @@ def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
         document.errors = BatchErrors(data=errors)
 
     document = update(ref, change)
+    abort_uploads(ref.folder)
     mark_closed(ref)
     return batch_failed(document.public())
 
