@@ -25,24 +25,19 @@ def encryption(kms_key: str | None) -> dict[str, Any]:
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
-def abort_uploads(folder: S3Uri) -> int:
-    """Abort the uploads under a folder that nobody will complete; returns how many.
+def abort_uploads(folder: S3Uri) -> None:
+    """Abort the uploads under a folder that nobody will complete.
 
-    A process that was killed aborts none of its own, and S3 bills their parts until somebody does. Where the caller may
-    not list or abort uploads, they are left to the bucket's lifecycle rule. Raises PipelineError.
+    A process that was killed aborts none of its own, and S3 bills their parts until somebody does. No batch fails for
+    it: what cannot be listed or aborted is left to the bucket's lifecycle rule.
     """
     client = aws.s3()
-    count = 0
     try:
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
         for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
             client.abort_multipart_upload(Bucket=folder.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-            count += 1
     except (ClientError, BotoCoreError) as error:
-        if not aws.is_denied(error) and aws.code_of(error) != "NoSuchUpload":
-            raise aws.explain(error, f"cleaning up {folder}") from error
-        log.debug("Uploads under %s could not be cleaned up (%s)", folder, aws.code_of(error))
-    return count
+        log.warning("Uploads under %s could not be cleaned up (%s)", folder, aws.code_of(error) or type(error).__name__)
 
 
 class S3Writer:

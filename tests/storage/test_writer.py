@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import PipelineError
 from tasks.storage.uris import S3Uri
-from tasks.storage.writer import PART_BYTES, S3Writer
+from tasks.storage.writer import PART_BYTES, S3Writer, abort_uploads
 from tests.conftest import Sandbox
 
 
@@ -35,3 +35,16 @@ def test_a_failure_leaves_nothing(sandbox: Sandbox, prefix: str) -> None:
 def test_a_missing_bucket_is_named(sandbox: Sandbox) -> None:
     with pytest.raises(PipelineError, match="bucket does not exist"), S3Writer(S3Uri("no-such-bucket", "x")) as out:
         out.write(b"x")
+
+
+def test_what_cannot_be_cleaned_up_fails_nobody(sandbox: Sandbox) -> None:
+    """A store that does not list uploads, or a caller who may not: here the bucket is not even there."""
+    abort_uploads(S3Uri("no-such-bucket-anywhere", "folder"))
+
+
+def test_uploads_of_one_folder_are_aborted(sandbox: Sandbox, prefix: str) -> None:
+    for key in (f"{prefix}/a/x", f"{prefix}/ab/x"):
+        sandbox.s3.create_multipart_upload(Bucket=sandbox.bucket, Key=key)
+    abort_uploads(S3Uri(sandbox.bucket, f"{prefix}/a"))
+    assert [upload["Key"] for upload in sandbox.uploads() if prefix in upload["Key"]] == [f"{prefix}/ab/x"]
+    abort_uploads(S3Uri(sandbox.bucket, f"{prefix}/ab"))
