@@ -8,11 +8,10 @@ import numpy as np
 import xxhash
 
 from tasks.openai_format.requests import custom_id_of
+from tasks.openai_format.uniform import MOST_ID_BYTES
 from tasks.storage.reader import Source, read_lines
 from tasks.summary import InvalidLine
 
-#: Longer ids are hashed one by one.
-MOST_HASHED_BYTES = 255
 _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 #: By how many bytes of a word count.
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
@@ -37,8 +36,8 @@ def hashes_of(data: bytes, begins: Any, ends: Any) -> Any:
 
 
 def hash_of(custom_id: bytes) -> int | None:
-    """The hash of a longer one; None where `hashes_of` is for it."""
-    return xxhash.xxh3_64_intdigest(custom_id) or 1 if len(custom_id) > MOST_HASHED_BYTES else None
+    """The hash of an id that is too long for a template; None where `hashes_of` is for it."""
+    return xxhash.xxh3_64_intdigest(custom_id) or 1 if len(custom_id) > MOST_ID_BYTES else None
 
 
 def find_duplicates(

@@ -28,6 +28,7 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
+from tasks.openai_format.scan import is_utf8
 from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
@@ -192,7 +193,7 @@ class Validator:
 
     def _check_lines(self, offset: int, lines: list[bytes], number: int, file: str) -> int:
         """Check lines one by one; returns the number of the last."""
-        readable = _is_utf8(lines)
+        readable = is_utf8(b"\n".join(lines))
         for line in lines:
             number += 1
             start, offset = offset, offset + len(line) + 1
@@ -246,14 +247,6 @@ class Validator:
         for bad in self.invalid:
             out.write(msgspec.json.encode(bad) + b"\n")
         self.invalid = []
-
-
-def _is_utf8(lines: list[bytes]) -> bool:
-    try:
-        b"\n".join(lines).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _require_utf8(line: bytes) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.codecs.helpers import PNG
+
 SCHEMA = {
     "type": "object", "properties": {"team": {"type": "string"}, "text": {"type": "string"}}, "required": ["team"],
     "additionalProperties": False,
 }  # fmt: skip
 TOOL = {"type": "function", "function": {"name": "route", "description": "Hand it over", "parameters": SCHEMA}}
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 Line = dict[str, Any]
 
@@ -43,7 +44,7 @@ def _with_document(line: Line) -> Line:
 
 def _with_image(line: Line) -> Line:
     system, text = _texts(line)
-    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     return _say(line, ("system", system), ("user", [{"type": "text", "text": text}, image]))
 
 

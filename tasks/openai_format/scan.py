@@ -73,13 +73,6 @@ class Scan:
         return np.where(np.minimum.reduce(digits) < 0, -1, codes)
 
     @cached_property
-    def is_odd(self) -> Any:
-        """By line, whether it has an escape that is not valid."""
-        odd = np.zeros(len(self.ends), dtype=bool)
-        odd[self.odd] = True
-        return odd
-
-    @cached_property
     def quote_places(self) -> Any:
         """Where the quotes are that are not escaped."""
         quotes = np.equal(self.bytes, _QUOTE, out=self._mask)
@@ -140,7 +133,7 @@ def scan(data: bytes, mask: Any) -> Scan | None:
     bytes_ = np.frombuffer(data, dtype=np.uint8)
     ends = _places(np.less(bytes_, _SPACE, out=mask))
     # Tabs and carriage returns among others are left to the general way.
-    if not data.endswith(b"\n") or len(data) > _MOST_BYTES or (bytes_[ends] != _NEWLINE).any() or not _is_utf8(data):
+    if not data.endswith(b"\n") or len(data) > _MOST_BYTES or (bytes_[ends] != _NEWLINE).any() or not is_utf8(data):
         return None
     return Scan(data, mask, bytes_, ends)
 
@@ -179,7 +172,8 @@ def slices(data: bytes, begins: Any, ends: Any) -> pa.Array:
     return pieces(data, both)[::2] if len(both) == 2 else pieces(data, both).take(np.arange(0, len(both), 2))
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """Whether a block is valid UTF-8."""
     # Arrow's check is several times as fast as decoding.
     try:
         pieces(data, np.array([0, len(data)])).view(pa.string()).validate(full=True)

@@ -26,16 +26,20 @@ class Template(msgspec.Struct, frozen=True):
 
     def texts(self) -> list[bytes]:
         """The texts of the line it was learned from, as JSON has them between the quotes."""
-        strings = _strings(self.line)
-        return [self.line[start + 1 : end] for start, end in (strings[self.strings[slot]] for slot in self.text_slots)]
+        slots = self._contents()
+        return [slots[slot] for slot in self.text_slots]
 
     def with_texts(self, texts: list[bytes]) -> bytes:
         """That line with other texts."""
-        strings = _strings(self.line)
-        slots = [self.line[start + 1 : end] for start, end in (strings[number] for number in self.strings)]
+        slots = self._contents()
         for slot, text in zip(self.text_slots, texts, strict=True):
             slots[slot] = text
         return b"".join(part for pair in zip(self.fixed, [*slots, b""], strict=True) for part in pair).rstrip(b"\n")
+
+    def _contents(self) -> list[bytes]:
+        """What that line has in the slots."""
+        strings = _strings(self.line)
+        return [self.line[start + 1 : end] for start, end in (strings[number] for number in self.strings)]
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -24,7 +24,7 @@ from tasks.openai_format.scan import Scan, scan
 from tasks.openai_format.template import Template, learn
 
 #: A custom_id of more bytes is looked for by itself.
-_MOST_ID_BYTES = 255
+MOST_ID_BYTES = 255
 #: So many lines are counted one by one.
 _FEW = 16
 #: A file of more shapes than this gains nothing, nor does a shape that few lines of its block have.
@@ -48,9 +48,9 @@ class Block(msgspec.Struct):
     sizes: Any
 
     @classmethod
-    def of(cls, starts: Any, ends: Any, columns: int) -> "Block":
+    def of(cls, starts: Any, ends: Any) -> "Block":
         """A block of which nothing is known yet."""
-        return cls(starts, ends, np.zeros(len(ends), dtype=np.uint8), np.zeros((len(ends), columns), dtype=np.uint32))
+        return cls(starts, ends, np.zeros(len(ends), dtype=np.uint8), np.zeros((len(ends), 1), dtype=np.uint32))
 
     def take(self, rows: slice) -> "Block":
         """Some of its lines."""
@@ -118,7 +118,7 @@ class Templates:
         found = scan(data, self._mask[: len(data)])
         if found is None:
             return None
-        block = Block.of(found.starts, found.ends, 1)
+        block = Block.of(found.starts, found.ends)
         for number, template in enumerate(self.known, 1):
             if not block.shapes.all():
                 _fit(found, template, number, block)
@@ -173,7 +173,7 @@ def _by_ends(found: Scan, template: Template, block: Block) -> tuple[Any, list[B
     # What it is compared with holds no line end: it cannot go on in the next line.
     chosen &= _is(pc.starts_with(found.rest(id_ends), between))
     text_starts, text_ends = id_ends + len(between), ends + 1 - len(after)
-    chosen &= (block.shapes == 0) & (id_sizes > 0) & (id_sizes <= _MOST_ID_BYTES) & (text_starts < text_ends)
+    chosen &= (block.shapes == 0) & (id_sizes > 0) & (id_sizes <= MOST_ID_BYTES) & (text_starts < text_ends)
     chosen &= found.not_blank(text_starts, np.maximum(text_ends, 0))
     chosen &= found.bytes[np.maximum(text_ends, 1) - 1] != _BACKSLASH
     if len(found.escapes):
@@ -191,7 +191,8 @@ def _by_ends(found: Scan, template: Template, block: Block) -> tuple[Any, list[B
 
 def _by_quotes(found: Scan, template: Template, block: Block) -> tuple[Any, list[Bounds]]:
     """The lines that fit a template, and where its slots are: told by their quotes, of which all have as many."""
-    fits = (block.shapes == 0) & (np.diff(found.quotes_before) == template.quotes) & ~found.is_odd
+    fits = (block.shapes == 0) & (np.diff(found.quotes_before) == template.quotes)
+    fits[found.odd] = False
     rows = np.flatnonzero(fits)
     first = found.quotes_before[rows]
     bounds = [
@@ -205,7 +206,7 @@ def _by_quotes(found: Scan, template: Template, block: Block) -> tuple[Any, list
     for fixed, begin, end in zip(template.fixed, begins, ends, strict=True):
         chosen &= end - begin == len(fixed)
     id_starts, id_ends = bounds[template.id_slot]
-    chosen &= (id_ends > id_starts) & (id_ends - id_starts <= _MOST_ID_BYTES)
+    chosen &= (id_ends > id_starts) & (id_ends - id_starts <= MOST_ID_BYTES)
     chosen &= ~found.escaped_within(id_starts, id_ends)
     for slot in template.text_slots:
         chosen &= found.not_blank(*bounds[slot])
