@@ -75,6 +75,7 @@ def batch_inference(
     unsupported: Literal["error", "drop"] = "error",
     below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
     poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    retry_failed: bool = False,
     invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
     fetch_images: bool = False,
     wait: bool = True,
@@ -97,6 +98,8 @@ def batch_inference(
         unsupported: A field the model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
         poll_seconds: Fixed seconds between looks at the jobs; adaptive (1 to 60) when empty.
+        retry_failed: Open a finished batch again for the requests that have no answer (throttled, expired, cancelled,
+            faulted), and only those.
         invocation: The type of Bedrock's jobs; "auto" chooses by what each request needs.
         fetch_images: Fetch http(s) images; private addresses are refused. s3:// images are always read.
         wait: Wait for the end; or submit and leave, for the collector or the same call to go on with.
@@ -123,6 +126,7 @@ def batch_inference(
         below_minimum=below_minimum,
         invocation=invocation,
         fetch_images=fetch_images,
+        retry_failed=retry_failed,
     )
     summary = validate(input_file, endpoint, order.codec.endpoints, size_sampler(order), on_invalid)
     ref = name_batch(order, summary)

@@ -34,6 +34,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--invocation", choices=("auto", "InvokeModel", "Converse"), default="auto")
     parser.add_argument("--fetch-images", action="store_true", help="fetch http(s) images (public addresses only)")
     parser.add_argument("--poll-seconds", type=float, help="fixed seconds between looks (default adaptive)")
+    parser.add_argument("--retry-failed", action="store_true", help="ask what has no answer again, and only that")
     parser.add_argument("--output-dir", type=Path, help="download the result files into this folder")
     parser.add_argument("--sandbox", action="store_true", help="run in the local sandbox: no AWS, synthetic answers")
 
@@ -51,6 +52,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
         "unsupported": options.unsupported,
         "below_minimum": options.below_minimum,
         "poll_seconds": options.poll_seconds,
+        "retry_failed": options.retry_failed,
         "invocation": options.invocation,
         "fetch_images": options.fetch_images,
     }

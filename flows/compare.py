@@ -84,6 +84,7 @@ def compare_models(
     unsupported: Literal["error", "drop"] = "error",
     below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
     poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    retry_failed: bool = False,
     invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
     fetch_images: bool = False,
     note: str | None = None,
@@ -111,6 +112,7 @@ def compare_models(
         unsupported: A field a model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
         poll_seconds: Fixed seconds between looks at the jobs; adaptive when empty.
+        retry_failed: Ask the requests of finished batches that have no answer, and only those, again.
         invocation: The type of Bedrock's jobs.
         fetch_images: Fetch http(s) images.
         note: Shown at the top of the report.
@@ -133,7 +135,7 @@ def compare_models(
     shared = {
         **options, "completion_window": completion_window, "metadata": metadata, "job_name": job_name,
         "role_arn": role_arn, "output_data_config": output_data_config, "below_minimum": below_minimum,
-        "poll_seconds": poll_seconds, "fetch_images": fetch_images,
+        "poll_seconds": poll_seconds, "retry_failed": retry_failed, "fetch_images": fetch_images,
     }  # fmt: skip
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
     run_variants(comparison, variants, files, shared)

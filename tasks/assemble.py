@@ -124,15 +124,15 @@ def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
 def outcome(
     document: BatchDocument, results: list[RangeResult]
 ) -> Literal["completed", "failed", "expired", "cancelled"]:
-    """The batch's final status, by what became of its jobs, those whose rest went into a later round left out."""
+    """The batch's final status, by what became of its jobs and requests; what went into a later round is left out."""
     shards = document.bedrock.shards or []
     followed = {origin.shard for shard in shards for origin in shard.origins}
     statuses = {shard.job.status for shard in shards if shard.job and shard.id not in followed}
     if "Failed" in statuses:
         return "failed"
-    if document.status in ("cancelling", "cancelled") or "Stopped" in statuses:
+    if document.status in ("cancelling", "cancelled") or any(result.unanswered.get("cancelled") for result in results):
         return "cancelled"
-    if statuses & {"Expired", "PartiallyCompleted"} or any(result.unanswered.get("expired") for result in results):
+    if any(result.unanswered.get("expired") for result in results):
         return "expired"
     return "completed"
 
@@ -145,6 +145,7 @@ def _end(
     status = outcome(document, results)
     document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
     document.usage = add_up(results)
+    document.bedrock.unanswered = sum(result.retryable for result in results)
     document.output_file = str(ref.own(OUTPUT)) if completed else None
     document.error_file = str(ref.own(ERRORS)) if failed else None
     document.output_file_id, document.error_file_id = document.output_file, document.error_file

@@ -46,6 +46,7 @@ class Order(msgspec.Struct, frozen=True):
     below_minimum: str
     invocation: Literal["auto", "InvokeModel", "Converse"]
     fetch_images: bool
+    retry_failed: bool
     limits: Limits
     settings: Settings
     output_location: str | None
@@ -111,12 +112,14 @@ def name_batch(order: Order, summary: InputSummary) -> BatchRef:
 
 
 def resume_batch(ref: BatchRef, order: Order, summary: InputSummary) -> BatchDocument:
-    """Bring an unfinished batch up to date with this call. For the runner that leads the batch only.
+    """Bring an unfinished batch up to date with this call. For the runner that holds its lease only.
 
-    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else.
+    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else. With
+    `retry_failed` any finished one is, for all requests that have no answer, as long as there are such.
     """
     document = read(ref)
-    if document.finished and document.status != "failed":
+    again = document.status == "failed" or (order.retry_failed and document.bedrock.unanswered != 0)
+    if document.finished and not again:
         return document
     now = int(time.time())
     document = update(ref, lambda old: _reopen(old, order, summary, now, ref.epoch))
@@ -156,16 +159,14 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     document.metadata = order.metadata
     document.request_counts = RequestCounts(total=summary.requests)
     if order.window_hours:
-        document.expires_at = (document.created_at or now) + order.window_hours * 3600
-    if document.status == "failed":
+        since = now if document.finished else document.created_at or now
+        document.expires_at = since + order.window_hours * 3600
+    if document.finished:
+        _open_again(section, order)
         document.status = "validating" if section.shards is None else "in_progress"
-        document.failed_at = document.errors = None
-        failed = [shard for shard in section.shards or [] if shard.job and shard.job.status == "Failed"]
-        for shard in failed:
-            # A job that processed nothing was not paid for: its records are tried once more, all of them. Of another,
-            # a further round asks what it left undone.
-            shard.done, shard.retry = bool(shard.job and shard.job.processed), True
-        section.last_round = section.round + order.limits.max_rounds - (0 if any(s.done for s in failed) else 1)
+        document.errors = None
+        for end in ("finalizing", "completed", "failed", "expired", "cancelling", "cancelled"):
+            setattr(document, f"{end}_at", None)
     elif section.round == 1:
         section.last_round = order.limits.max_rounds
     section.role_arn = order.settings.role_arn
@@ -180,6 +181,23 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
         section.limits = msgspec.to_builtins(order.limits)
         section.sources = [msgspec.to_builtins(source) for source in summary.sources]
         section.ranges = plan_ranges(summary, order.limits, epoch)
+
+
+def _open_again(section: BedrockSection, order: Order) -> None:
+    """Let what a finished batch left undone be asked once more. Its files stay named until there are new ones."""
+    shards = section.shards or []
+    further = False
+    for shard in shards:
+        failed = shard.job is not None and shard.job.status == "Failed"
+        if failed and shard.job and not shard.job.processed:
+            # A job that processed nothing was not paid for: all of its records are tried in another one.
+            shard.done = False
+        if failed or order.retry_failed:
+            shard.retry = True
+            further = further or shard.done
+    # Of jobs that answered something, a further round asks the rest.
+    section.last_round = section.round + order.limits.max_rounds - (0 if further else 1)
+    section.warnings, section.published = [], []
 
 
 def begin_finalizing(ref: BatchRef) -> BatchDocument:
@@ -289,6 +307,9 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
         document = resume_batch(ref, order, summary)
     if document.finished:
         log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
+        if document.bedrock.unanswered and not order.retry_failed:
+            log.info("Without an answer, of its requests: %s; retry_failed asks them, and only them, again",
+                     f"{document.bedrock.unanswered:,}")  # fmt: skip
         tidy(ref, document)
         return document
     mark_open(ref)

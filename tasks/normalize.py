@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from tasks.answers import ANSWERED, MISSING, Answers, decode_error
+from tasks.answers import ANSWERED, MISSING, PASSING, Answers, decode_error
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
@@ -48,6 +48,8 @@ class RangeResult(msgspec.Struct):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     without_usage: int = 0
+    #: Requests that failed for a cause that passes: asked again, they may be answered.
+    retryable: int = 0
     finish_reasons: dict[str, int] = {}
     #: Errors by cause, each with the custom_id and line of its first request.
     causes: dict[str, tuple[int, str, int]] = {}
@@ -144,6 +146,7 @@ class Normalizer:
         decoded: list[Outcome] = []
         for place, row in enumerate(rows, first_row):
             kind = answers.kinds[place]
+            self.result.retryable += kind <= PASSING
             if kind == MISSING:
                 return self._failed(first, self._missing(self._last[self._range, row.shard or ""]))
             if kind != ANSWERED:

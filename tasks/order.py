@@ -41,6 +41,7 @@ def place_order(
     below_minimum: str,
     invocation: Literal["auto", "InvokeModel", "Converse"],
     fetch_images: bool,
+    retry_failed: bool,
 ) -> Order:
     """Check and complete what the user asked for. Raises ConfigurationError naming the parameter that is wrong."""
     try:
@@ -72,6 +73,7 @@ def place_order(
         below_minimum=below_minimum,
         invocation=invocation,
         fetch_images=fetch_images,
+        retry_failed=retry_failed,
         limits=limits,
         settings=settings,
         output_location=location,

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -84,12 +85,12 @@ def left_undone(
 
 def _passes(shard: Shard, *, missing: bool) -> bool:
     """Whether what this shard's job did not answer may be answered by another."""
+    if shard.retry:
+        return True
     status = shard.job.status if shard.job else None
-    if shard.route != "batch" or status == "Stopped":
+    if shard.route != "batch" or status in ("Stopped", "Failed"):
         # On demand, every record has had its tries; a stopped job was stopped by somebody.
         return False
-    if status == "Failed":
-        return shard.retry
     # A record of a job that never ran is missing because nobody asked it.
     return status is not None or not missing
 
@@ -97,12 +98,18 @@ def _passes(shard: Shard, *, missing: bool) -> bool:
 def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: dict[str, set[bytes]]) -> list[Piece]:
     """Copy the records to ask again out of their shards."""
     shards = {shard.id: shard for shard in document.bedrock.shards or []}
+    immediate = document.completion_window == "immediate"
     pieces = []
     for number, (shard_id, record_ids) in enumerate(wanted.items()):
         shard = shards[shard_id]
         piece = Piece(shard_id, range_.index, len(record_ids), shard.invocation)
         pieces.append(piece)
-        if len(record_ids) == shard.records and shard.ranges == [range_.index]:
+        if (
+            len(record_ids) == shard.records
+            and shard.ranges == [range_.index]
+            and shard.route == "batch"
+            and not immediate
+        ):
             # The whole of it: another job over the same object.
             continue
         small = len(record_ids) < document.bedrock.limits["min_records_per_job"]
@@ -137,7 +144,8 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     whole = {piece.shard for piece in pieces if piece.uri is None}
     large = [piece for piece in pieces if piece.uri and piece.records >= minimum]
     small = sorted((p for p in pieces if p.uri and p.records < minimum), key=lambda p: (p.invocation, p.range))
-    shards = [_as_shard(ref, piece, number) for piece in large]
+    immediate = document.completion_window == "immediate"
+    shards = [_as_shard(ref, piece, number, "on_demand" if immediate else "batch") for piece in large]
     for invocation, group in groupby(small, key=lambda piece: piece.invocation):
         for gathered in gather(list(group), section.limits):
             shards.append(merge(ref, document, gathered, invocation, f"r{number}-{len(shards):05d}", number))
@@ -159,14 +167,14 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     return document
 
 
-def _as_shard(ref: BatchRef, piece: Piece, number: int) -> Shard:
+def _as_shard(ref: BatchRef, piece: Piece, number: int, route: Literal["batch", "on_demand"]) -> Shard:
     name = (piece.uri or "").rsplit("/", 1)[-1].removeprefix("part-").removesuffix(".jsonl")
     assert str(shard_object(ref, name)) == piece.uri
     return Shard(
         id=name, epoch=ref.epoch, ranges=[piece.range], round=number,
         origins=[Origin(range=piece.range, shard=piece.shard)],
         invocation=piece.invocation, records=piece.records,
-        bytes=piece.bytes, etag=piece.etag,
+        bytes=piece.bytes, etag=piece.etag, route=route,
     )  # fmt: skip
 
 
@@ -193,7 +201,9 @@ def merge(
     section = document.bedrock
     records = sum(piece.records for piece in pieces)
     minimum = section.limits["min_records_per_job"]
-    padding = minimum - records if section.options.get("below_minimum") == "pad" and records < minimum else 0
+    immediate = document.completion_window == "immediate"
+    pad = section.options.get("below_minimum") == "pad" and records < minimum and not immediate
+    padding = minimum - records if pad else 0
     with S3Writer(shard_object(ref, name), ref.kms_key) as out:
         for piece in pieces:
             source = Source(piece.uri or "", piece.uri or "", piece.etag, piece.bytes)
@@ -209,7 +219,7 @@ def merge(
         origins=[Origin(range=piece.range, shard=piece.shard) for piece in pieces], invocation=invocation,
         records=records,
         padding=padding, bytes=out.bytes_written, etag=out.etag,
-        route="batch" if records + padding >= minimum else "on_demand",
+        route="batch" if records + padding >= minimum and not immediate else "on_demand",
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ class Shard(_Section):
     route: Literal["batch", "on_demand", "none"] = "batch"
     jobs: list[Job] = Field(default_factory=list)
     done: bool = False
-    #: The batch failed with this shard's job, and was opened again: what it left undone may be asked again.
+    #: The batch ended, and was opened again: what this shard left undone may be asked again.
     retry: bool = False
 
     @property
@@ -161,6 +161,8 @@ class BedrockSection(_Section):
     sources: list[dict[str, Any]] = Field(default_factory=list)
     ranges: list[Range] = Field(default_factory=list)
     shards: list[Shard] | None = None
+    #: Of a finished batch: requests that may be answered when they are asked again. None where nobody has counted.
+    unanswered: int | None = None
     invalid_lines: int = 0
     dropped_fields: dict[str, int] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)

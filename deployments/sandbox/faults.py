@@ -36,6 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "max_records": 50_000,
     # Share of records answered with this error; with "times", each of them so many times, and then answered.
     "record_errors": {"rate": 0.0, "code": 400, "message": "The model refused the request."},
+    # Share of bodies whose next so many calls on demand are answered with this error, and are not paid for.
+    "invoke_errors": {"rate": 0.0, "code": 408, "message": "The model timed out.", "times": 1},
     # Seconds between a job's last state and its output in S3, and whether its manifest counts wrong.
     "output_late": 0.0,
     "wrong_manifest": False,

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
-from deployments.sandbox import models, patterns
+from deployments.sandbox import models, patterns, synthetic
 from deployments.sandbox.checks import Refused
 from deployments.sandbox.faults import DEFAULTS, Faults, Journal
 from deployments.sandbox.jobs import ACCOUNT, Jobs
@@ -22,6 +22,7 @@ _ERRORS = {
     402: ("ServiceQuotaExceededException", 400),
     403: ("AccessDeniedException", 403),
     404: ("ResourceNotFoundException", 404),
+    408: ("ModelTimeoutException", 408),
     409: ("ConflictException", 400),
     419: ("ExpiredTokenException", 403),
     429: ("ThrottlingException", 429),
@@ -137,7 +138,10 @@ class Bedrock:
             time.sleep(0.05)
         body = _body(request)
         models.base_model(model_id)
-        self._journal.asked(model_id, body)
+        asked = self._journal.asked(model_id, body)
+        errors = self._faults.get("invoke_errors")
+        if asked <= errors["times"] and synthetic.fraction(json.dumps(body), "invoke") < errors["rate"]:
+            raise Refused(errors["message"], errors["code"])
         answer = models.answer(model_id, body, operation, batch=False)
         self._journal.paid(model_id, body)
         if operation == "Converse":
