@@ -17,7 +17,6 @@ from pydantic import Field
 
 from flows.batch import PathText, batch_inference, stop_on_cancel
 from flows.runners import side_by_side_runner
-from tasks.batches import check_bucket
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
@@ -37,6 +36,7 @@ from tasks.context import run_log
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
+from tasks.storage.bucket import check_bucket
 from tasks.summary import InputSummary
 from tasks.validate import validate
 

@@ -69,27 +69,6 @@ def parse_window(completion_window: str) -> int | None:
     return hours
 
 
-def check_bucket(root: S3Uri) -> None:
-    """Raise ConfigurationError, before any work, for a bucket that is not there or not ours."""
-    try:
-        aws.s3().head_bucket(Bucket=root.bucket)
-    except ClientError as error:
-        code = aws.code_of(error)
-        if code in ("404", "NoSuchBucket"):
-            raise ConfigurationError(
-                f"The bucket {root.bucket!r} does not exist: create it in the region of the jobs, "
-                "or set BEDROCK_BATCH_BUCKET to another."
-            ) from error
-        if code in ("403", "AccessDenied"):
-            raise ConfigurationError(
-                f"AWS denied access to the bucket {root.bucket!r}: it belongs to someone else, or the caller lacks "
-                "s3:ListBucket (see the IAM section of README.md)."
-            ) from error
-        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
-
-
 def name_batch(order: Order, summary: InputSummary) -> BatchRef:
     """Find the batch that this input, model and options name, or make it."""
     options: dict[str, Any] = {

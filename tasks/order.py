@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.batches import Order, check_bucket, parse_window
+from tasks.batches import Order, parse_window
 from tasks.bedrock import aws
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import Model, parse_model
@@ -16,6 +16,7 @@ from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError
 from tasks.openai_format.requests import canonical_endpoint
 from tasks.settings import load_settings
+from tasks.storage.bucket import check_bucket
 from tasks.storage.uris import parse_location
 
 #: Stands for an image that is not read yet: one pixel.

@@ -3,7 +3,6 @@
 import heapq
 import math
 import shutil
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from tasks.openai_format.requests import (
 from tasks.openai_format.scan import is_utf8
 from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
+from tasks.scratch import scratch_folder, scratch_space
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
 from tasks.summary import InputSummary, InvalidLine
 
@@ -288,7 +288,9 @@ def validate_input(
     """
     keep()
     wanted = canonical_endpoint(endpoint) if endpoint else None
-    summary = Validator(wanted, served, sample).run(find_sources(input_file), work)
+    sources = find_sources(input_file)
+    with scratch_space():
+        summary = Validator(wanted, served, sample).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}
     return summary
@@ -304,7 +306,7 @@ def validate(
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
     log = get_run_logger()
-    work = Path(tempfile.mkdtemp(prefix="bedrock-batch-"))
+    work = scratch_folder()
     try:
         summary = validate_input(input_file, endpoint, served, work, sample)
     except BaseException:
