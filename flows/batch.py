@@ -139,7 +139,7 @@ def batch_inference(
             drive(ref, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:
             # Possibly another place than the one it was written to then.
-            publish_results(ref, document, order.output_location, order.output_kms_key)
+            publish_results(ref, document, order.output_location, order.output_kms_key, order.output_owner)
         forget_batch(ref)
     batch = read(ref).public()
     if batch.status == "failed":

@@ -122,7 +122,7 @@ def compare_models(
     variants, judging = read_variants(models), read_judge(judge)
     labels = read_reference(reference) if reference else None
     settings = load_settings(role_arn)
-    check_bucket(settings.root)
+    check_bucket(settings.root, settings.bucket_owner)
     data = _validated(input_file, endpoint, variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None

@@ -179,7 +179,9 @@ def warn(document: BatchDocument, text: str) -> None:
         document.bedrock.warnings.append(text)
 
 
-def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+def publish(
+    ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
+) -> BatchDocument:
     """Copy the result files to the place of `output_data_config`, under BATCH_ID/; once for each place."""
     target = parse_location(location, "output_data_config").join(ref.batch_id)
     if target.join("").key.rstrip("/") == ref.folder.key and target.bucket == ref.folder.bucket:
@@ -188,7 +190,7 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
         return document
     for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
         if uri is not None:
-            _copy(ref.uri(name), target.join(name), kms_key or ref.kms_key)
+            _copy(ref.uri(name), target.join(name), kms_key or ref.kms_key, owner)
     abort_uploads(target)
 
     def change(current: BatchDocument) -> None:
@@ -198,9 +200,9 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
     return update(ref, change)
 
 
-def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
+def _copy(source: S3Uri, target: S3Uri, kms_key: str | None, owner: str | None) -> None:
     try:
-        with open_source(source_at(source)) as body, S3Writer(target, kms_key) as out:
+        with open_source(source_at(source)) as body, S3Writer(target, kms_key, owner=owner) as out:
             while block := body.read(_COPY_BYTES):
                 out.write(block)
     except (ClientError, BotoCoreError) as error:
@@ -222,6 +224,8 @@ def assemble(
 
 
 @task(name="publish", task_run_name="publish", **STAGE)
-def publish_results(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+def publish_results(
+    ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
+) -> BatchDocument:
     """Copy the result files to where output_data_config wants them."""
-    return publish(ref, document, location, kms_key)
+    return publish(ref, document, location, kms_key, owner)

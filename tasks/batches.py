@@ -48,6 +48,8 @@ class Order(msgspec.Struct, frozen=True):
     settings: Settings
     output_location: str | None
     output_kms_key: str | None
+    #: The account of the bucket of `output_location`, where it was named.
+    output_owner: str | None
 
     @property
     def immediate(self) -> bool:
@@ -151,6 +153,8 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     section.options["below_minimum"] = order.below_minimum
     section.options["output_location"] = order.output_location
     section.options["output_kms_key"] = order.output_kms_key
+    section.options["output_owner"] = order.output_owner
+    section.options["bucket_owner"] = order.settings.bucket_owner
     section.invalid_lines = summary.invalid
     if section.shards is None:
         # Until the shards are settled, a changed limit or a moved file may still change the plan.

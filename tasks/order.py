@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable
 from typing import Any, Literal
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.batches import Order, parse_window
@@ -15,7 +16,7 @@ from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError
 from tasks.openai_format.requests import canonical_endpoint
-from tasks.settings import load_settings
+from tasks.settings import account_id, load_settings
 from tasks.storage.bucket import check_bucket
 from tasks.storage.uris import parse_location
 
@@ -52,6 +53,11 @@ def place_order(
         raise ConfigurationError(str(error)) from None
     settings = load_settings(role_arn)
     location = output_location(output_data_config)
+    owner = output_owner(output_data_config)
+    at_home = location is not None and parse_location(location, "output_data_config").bucket == settings.root.bucket
+    if owner and at_home:
+        # The jobs read and write this very bucket.
+        settings = msgspec.structs.replace(settings, bucket_owner=owner)
     resolved = _resolve(parsed)
     codec = codec_for(resolved)
     wanted = canonical_endpoint(endpoint) if endpoint else None
@@ -59,7 +65,7 @@ def place_order(
         raise ConfigurationError(
             f"endpoint {wanted} is not served by {model} ({codec.family}); it serves {', '.join(codec.endpoints)}."
         )
-    check_bucket(settings.root)
+    check_bucket(settings.root, settings.bucket_owner)
     return Order(
         input_file=input_file,
         model=resolved,
@@ -77,6 +83,7 @@ def place_order(
         settings=settings,
         output_location=location,
         output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
+        output_owner=settings.bucket_owner if at_home else owner,
     )
 
 
@@ -88,6 +95,12 @@ def output_location(output_data_config: dict[str, Any] | None) -> str | None:
     if uri:
         parse_location(uri, "output_data_config")
     return uri
+
+
+def output_owner(output_data_config: dict[str, Any] | None) -> str | None:
+    """The account that `output_data_config` says its bucket belongs to. Raises ConfigurationError."""
+    owner = _s3_output(output_data_config).get("s3BucketOwner")
+    return account_id(owner, "output_data_config.s3OutputDataConfig.s3BucketOwner") if owner is not None else None
 
 
 def _s3_output(output_data_config: dict[str, Any] | None) -> dict[str, Any]:
