@@ -67,7 +67,7 @@ def batch_inference(
     model: str,
     endpoint: str | None = None,
     completion_window: str = "24h",
-    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
     output_data_config: dict[str, Any] | None = None,

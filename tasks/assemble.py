@@ -22,6 +22,7 @@ from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
+from tasks.words import counted, tally
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
 _COPY_BYTES = 4 << 20
@@ -38,7 +39,8 @@ def put_together(
     failed = sum(result.failed for result in results)
     total = document.request_counts.total
     if completed + failed != total:
-        raise AccountingError(f"{total:,} requests went in, {completed:,} answers and {failed:,} errors came out.")
+        came = f"{counted(completed, 'answer')} and {counted(failed, 'error')} came out"
+        raise AccountingError(f"{counted(total, 'request')} went in, {came}.")
     ranges = document.bedrock.ranges
     with (
         S3Writer(ref.uri(OUTPUT), ref.kms_key) as output,
@@ -49,7 +51,8 @@ def put_together(
         for range_ in ranges:
             written += _copy_proven(ref, range_, output, errors)
         if written != total:
-            raise AccountingError(f"{total:,} requests went in, {written:,} result lines were written.")
+            lines = counted(written, "result line was", "result lines were")
+            raise AccountingError(f"{counted(total, 'request')} went in, {lines} written.")
         _join_tables(ref, ranges, parquet)
         if not completed:
             output.abort()
@@ -157,8 +160,8 @@ def _end(
     oddities: Counter[str] = Counter()
     for result in results:
         oddities.update(result.oddities)
-    for oddity, count in oddities.items():
-        warn(document, f"{count:,} {oddity}")
+    for oddity, number in oddities.items():
+        warn(document, tally(number, oddity))
     if completed == 0 and failed:
         warn(document, "no request was answered: see the error file for the causes")
 
@@ -217,8 +220,8 @@ def assemble(
     document = put_together(ref, document, results, warnings)
     counts = document.request_counts
     get_run_logger().info(
-        "Every request is there exactly once: %s = %s answers + %s errors",
-        f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
+        "Every request is there exactly once: %s = %s + %s",
+        f"{counts.total:,}", counted(counts.completed, "answer"), counted(counts.failed, "error"),
     )  # fmt: skip
     return document
 

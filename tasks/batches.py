@@ -25,6 +25,7 @@ from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.summary import InputSummary
+from tasks.words import counted
 
 _SHOWN_CAUSES = 3
 
@@ -256,7 +257,7 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
     mark_open(ref)
     if summary.invalid_file is not None:
         stored = store_invalid_lines(ref, summary)
-        log.warning("%s bad lines are listed in %s", f"{summary.invalid:,}", stored)
+        log.warning("%s listed in %s", counted(summary.invalid, "bad line is", "bad lines are"), stored)
     if not summary.requests or (summary.invalid and order.on_invalid == "fail"):
         raise fail_batch(ref, summary.errors())
     doubt = None if order.immediate else availability_warning(order.model)
@@ -284,6 +285,7 @@ def require_minimum(order: Order, summary: InputSummary) -> BatchError | None:
         return None
     return BatchError(
         code="below_minimum",
-        message=f"The batch has {summary.records:,} records to send; a job of this model takes at least {minimum:,}. "
+        message=f"The batch has {counted(summary.records, 'record')} to send; a job of this model takes at least "
+        f"{minimum:,}. "
         'Add requests, or choose below_minimum="on_demand" or "pad".',
     )

@@ -34,7 +34,7 @@ def place_order(
     *,
     endpoint: str | None,
     completion_window: str,
-    metadata: dict[str, str],
+    metadata: dict[str, Any] | None,
     job_name: str | None,
     role_arn: str | None,
     output_data_config: dict[str, Any] | None,
@@ -52,6 +52,7 @@ def place_order(
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     settings = load_settings(role_arn)
+    labels = read_metadata(metadata)
     location = output_location(output_data_config)
     owner = output_owner(output_data_config)
     at_home = location is not None and parse_location(location, "output_data_config").bucket == settings.root.bucket
@@ -72,7 +73,7 @@ def place_order(
         codec=codec,
         completion_window=completion_window,
         window_hours=window_hours,
-        metadata=metadata,
+        metadata=labels,
         job_name=job_name,
         on_invalid=on_invalid,
         unsupported=unsupported,
@@ -85,6 +86,17 @@ def place_order(
         output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
         output_owner=settings.bucket_owner if at_home else owner,
     )
+
+
+def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
+    """The metadata of a batch; none is an empty one. Raises ConfigurationError naming the entry that is no text."""
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            kind = type(value if isinstance(key, str) else key).__name__
+            raise ConfigurationError(
+                f"metadata[{key!r}] must be text, not {kind}: metadata is a dictionary of texts, as OpenAI's is."
+            )
+    return dict(metadata or {})
 
 
 def output_location(output_data_config: dict[str, Any] | None) -> str | None:

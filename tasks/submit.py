@@ -15,6 +15,7 @@ from tasks.convert import shard_object
 from tasks.openai_format.batch import BatchError
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
+from tasks.words import counted
 
 #: Errors of a create call that no waiting mends.
 _PERMANENT = frozenset({"ValidationException", "AccessDeniedException", "ResourceNotFoundException",
@@ -198,8 +199,9 @@ def submit(ref: BatchRef) -> Progress:
     progress = submit_jobs(ref)
     log = get_run_logger()
     if progress.submitted:
-        log.info("Submitted %d jobs; %d in flight, %d waiting for a slot", progress.submitted, progress.in_flight,
-                 progress.waiting)  # fmt: skip
+        submitted = counted(progress.submitted, "job")
+        log.info("Submitted %s; %d in flight, %d waiting for a slot", submitted, progress.in_flight, progress.waiting)
     elif progress.waiting:
-        log.info("No slot is free: %d jobs wait, %d are in flight", progress.waiting, progress.in_flight)
+        waiting = counted(progress.waiting, "job waits", "jobs wait")
+        log.info("No slot is free: %s, %d in flight", waiting, progress.in_flight)
     return progress

@@ -15,6 +15,7 @@ from tasks.openai_format.batch import BatchError
 from tasks.patience import STAGE
 from tasks.rounds import Piece, gather, merge
 from tasks.state import BatchDocument, BatchRef, Shard, update
+from tasks.words import counted
 
 
 def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
@@ -32,8 +33,8 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
         discard(ref, "input", "index")
         minimum = document.bedrock.limits["min_records_per_job"]
         message = (
-            f"The {below[0].invocation} job would have {below[0].records:,} records; it takes at least {minimum:,}. "
-            'Add requests, or choose below_minimum="on_demand" or "pad".'
+            f"The {below[0].invocation} job would have {counted(below[0].records, 'record')}; it takes at least "
+            f'{minimum:,}. Add requests, or choose below_minimum="on_demand" or "pad".'
         )
         raise fail_batch(ref, [BatchError(code="below_minimum", message=message)])
     keep = {shard_object(ref, shard.id).key for shard in shards}
@@ -43,8 +44,8 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
 
     dropped: dict[str, int] = {}
     for part in converted:
-        for field, count in part.dropped.items():
-            dropped[field] = dropped.get(field, 0) + count
+        for field, requests in part.dropped.items():
+            dropped[field] = dropped.get(field, 0) + requests
 
     def change(current: BatchDocument) -> None:
         if current.bedrock.shards is None:
@@ -93,8 +94,8 @@ def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -
     log = get_run_logger()
     document = commit_shards(ref, document, converted)
     shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
-    log.info("Uploaded %s records in %d shards, %s bytes", f"{sum(s.records for s in shards):,}", len(shards),
-             f"{sum(s.bytes for s in shards):,}")  # fmt: skip
-    for field, count in document.bedrock.dropped_fields.items():
-        log.warning("Dropped from %s requests: %s", f"{count:,}", field)
+    records, size = counted(sum(s.records for s in shards), "record"), counted(sum(s.bytes for s in shards), "byte")
+    log.info("Uploaded %s in %s, %s", records, counted(len(shards), "shard"), size)
+    for field, requests in document.bedrock.dropped_fields.items():
+        log.warning("Dropped from %s: %s", counted(requests, "request"), field)
     return document

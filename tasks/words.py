@@ -3,7 +3,7 @@
 _ELLIPSIS = "…"
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
+def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 job`, `2 jobs`, `1,234 jobs`, `1 bad line`; `plural` where an s does not make it."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
@@ -18,3 +18,17 @@ def cut(text: str, most: int) -> str:
         # One endless word, such as an ARN, is cut where it must be.
         head = head.rpartition(" ")[0] or head
     return head.rstrip(" ,;:.") + _ELLIPSIS
+
+
+#: What is counted under a sentence's first words, in the plural, and for one of it.
+_ONE = (
+    ("lines that", "line that"), ("records that were", "record that was"), ("records that", "record that"),
+)  # fmt: skip
+
+
+def tally(number: int, many: str) -> str:
+    """`2 records that were never asked for`, `1 record that was never asked for`."""
+    if number == 1:
+        for plural, singular in _ONE:
+            many = many.replace(plural, singular, 1)
+    return f"{number:,} {many}"
