@@ -49,7 +49,7 @@ bench: $(STAMP)  ## Measure convert and normalise beside two floors, in one run.
 
 lock:  ## Compile requirements.lock anew (needs uv).
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command "make lock" -q -o requirements.lock
 
 clean:  ## Remove what the other targets made.
 	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

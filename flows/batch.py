@@ -17,7 +17,7 @@ from flows.stages import drive
 from tasks.assemble import publish_results
 from tasks.batches import batch_failed, fail_batch, name_batch, open_or_resume, require_minimum, require_role
 from tasks.errors import BatchFailedError
-from tasks.lead import leading
+from tasks.lease import holding
 from tasks.memory import give_back
 from tasks.openai_format.batch import Batch
 from tasks.order import place_order, size_sampler
@@ -126,20 +126,21 @@ def batch_inference(
     )
     summary = validate(input_file, endpoint, order.codec.endpoints, size_sampler(order), on_invalid)
     ref = name_batch(order, summary)
-    with leading(ref) as lead:
-        document = open_or_resume(ref, order, summary, lead.followed)
+    with holding(ref) as lease:
+        own = lease.ref
+        document = open_or_resume(own, order, summary, lease.waited)
         remember_batch(ref)
         if not document.finished:
             require_role(order, summary)
             if document.bedrock.shards is None and (refusal := require_minimum(order, summary)):
-                raise fail_batch(ref, [refusal])
+                raise fail_batch(own, [refusal])
             # The offsets of all requests have gone into the plan.
             del summary
             give_back()
-            drive(ref, poll_seconds=poll_seconds, wait=wait)
+            drive(own, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:
             # Possibly another place than the one it was written to then.
-            publish_results(ref, document, order.output_location, order.output_kms_key, order.output_owner)
+            publish_results(own, document, order.output_location, order.output_kms_key, order.output_owner)
         forget_batch(ref)
     batch = read(ref).public()
     if batch.status == "failed":

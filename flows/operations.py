@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from prefect import flow
 
 from flows.runners import TASK_RUNNER
@@ -13,9 +14,9 @@ from tasks.batches import tidy
 from tasks.bedrock.events import batch_of_event
 from tasks.context import run_log
 from tasks.errors import PipelineError
-from tasks.lead import trying_to_lead
+from tasks.lease import trying_to_hold
 from tasks.openai_format.batch import Batch
-from tasks.runs import open_batches
+from tasks.runs import mark_closed, open_batches
 from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
@@ -73,9 +74,9 @@ def cancel(ref: BatchRef, *, collect: bool = True) -> Batch:
     batch = stop_batch(ref)
     if batch.finished or not collect:
         return batch
-    with trying_to_lead(ref) as free:
-        if free and not read(ref).finished:
-            drive(ref)
+    with trying_to_hold(ref, patient=True) as lease:
+        if lease and not read(ref).finished:
+            drive(lease.ref)
     return read(ref).public()
 
 
@@ -127,12 +128,15 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
 def advance(ref: BatchRef) -> Batch | None:
     """Take one batch as far as it goes now; None where there is no such batch."""
     loaded = load(ref)
-    if loaded is None or loaded[0].finished:
-        tidy(ref)
-        return loaded[0].public() if loaded else None
-    with trying_to_lead(ref) as free:
-        if free:
-            drive(ref, wait=False)
+    if loaded is None:
+        mark_closed(ref)
+        return None
+    if loaded[0].finished:
+        tidy(replace(ref, epoch=loaded[0].bedrock.lease.epoch - 1), loaded[0])
+        return loaded[0].public()
+    with trying_to_hold(ref) as lease:
+        if lease:
+            drive(lease.ref, wait=False)
         else:
             run_log().info("Batch %s is driven by another run", ref.batch_id)
     return read(ref).public()

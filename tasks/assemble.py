@@ -15,12 +15,13 @@ from tasks.index import read_index
 from tasks.normalize import RangeResult, add_up
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
+from tasks.paths import piece
 from tasks.patience import STAGE
-from tasks.results import copy_groups, piece, table_writer
+from tasks.results import copy_groups, table_writer
 from tasks.state import BatchDocument, BatchRef, Range, update
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
-from tasks.storage.uris import S3Uri, parse_location
+from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.words import counted, tally
 
@@ -43,9 +44,9 @@ def put_together(
         raise AccountingError(f"{counted(total, 'request')} went in, {came}.")
     ranges = document.bedrock.ranges
     with (
-        S3Writer(ref.uri(OUTPUT), ref.kms_key) as output,
-        S3Writer(ref.uri(ERRORS), ref.kms_key) as errors,
-        S3Writer(ref.uri(PARQUET), ref.kms_key, "application/vnd.apache.parquet") as parquet,
+        S3Writer(ref.own(OUTPUT), ref.kms_key) as output,
+        S3Writer(ref.own(ERRORS), ref.kms_key) as errors,
+        S3Writer(ref.own(PARQUET), ref.kms_key, "application/vnd.apache.parquet") as parquet,
     ):
         written = 0
         for range_ in ranges:
@@ -147,10 +148,11 @@ def _end(
     status = outcome(document, results)
     document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
     document.usage = add_up(results)
-    document.output_file = str(ref.uri(OUTPUT)) if completed else None
-    document.error_file = str(ref.uri(ERRORS)) if failed else None
+    document.output_file = str(ref.own(OUTPUT)) if completed else None
+    document.error_file = str(ref.own(ERRORS)) if failed else None
     document.output_file_id, document.error_file_id = document.output_file, document.error_file
-    document.parquet_file = str(ref.uri(PARQUET))
+    document.parquet_file = str(ref.own(PARQUET))
+    document.close_epoch()
     document.status = status
     setattr(document, f"{status}_at", now)
     if status == "failed":
@@ -193,7 +195,7 @@ def publish(
         return document
     for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
         if uri is not None:
-            _copy(ref.uri(name), target.join(name), kms_key or ref.kms_key, owner)
+            _copy(parse_input_uri(uri), target.join(name), kms_key or ref.kms_key, owner)
     abort_uploads(target)
 
     def change(current: BatchDocument) -> None:

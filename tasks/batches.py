@@ -13,14 +13,16 @@ from tasks.bedrock.limits import Limits, availability_warning
 from tasks.bedrock.models import Model
 from tasks.bedrock.names import batch_id
 from tasks.codecs.base import Codec
-from tasks.errors import BatchFailedError, ConfigurationError
+from tasks.context import run_log
+from tasks.errors import BatchFailedError, ConfigurationError, PipelineError
 from tasks.layout import store_layout
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
+from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.plan import plan_ranges
 from tasks.runs import mark_closed, mark_open
 from tasks.settings import Settings
-from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, read, update
+from tasks.state import BatchDocument, BatchRef, BedrockSection, create, epoch_of, load, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
@@ -99,7 +101,7 @@ def resume_batch(ref: BatchRef, order: Order, summary: InputSummary) -> BatchDoc
     if document.finished and document.status != "failed":
         return document
     now = int(time.time())
-    document = update(ref, lambda old: _reopen(old, order, summary, now))
+    document = update(ref, lambda old: _reopen(old, order, summary, now, ref.epoch))
     if document.bedrock.shards is None:
         store_layout(ref, document.bedrock.ranges, summary.layout)
     return document
@@ -125,11 +127,11 @@ def _new_document(
         created_at=now,
         bedrock=section,
     )
-    _reopen(document, order, summary, now)
+    _reopen(document, order, summary, now, ref.epoch)
     return document
 
 
-def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: int) -> None:
+def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: int, epoch: int) -> None:
     section = document.bedrock
     document.input_file_id = order.input_file
     document.completion_window = order.completion_window
@@ -161,7 +163,7 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
         # Until the shards are settled, a changed limit or a moved file may still change the plan.
         section.limits = msgspec.to_builtins(order.limits)
         section.sources = [msgspec.to_builtins(source) for source in summary.sources]
-        section.ranges = plan_ranges(summary, order.limits)
+        section.ranges = plan_ranges(summary, order.limits, epoch)
 
 
 def begin_finalizing(ref: BatchRef) -> BatchDocument:
@@ -177,42 +179,61 @@ def begin_finalizing(ref: BatchRef) -> BatchDocument:
 def store_invalid_lines(ref: BatchRef, summary: InputSummary) -> S3Uri:
     """Upload the list of all bad lines: what is wrong with each, never its text."""
     assert summary.invalid_file is not None
-    uri = ref.uri("invalid.jsonl")
+    uri = ref.own("invalid.jsonl")
     with S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
         while block := lines.read(1 << 20):
             out.write(block)
     return uri
 
 
-def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) -> None:
-    """Delete what lies in some folders of a batch, but for the keys to keep."""
+def discard(ref: BatchRef, document: BatchDocument, *folders: str) -> None:
+    """Delete what lies in some folders of a batch, but for what batch.json names and what later runners write.
+
+    `document` is batch.json as this runner has written it. What cannot be deleted is a warning, and costs some cents.
+    """
+    named = {index_object(ref, range_).key for range_ in document.bedrock.ranges}
+    named |= {shard_object(ref, shard.id, shard.epoch).key for shard in document.bedrock.shards or []}
     try:
         for folder in folders:
             for entry in list_folder(ref.uri(folder)):
-                if entry["Key"] not in keep:
+                if entry["Key"] not in named and epoch_of(entry["Key"]) <= ref.epoch:
                     aws.s3().delete_object(Bucket=ref.root.bucket, Key=entry["Key"])
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"cleaning up {ref.folder}") from error
+    except (ClientError, BotoCoreError, PipelineError) as error:
+        cause = aws.code_of(error) or type(error).__name__
+        run_log().warning("Some of what batch %s needs no more could not be deleted (%s)", ref.batch_id, cause)
 
 
-def tidy(ref: BatchRef) -> None:
-    """Remove what a finished batch needs no more: also what a run that was killed left behind."""
-    discard(ref, "results", "again", "layout")
-    abort_uploads(ref.folder)
-    mark_closed(ref)
+def tidy(ref: BatchRef, document: BatchDocument) -> None:
+    """Remove what a finished batch needs no more: also what runners that were killed left behind.
+
+    No batch fails for it. What runners of later epochs write, of a batch that is opened again, is left alone.
+    """
+    discard(ref, document, "input", "index", "results", "again", "layout")
+    abort_uploads(ref.folder, lambda key: epoch_of(key) <= ref.epoch)
+    try:
+        if read(ref).finished:
+            mark_closed(ref)
+    except PipelineError as error:
+        run_log().warning("Collectors will look at batch %s again: %s", ref.batch_id, error)
 
 
-def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
-    """Note in batch.json that the batch failed, and return the error to raise."""
+def fail_batch(ref: BatchRef, errors: list[BatchError], *, forget: bool = False) -> BatchFailedError:
+    """Note in batch.json that the batch failed, and return the error to raise.
+
+    `forget`: nothing was paid for and nothing will run, so that no records are left lying in the bucket.
+    """
 
     def change(document: BatchDocument) -> None:
+        document.close_epoch()
         document.status = "failed"
         document.failed_at = document.failed_at or int(time.time())
         document.errors = BatchErrors(data=errors)
+        if forget:
+            document.bedrock.shards = None
+            document.bedrock.ranges = []
 
     document = update(ref, change)
-    abort_uploads(ref.folder)
-    mark_closed(ref)
+    tidy(ref, document)
     return batch_failed(document.public())
 
 
@@ -252,7 +273,7 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
         document = resume_batch(ref, order, summary)
     if document.finished:
         log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
-        tidy(ref)
+        tidy(ref, document)
         return document
     mark_open(ref)
     if summary.invalid_file is not None:

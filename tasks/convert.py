@@ -13,12 +13,13 @@ from tasks.bedrock.names import PADDING_PREFIX, record_id
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
-from tasks.index import Index, index_object
+from tasks.index import Index
 from tasks.layout import Layout, read_layout
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.openai_format.uniform import Block
+from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.records import PlainRecords, form_of
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
@@ -108,6 +109,7 @@ class ShardWriter:
         self.shards.append(
             Shard(
                 id=self.current,
+                epoch=self._ref.epoch,
                 ranges=[self._range.index],
                 invocation=self._invocation,
                 records=self._records,
@@ -133,10 +135,6 @@ def _alike(values: Any) -> Iterator[tuple[int, int]]:
 def padding_record(number: int, model_input: bytes) -> bytes:
     """A record that only fills a job up to its minimum."""
     return b'{"recordId":"%b%09d","modelInput":%b}\n' % (PADDING_PREFIX.encode(), number, model_input)
-
-
-def shard_object(ref: BatchRef, shard_id: str) -> S3Uri:
-    return ref.uri("input", f"part-{shard_id}.jsonl")
 
 
 class Converter:
@@ -340,7 +338,7 @@ def convert_range(
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:
     """The bad lines within the range, by request."""
-    uri = ref.uri("invalid.jsonl")
+    uri = ref.own("invalid.jsonl")
     first, last = range_.first_request, range_.first_request + range_.requests
     found = {}
     for block in read_lines(source_at(uri), limit=UNLIMITED):

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
 from tasks.bedrock import aws
-from tasks.on_demand import answers_folder
+from tasks.paths import answers_folder
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard
 from tasks.storage.listing import list_folder

@@ -12,13 +12,12 @@ from tasks.bedrock import aws
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import RecordError, decode_output_line
 from tasks.bedrock.runtime import invoke
-from tasks.convert import shard_object
-from tasks.lead import require_lead
+from tasks.lease import require_lease
+from tasks.paths import answers_folder, shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Shard, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.reader import UNLIMITED, Source, read_lines
-from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 from tasks.words import counted
 
@@ -34,10 +33,6 @@ class _Record(msgspec.Struct, rename="camel", gc=False):
 
 
 _decode = msgspec.json.Decoder(_Record).decode
-
-
-def answers_folder(ref: BatchRef, shard: Shard) -> S3Uri:
-    return ref.uri("bedrock", "on-demand", f"part-{shard.id}")
 
 
 def answered(ref: BatchRef, shard: Shard) -> set[str]:
@@ -61,7 +56,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
         todo = (record for record in _records_of(ref, shard) if record.record_id not in done)
 
         def ask(record: _Record, last: bool = last) -> str | None:
-            require_lead(ref)
+            require_lease(ref)
             line = invoke(record.record_id, bytes(record.model_input), section.model, shard.invocation)
             outcome = decode_output_line(line).outcome
             if isinstance(outcome, RecordError) and not last and outcome.passing:
@@ -99,7 +94,7 @@ def _in_parallel(ask: Callable[[_Record], str | None], records: Iterator[_Record
 
 
 def _records_of(ref: BatchRef, shard: Shard) -> Iterator[_Record]:
-    uri = shard_object(ref, shard.id)
+    uri = shard_object(ref, shard.id, shard.epoch)
     source = Source(uri.key, str(uri), shard.etag, shard.bytes)
     for block in read_lines(source, limit=UNLIMITED):
         for line in block.lines:

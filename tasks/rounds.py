@@ -21,7 +21,8 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import codec_of
-from tasks.convert import padding_record, shard_object
+from tasks.convert import padding_record
+from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Origin, Range, Shard, read, update
 from tasks.storage.reader import UNLIMITED, Source, read_lines
@@ -108,7 +109,7 @@ def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: 
         small = len(record_ids) < document.bedrock.limits["min_records_per_job"]
         name = f"{range_.index:05d}-r{document.bedrock.round + 1}" + (f"-{number}" if number else "")
         # A piece that is no shard by itself stays out of the folder that jobs read.
-        uri = ref.uri("again", f"part-{name}.jsonl") if small else shard_object(ref, name)
+        uri = ref.own("again", f"part-{name}.jsonl") if small else shard_object(ref, name)
         with S3Writer(uri, ref.kms_key) as out:
             for lines in _records(ref, shard):
                 kept = [line for line in lines if line[_ID_STARTS : line.index(b'"', _ID_STARTS)] in record_ids]
@@ -119,7 +120,7 @@ def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: 
 
 
 def _records(ref: BatchRef, shard: Shard) -> Iterator[list[bytes]]:
-    uri = shard_object(ref, shard.id)
+    uri = shard_object(ref, shard.id, shard.epoch)
     for block in read_lines(Source(uri.key, str(uri), shard.etag, shard.bytes), limit=UNLIMITED):
         yield [line for line in block.lines if line and not line.startswith(PADDING_PREFIX.encode(), _ID_STARTS)]
 
@@ -131,7 +132,7 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     noted = read(ref)
     if noted.bedrock.round >= number:
         # The task is repeated: what it gathers from may be gone.
-        discard(ref, "again")
+        discard(ref, noted, "again")
         return noted
     minimum = section.limits["min_records_per_job"]
     whole = {piece.shard for piece in pieces if piece.uri is None}
@@ -155,7 +156,7 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
             current.expires_at = int(time.time()) + hours * 3600
 
     document = update(ref, change)
-    discard(ref, "again")
+    discard(ref, document, "again")
     return document
 
 
@@ -163,7 +164,8 @@ def _as_shard(ref: BatchRef, piece: Piece, number: int) -> Shard:
     name = (piece.uri or "").rsplit("/", 1)[-1].removeprefix("part-").removesuffix(".jsonl")
     assert str(shard_object(ref, name)) == piece.uri
     return Shard(
-        id=name, ranges=[piece.range], round=number, origins=[Origin(range=piece.range, shard=piece.shard)],
+        id=name, epoch=ref.epoch, ranges=[piece.range], round=number,
+        origins=[Origin(range=piece.range, shard=piece.shard)],
         invocation=piece.invocation, records=piece.records,
         bytes=piece.bytes, etag=piece.etag,
     )  # fmt: skip
@@ -204,7 +206,7 @@ def merge(
         for place in range(padding):
             out.write(padding_record(place, model_input))
     return Shard(
-        id=name, ranges=sorted({piece.range for piece in pieces}), round=number,
+        id=name, epoch=ref.epoch, ranges=sorted({piece.range for piece in pieces}), round=number,
         origins=[Origin(range=piece.range, shard=piece.shard) for piece in pieces], invocation=invocation,
         records=records,
         padding=padding, bytes=out.bytes_written, etag=out.etag,

@@ -7,12 +7,23 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.batches import discard, fail_batch, parse_window
+from tasks.batches import fail_batch, parse_window
 from tasks.bedrock import aws
-from tasks.bedrock.jobs import FINAL_STATUSES, JobRequest, NoFreeSlot, count_open_jobs, create_job, find_job, job_tags
+from tasks.bedrock.jobs import (
+    FINAL_STATUSES,
+    JobRequest,
+    NoFreeSlot,
+    count_open_jobs,
+    create_job,
+    find_job,
+    job_tags,
+    stop_job,
+)
 from tasks.bedrock.names import client_request_token, job_name
-from tasks.convert import shard_object
+from tasks.errors import LostLeaseError
+from tasks.lease import require_lease
 from tasks.openai_format.batch import BatchError
+from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
 from tasks.words import counted
@@ -89,8 +100,9 @@ def submit_jobs(ref: BatchRef) -> Progress:
     try:
         for shard in document.bedrock.shards or []:
             if shard.id in chosen and shard.job is not None and shard.job.arn is None:
+                require_lease(ref)
                 arns[shard.id] = _submit(ref, document, shard, shard.job, look_first=shard.id in unsure)
-                _note(ref, {shard.id: arns[shard.id]})
+                _note_or_stop(ref, shard, arns[shard.id])
     except NoFreeSlot:
         pass
     except (ClientError, BotoCoreError) as error:
@@ -135,7 +147,7 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             token=job.token,
             model_id=section.model,
             role_arn=section.role_arn or "",
-            input_uri=str(shard_object(ref, shard.id)),
+            input_uri=str(shard_object(ref, shard.id, shard.epoch)),
             output_uri=str(ref.uri("bedrock")) + "/",
             invocation=shard.invocation,
             timeout_hours=parse_window(document.completion_window) or 24,
@@ -167,6 +179,19 @@ def _note(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
     return update(ref, change)
 
 
+def _note_or_stop(ref: BatchRef, shard: Shard, arn: str) -> None:
+    """Note a new job; stop it where another runner has taken over meanwhile, and asks those records some other way."""
+    try:
+        _note(ref, {shard.id: arn})
+    except LostLeaseError:
+        token = shard.job.token if shard.job else ""
+        document = read(msgspec.structs.replace(ref, holder=None))
+        others = [job for each in document.bedrock.shards or [] for job in each.jobs]
+        if document.finished or document.status == "cancelling" or token not in [job.token for job in others]:
+            stop_job(arn)
+        raise
+
+
 def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
     """What a create call that failed for good means for the batch."""
     document = read(ref)
@@ -175,14 +200,7 @@ def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
     if aws.code_of(error) not in _PERMANENT or not never_ran:
         return aws.explain(error, "submitting the job")
     cause = aws.explain(error, f"the job for model {document.bedrock.model} with role {document.bedrock.role_arn}")
-
-    def forget(current: BatchDocument) -> None:
-        current.bedrock.shards = None
-
-    # Nothing was paid for and nothing will run: leave no records lying in the bucket.
-    update(ref, forget)
-    discard(ref, "input", "index")
-    return fail_batch(ref, [BatchError(code=_error_code(error), message=str(cause))])
+    return fail_batch(ref, [BatchError(code=_error_code(error), message=str(cause))], forget=True)
 
 
 def _error_code(error: ClientError | BotoCoreError) -> str:

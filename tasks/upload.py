@@ -8,13 +8,13 @@ from prefect import get_run_logger, task
 
 from tasks.batches import discard, fail_batch
 from tasks.bedrock import aws
-from tasks.convert import Converted, shard_object
+from tasks.convert import Converted
 from tasks.errors import PipelineError
-from tasks.index import index_object
 from tasks.openai_format.batch import BatchError
+from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.rounds import Piece, gather, merge
-from tasks.state import BatchDocument, BatchRef, Shard, update
+from tasks.state import BatchDocument, BatchRef, Shard, read, update
 from tasks.words import counted
 
 
@@ -24,24 +24,22 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     Raises PipelineError where an object is not what was uploaded, BatchFailedError where a shard is below the
     minimum and below_minimum="fail".
     """
+    noted = read(ref)
+    if noted.bedrock.shards is not None:
+        # The task is repeated, and what was gathered is settled: it must not be written again.
+        return noted
     shards = [shard for part in converted for shard in part.shards]
     for shard in shards:
         _verify(ref, shard)
     shards = _gathered(ref, document, shards)
     below = [shard for shard in shards if shard.route == "on_demand"]
     if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
-        discard(ref, "input", "index")
         minimum = document.bedrock.limits["min_records_per_job"]
         message = (
             f"The {below[0].invocation} job would have {counted(below[0].records, 'record')}; it takes at least "
             f'{minimum:,}. Add requests, or choose below_minimum="on_demand" or "pad".'
         )
-        raise fail_batch(ref, [BatchError(code="below_minimum", message=message)])
-    keep = {shard_object(ref, shard.id).key for shard in shards}
-    keep |= {index_object(ref, range_).key for range_ in document.bedrock.ranges}
-    # An earlier, interrupted run may have cut the input differently.
-    discard(ref, "input", "index", keep=frozenset(keep))
-
+        raise fail_batch(ref, [BatchError(code="below_minimum", message=message)], forget=True)
     dropped: dict[str, int] = {}
     for part in converted:
         for field, requests in part.dropped.items():
@@ -54,7 +52,10 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
         if current.status == "validating":
             current.status, current.in_progress_at = "in_progress", int(time.time())
 
-    return update(ref, change)
+    document = update(ref, change)
+    # An earlier, interrupted run may have cut the input differently.
+    discard(ref, document, "input", "index")
+    return document
 
 
 def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> list[Shard]:
@@ -67,8 +68,7 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
     limits, made = document.bedrock.limits, list[Shard]()
     small = sorted((s for s in shards if s.route == "on_demand"), key=lambda shard: shard.invocation)
     for invocation, group in groupby(small, key=lambda shard: shard.invocation):
-        pieces = [Piece(shard.id, shard.ranges[0], shard.records, invocation, str(shard_object(ref, shard.id)),
-                        shard.bytes, shard.etag) for shard in group]  # fmt: skip
+        pieces = [_as_piece(ref, shard) for shard in group]
         for together in gather(pieces, limits):
             if sum(piece.records for piece in together) >= limits["min_records_per_job"]:
                 made.append(merge(ref, document, together, invocation, f"gathered-{len(made):05d}", 1))
@@ -77,8 +77,13 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
     return [*(shard.model_copy(update=asked_by_others) if shard.id in left else shard for shard in shards), *made]
 
 
+def _as_piece(ref: BatchRef, shard: Shard) -> Piece:
+    uri = shard_object(ref, shard.id, shard.epoch)
+    return Piece(shard.id, shard.ranges[0], shard.records, shard.invocation, str(uri), shard.bytes, shard.etag)
+
+
 def _verify(ref: BatchRef, shard: Shard) -> None:
-    uri = shard_object(ref, shard.id)
+    uri = shard_object(ref, shard.id, shard.epoch)
     try:
         head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
     except (ClientError, BotoCoreError) as error:

@@ -1,6 +1,7 @@
 """Streamed uploads to S3: multipart in the background, every part verified by S3, aborted on failure."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ def encryption(kms_key: str | None) -> dict[str, Any]:
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
-def abort_uploads(folder: S3Uri) -> None:
-    """Abort the uploads under a folder that nobody will complete.
+def abort_uploads(folder: S3Uri, chosen: Callable[[str], bool] = lambda _key: True) -> None:
+    """Abort the uploads under a folder that nobody will complete, all or those of the chosen keys.
 
     A process that was killed aborts none of its own, and S3 bills their parts until somebody does. No batch fails for
     it: what cannot be listed or aborted is left to the bucket's lifecycle rule.
@@ -34,7 +35,7 @@ def abort_uploads(folder: S3Uri) -> None:
     client = aws.s3()
     try:
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
-        for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
+        for upload in [upload for page in pages for upload in page.get("Uploads", []) if chosen(upload["Key"])]:
             client.abort_multipart_upload(Bucket=folder.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
     except (ClientError, BotoCoreError) as error:
         log.warning("Uploads under %s could not be cleaned up (%s)", folder, aws.code_of(error) or type(error).__name__)

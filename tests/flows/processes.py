@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,15 +27,23 @@ original = BaseClient._make_api_call
 def watch(order, calls):
     lock = threading.Lock()
     kill_at, moment = order.get("kill_at"), order.get("moment", "before")
+    # Or at the n-th call of a name, on a key that holds a text, by another signal.
+    at, number, text = order.get("at") or ("", 0, "")
+    end = order.get("signal", signal.SIGKILL)
+    found = 0
     def counted(self, name, arguments):
+        nonlocal found
         with lock:
             calls.append(name)
-            place = len(calls)
-        if place == kill_at and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            mine = len(calls) == kill_at
+            if name == at and text in str(arguments.get("Key", "")):
+                found += 1
+                mine = found == number
+        if mine and moment == "before":
+            os.kill(os.getpid(), end)
         reply = original(self, name, arguments)
-        if place == kill_at and moment == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if mine and moment == "after":
+            os.kill(os.getpid(), end)
         return reply
     BaseClient._make_api_call = counted
 
@@ -46,6 +55,9 @@ def run(order):
     os.dup2(sink, 1); os.dup2(sink, 2)
     calls = []
     watch(order, calls)
+    for module, values in order.get("patch", {}).items():
+        for name, value in values.items():
+            setattr(importlib.import_module(module), name, value)
     reply = {}
     try:
         if "arguments" in order:
@@ -95,6 +107,14 @@ class Run:
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
 
+    def wait_until_stopped(self) -> None:
+        """Until SIGSTOP has reached it."""
+        for _ in range(1200):
+            if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"it was not stopped: {self.log.read_text()[-2000:]}")
+
     @property
     def reply(self) -> dict[str, Any]:
         return json.loads(self._reply.read_text())
@@ -126,10 +146,18 @@ class Nursery:
         """Import what a finished run had to import, for those to come."""
         self.ask({"do": "import", "modules": run.reply["modules"]})
 
-    def start(self, flow: str, *args: Any, environment: dict[str, str] | None = None, kill_at: int | None = None,
-              moment: str = "before", **kwargs: Any) -> Run:  # fmt: skip
-        """Start a flow; with `kill_at`, it dies by SIGKILL right before or after so many calls to AWS."""
-        call = {"flow": flow, "args": args, "kwargs": kwargs, "kill_at": kill_at, "moment": moment}
+    def start(
+        self, flow: str, *args: Any, environment: dict[str, str] | None = None, kill_at: int | None = None,
+        moment: str = "before", at: tuple[str, int, str] | None = None, number: signal.Signals = signal.SIGKILL,
+        patch: dict[str, dict[str, Any]] | None = None, **kwargs: Any,
+    ) -> Run:  # fmt: skip
+        """Start a flow; with `kill_at`, it dies by SIGKILL right before or after so many calls to AWS.
+
+        `at` names the n-th call of an operation, on keys that hold a text; `number` is another signal. `patch` sets
+        constants of modules.
+        """
+        call = {"flow": flow, "args": args, "kwargs": kwargs, "kill_at": kill_at, "moment": moment, "at": at,
+                "signal": number, "patch": patch or {}}  # fmt: skip
         return self._start(call, environment)
 
     def command(self, *arguments: str, environment: dict[str, str] | None = None) -> Run:
