@@ -15,6 +15,7 @@ from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.rounds import Piece, gather, merge
 from tasks.state import BatchDocument, BatchRef, Shard, read, update
+from tasks.storage.objects import head_object
 from tasks.words import counted
 
 
@@ -85,7 +86,7 @@ def _as_piece(ref: BatchRef, shard: Shard) -> Piece:
 def _verify(ref: BatchRef, shard: Shard) -> None:
     uri = shard_object(ref, shard.id, shard.epoch)
     try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+        head = head_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"checking {uri}") from error
     if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:

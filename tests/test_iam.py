@@ -59,9 +59,9 @@ def calls() -> Iterator[tuple[str, str, ast.Call]]:
 
 def _paginated(receiver: ast.expr) -> str | None:
     """The operation in `client.get_paginator("operation").paginate(…)`."""
-    if isinstance(receiver, ast.Call) and isinstance(receiver.func, ast.Attribute):
-        if receiver.func.attr == "get_paginator" and isinstance(receiver.args[0], ast.Constant):
-            return str(receiver.args[0].value)
+    match receiver:
+        case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=name)]):
+            return str(name)
     return None
 
 

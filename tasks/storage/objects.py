@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
@@ -11,6 +11,9 @@ from tasks.bedrock import aws
 from tasks.context import current_run, run_log
 from tasks.scratch import ScratchFile
 from tasks.storage.uris import S3Uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 #: What a download that breaks off raises; botocore retries calls, not the reading of their bodies.
 _BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError)
@@ -38,11 +41,10 @@ def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
     raise AssertionError("unreachable")
 
 
-def look_at(uri: S3Uri) -> tuple[str, int]:
-    """An object's ETag and size. Raises ClientError, with NoSuchKey where there is no such object, or BotoCoreError."""
+def head_object(uri: S3Uri) -> "HeadObjectOutputTypeDef":
+    """What S3 says of an object. Raises ClientError, with NoSuchKey where there is no such object, or BotoCoreError."""
     try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
-        return head["ETag"], head["ContentLength"]
+        return aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
     except ClientError as error:
         if aws.code_of(error) not in ("400", "403"):
             raise

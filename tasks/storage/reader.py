@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.bedrock import aws
 from tasks.errors import InputFileError, PipelineError
 from tasks.openai_format.requests import MAX_LINE_BYTES
-from tasks.storage.objects import look_at, read_object
+from tasks.storage.objects import head_object, read_object
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def _find_in_s3(input_file: str) -> list[Source]:
     try:
         if uri.key and not uri.key.endswith("/") and not any(c in uri.key for c in "*?"):
             try:
-                return [_s3_source(uri, *look_at(uri))]
+                head = head_object(uri)
+                return [_s3_source(uri, head["ETag"], head["ContentLength"])]
             except ClientError as error:
                 if aws.code_of(error) not in _GONE:
                     raise
@@ -163,10 +164,10 @@ def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
 def source_at(uri: S3Uri) -> Source:
     """An uncompressed object as a source. Raises PipelineError."""
     try:
-        etag, size = look_at(uri)
+        head = head_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
-    return Source(uri.key, str(uri), etag, size)
+    return Source(uri.key, str(uri), head["ETag"], head["ContentLength"])
 
 
 def _compression(magic: bytes) -> str | None:
