@@ -92,7 +92,8 @@ def batch_inference(
         metadata: Kept on the batch and put on its jobs as tags.
         job_name: Start of the Bedrock jobs' names.
         role_arn: Service role of the jobs; BEDROCK_BATCH_ROLE_ARN by default.
-        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ...}}: results go there too.
+        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ..., "s3BucketOwner": ...}}:
+            results go there too. The last two may be left out; the owner is the account of a bucket of another one.
         on_invalid: A bad line fails the batch before anything is uploaded, or goes to the error file.
         unsupported: A field the model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
