@@ -21,6 +21,7 @@ from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.plan import plan_ranges
 from tasks.runs import mark_closed, mark_open
+from tasks.scratch import scratch_space
 from tasks.settings import Settings
 from tasks.state import BatchDocument, BatchRef, BedrockSection, create, epoch_of, load, read, update
 from tasks.storage.listing import list_folder
@@ -180,7 +181,7 @@ def store_invalid_lines(ref: BatchRef, summary: InputSummary) -> S3Uri:
     """Upload the list of all bad lines: what is wrong with each, never its text."""
     assert summary.invalid_file is not None
     uri = ref.own("invalid.jsonl")
-    with S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
+    with scratch_space(), S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
         while block := lines.read(1 << 20):
             out.write(block)
     return uri
