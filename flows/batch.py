@@ -67,7 +67,7 @@ def batch_inference(
     model: str,
     endpoint: str | None = None,
     completion_window: str = "24h",
-    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
     output_data_config: dict[str, Any] | None = None,
@@ -93,7 +93,8 @@ def batch_inference(
         metadata: Kept on the batch and put on its jobs as tags.
         job_name: Start of the Bedrock jobs' names.
         role_arn: Service role of the jobs; BEDROCK_BATCH_ROLE_ARN by default.
-        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ...}}: results go there too.
+        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ..., "s3BucketOwner": ...}}:
+            results go there too. The last two may be left out; the owner is the account of a bucket of another one.
         on_invalid: A bad line fails the batch before anything is uploaded, or goes to the error file.
         unsupported: A field the model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
@@ -144,7 +145,7 @@ def batch_inference(
             drive(own, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:
             # Possibly another place than the one it was written to then.
-            publish_results(own, document, order.output_location, order.output_kms_key)
+            publish_results(own, document, order.output_location, order.output_kms_key, order.output_owner)
         forget_batch(ref)
     batch = read(ref).public()
     if batch.status == "failed":

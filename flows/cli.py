@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
 from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.storage.objects import DOWNLOADS
 from tasks.storage.uris import parse_input_uri
+from tasks.words import counted, cut
 
 if TYPE_CHECKING:
     from flows.compare import Comparison
@@ -100,7 +104,7 @@ def _model(text: str) -> str | dict[str, Any]:
     try:
         variant: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise PipelineError(f"{text[:80]!r} is no JSON: {error}") from None
+        raise PipelineError(f"{cut(text, 80)!r} is no JSON: {error}") from None
     return variant
 
 
@@ -112,6 +116,7 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
 
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
+            _require_server()
             models = [_model(text) for text in options.models]
             if options.estimate:
                 _print_estimate(estimate(options.input_file, models, options.endpoint, options.completion_window))
@@ -129,8 +134,13 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
                   "call flows.operations.cancel_batch for each batch to stop them.", file=sys.stderr)  # fmt: skip
             return 130
         files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
+        status = 0
         if options.output_dir:
-            files = _download_comparison(comparison, files, options.output_dir)
+            try:
+                files = _download_comparison(comparison, files, options.output_dir)
+            except PipelineError as error:
+                print(f"error: {error}", file=sys.stderr)
+                status = 1
         print()
         for sentence in comparison.verdict:
             print(f"  {sentence}")
@@ -138,7 +148,7 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
         for name, place in files.items():
             print(f"  {name:<8}{place}")
         logging.shutdown()
-        return 0
+        return status
 
 
 #: What a report made in the sandbox says at its top.
@@ -150,16 +160,37 @@ SYNTHETIC = (
 
 def _download_comparison(comparison: "Comparison", files: dict[str, str | None], folder: Path) -> dict[str, str | None]:
     target = folder / comparison.id
-    target.mkdir(parents=True, exist_ok=True)
+    with _saving(target):
+        target.mkdir(parents=True, exist_ok=True)
     found: dict[str, str | None] = {}
     for name, uri in files.items():
         if uri:
-            place = parse_input_uri(uri)
-            path = target / place.key.rsplit("/", 1)[-1]
-            aws.s3().download_file(place.bucket, place.key, str(path), Config=DOWNLOADS)
-            found[name] = str(path)
-    (target / "comparison.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            found[name] = str(_save(uri, target))
+    with _saving(target):
+        (target / "comparison.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return found
+
+
+@contextlib.contextmanager
+def _saving(target: Path) -> Iterator[None]:
+    """A block that writes result files into a folder. Raises PipelineError: they are in S3, whatever happens here."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, "downloading the result files") from error
+    except OSError as error:
+        raise PipelineError(
+            f"The result files cannot be saved in {target} ({error.strerror or type(error).__name__}): name another "
+            "--output-dir, or make room there. They are in S3, and the same command gets them again."
+        ) from error
+
+
+def _save(uri: str, target: Path) -> Path:
+    place = parse_input_uri(uri)
+    path = target / place.key.rsplit("/", 1)[-1]
+    with _saving(target):
+        aws.s3().download_file(place.bucket, place.key, str(path), Config=DOWNLOADS)
+    return path
 
 
 def _print_estimate(rows: list[dict[str, Any]]) -> None:
@@ -167,8 +198,8 @@ def _print_estimate(rows: list[dict[str, Any]]) -> None:
         cost = "no price known" if row["max_cost_usd"] is None else f"at most ${row['max_cost_usd']:,.4f}"
         basis = f" ({row['rate']['basis']}, {row['rate']['seen']})" if row["rate"] else ""
         print(
-            f"  {row['label']}: {row['requests']:,} requests, {row['jobs']} jobs, about {row['input_tokens']:,} tokens "
-            f"in, at most {row['max_output_tokens']:,} out: {cost}{basis}"
+            f"  {row['label']}: {counted(row['requests'], 'request')}, {counted(row['jobs'], 'job')}, about "
+            f"{counted(row['input_tokens'], 'token')} in, at most {row['max_output_tokens']:,} out: {cost}{basis}"
         )
 
 
@@ -183,6 +214,7 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
     spare_memory()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
+            _require_server()
             batch = batch_inference(options.input_file, options.model, wait=not options.no_wait, **_common(options))
             status = 0
         except BatchFailedError as error:
@@ -193,14 +225,47 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
             return 1
         except KeyboardInterrupt:
             if options.stop and (stopped := _stop()) is not None:
-                print_table(stopped, download(stopped, options.output_dir) if options.output_dir else {})
+                print_table(stopped, _downloaded(stopped, options.output_dir)[0])
                 return 130
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch to stop them.", file=sys.stderr)  # fmt: skip
             return 130
-        files = download(batch, options.output_dir) if options.output_dir else {}
+        files, saved = _downloaded(batch, options.output_dir)
         print_table(batch, files)
-        return status
+        return status if saved else 1
+
+
+def _downloaded(batch: Batch, folder: Path | None) -> tuple[dict[str, Path], bool]:
+    """The result files as far as they were wanted, and whether they could be had; that they could not is said."""
+    try:
+        return download(batch, folder) if folder else {}, True
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return {}, False
+
+
+def _require_server() -> None:
+    """Raise PipelineError where the Prefect server that is set does not answer: a run would end in a traceback."""
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            problem: Exception | None = client.api_healthcheck()
+    except ValueError as error:
+        problem = error
+    if problem is None:
+        return
+    parts = urlsplit(url)
+    # A password may stand in it.
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    raise PipelineError(
+        f"The Prefect server at {place} (PREFECT_API_URL) does not answer ({type(problem).__name__}): start it, or run "
+        "without one: `unset PREFECT_API_URL`, or `prefect config unset PREFECT_API_URL` where a profile sets it."
+    )
 
 
 def _stop() -> Batch | None:
@@ -230,27 +295,41 @@ def _sandbox() -> Iterator[None]:
 def download(batch: Batch, folder: Path) -> dict[str, Path]:
     """Copy a batch's result files and its Batch object into a local folder; returns them by name."""
     target = folder / batch.id
-    target.mkdir(parents=True, exist_ok=True)
+    with _saving(target):
+        target.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, uri in (("output", batch.output_file), ("errors", batch.error_file), ("parquet", batch.parquet_file)):
         if uri:
-            place = parse_input_uri(uri)
-            path = target / place.key.rsplit("/", 1)[-1]
-            aws.s3().download_file(place.bucket, place.key, str(path), Config=DOWNLOADS)
-            files[name] = path
+            files[name] = _save(uri, target)
     batch_file = target / "batch.json"
-    batch_file.write_text(json.dumps(batch.model_dump(), indent=2) + "\n", encoding="utf-8")
+    with _saving(target):
+        batch_file.write_text(json.dumps(batch.model_dump(), indent=2) + "\n", encoding="utf-8")
     return {**files, "batch": batch_file}
+
+
+def account_of(batch: Batch) -> str:
+    """What became of a batch's requests, as a sum that is one."""
+    counts = batch.request_counts
+    rest = counts.total - counts.completed - counts.failed
+    if not rest:
+        return (
+            f"{counts.total:,} = {counts.completed:,} answered + {counts.failed:,} failed" if counts.total else "none"
+        )
+    left = "without an answer" if batch.finished else "still open"
+    if rest == counts.total:
+        return f"{counts.total:,}, {left}"
+    parts = ((counts.completed, "answered"), (counts.failed, "failed"), (rest, left))
+    return f"{counts.total:,} = " + " + ".join(f"{number:,} {what}" for number, what in parts if number)
 
 
 def print_table(batch: Batch, files: dict[str, Path]) -> None:
     """A short table of what came of a batch, for people."""
-    counts, usage = batch.request_counts, batch.usage
+    usage = batch.usage
     rows = [
         ("batch", batch.id),
         ("status", batch.status),
         ("model", batch.model or ""),
-        ("requests", f"{counts.total:,} = {counts.completed:,} answered + {counts.failed:,} failed"),
+        ("requests", account_of(batch)),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out" if usage else "unknown"),
     ]
     uris = {"output": batch.output_file, "errors": batch.error_file, "parquet": batch.parquet_file}

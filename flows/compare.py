@@ -17,7 +17,6 @@ from pydantic import Field
 
 from flows.batch import PathText, batch_inference, stop_on_cancel
 from flows.runners import side_by_side_runner
-from tasks.batches import check_bucket
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
@@ -36,9 +35,12 @@ from tasks.comparison.variants import Variant, read_variants
 from tasks.context import run_log
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch
+from tasks.order import read_metadata
 from tasks.settings import load_settings
+from tasks.storage.bucket import check_bucket
 from tasks.summary import InputSummary
 from tasks.validate import validate
+from tasks.words import counted, cut
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 
@@ -47,8 +49,8 @@ _Models = list[str | dict[str, Any]]
 
 def _run_name() -> str:
     parameters = current_run.parameters
-    count = len(parameters.get("models") or ())
-    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {count} variants"
+    variants = counted(len(parameters.get("models") or ()), "variant")
+    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {variants}"
 
 
 def _stop_all(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -76,7 +78,7 @@ def compare_models(
     max_cost_usd: Annotated[float, Field(ge=0)] | None = None,
     endpoint: str | None = None,
     completion_window: str = "24h",
-    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
     output_data_config: dict[str, Any] | None = None,
@@ -122,9 +124,10 @@ def compare_models(
         PipelineError: A setting, permission or input is wrong, or max_cost_usd would not hold; nothing was submitted.
     """
     variants, judging = read_variants(models), read_judge(judge)
+    metadata = read_metadata(metadata)
     labels = read_reference(reference) if reference else None
     settings = load_settings(role_arn)
-    check_bucket(settings.root)
+    check_bucket(settings.root, settings.bucket_owner)
     data = _validated(input_file, endpoint, variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None
@@ -199,7 +202,7 @@ def run_variants(comparison: Comparison, variants: list[Variant], files: list[st
 
 
 def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:
-    one = batch_inference.with_options(flow_run_name=label[:120], task_runner=side_by_side_runner())
+    one = batch_inference.with_options(flow_run_name=cut(label, 120), task_runner=side_by_side_runner())
     batch: Batch = one(file, model, **options)
     return batch
 

@@ -21,6 +21,7 @@ from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
+from tasks.words import counted
 
 
 def _ref(batch_id: str) -> BatchRef:
@@ -119,7 +120,8 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
                 run_log().info("Batch %s is %s", each, batch.status)
                 batches.append(batch)
     if troubles:
-        raise PipelineError(f"{len(troubles)} of {len(chosen)} batches could not be advanced. {'; '.join(troubles)}")
+        failed = f"{len(troubles)} of {counted(len(chosen), 'batch', 'batches')}"
+        raise PipelineError(f"{failed} could not be advanced. {'; '.join(troubles)}")
     return batches
 
 

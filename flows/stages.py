@@ -63,7 +63,8 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
     document = assemble(ref, document, in_order, [text for output in outputs.values() for text in output.warnings])
     options = document.bedrock.options
     if options.get("output_location"):
-        document = publish_results(ref, document, options["output_location"], options.get("output_kms_key"))
+        place = options["output_location"], options.get("output_kms_key"), options.get("output_owner")
+        document = publish_results(ref, document, *place)
     report(ref, document, in_order)
     tidy(ref, document)
     return document

@@ -1,6 +1,5 @@
 """The answers to one range of the input: joined by recordId from unordered output, at a few bytes a record."""
 
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import OutputRecord, RecordError, decode_output_lines
 from tasks.fetch import OutputObject, ShardOutput
 from tasks.plain_answers import PlainAnswers, Rows
+from tasks.scratch import ScratchFile
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 
 #: What is known of a record. A greater one goes before a lesser one, and among equals the later.
@@ -66,7 +66,7 @@ class Answers:
         self.lengths = np.zeros(total, dtype=np.int32)
         self.kinds = bytearray(total)
         self._source = bytearray(total)
-        self._file = tempfile.TemporaryFile(buffering=0, prefix="bedrock-batch-")  # noqa: SIM115 (closed by __exit__)
+        self._file = ScratchFile()
         self._end = 0
         self.oddities: Counter[str] = Counter()
 

@@ -23,6 +23,7 @@ from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
+from tasks.words import counted, tally
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
 _COPY_BYTES = 4 << 20
@@ -39,7 +40,8 @@ def put_together(
     failed = sum(result.failed for result in results)
     total = document.request_counts.total
     if completed + failed != total:
-        raise AccountingError(f"{total:,} requests went in, {completed:,} answers and {failed:,} errors came out.")
+        came = f"{counted(completed, 'answer')} and {counted(failed, 'error')} came out"
+        raise AccountingError(f"{counted(total, 'request')} went in, {came}.")
     ranges = document.bedrock.ranges
     with (
         S3Writer(ref.own(OUTPUT), ref.kms_key) as output,
@@ -50,7 +52,8 @@ def put_together(
         for range_ in ranges:
             written += _copy_proven(ref, range_, output, errors)
         if written != total:
-            raise AccountingError(f"{total:,} requests went in, {written:,} result lines were written.")
+            lines = counted(written, "result line was", "result lines were")
+            raise AccountingError(f"{counted(total, 'request')} went in, {lines} written.")
         _join_tables(ref, ranges, parquet)
         if not completed:
             output.abort()
@@ -160,8 +163,8 @@ def _end(
     oddities: Counter[str] = Counter()
     for result in results:
         oddities.update(result.oddities)
-    for oddity, count in oddities.items():
-        warn(document, f"{count:,} {oddity}")
+    for oddity, number in oddities.items():
+        warn(document, tally(number, oddity))
     if completed == 0 and failed:
         warn(document, "no request was answered: see the error file for the causes")
 
@@ -182,7 +185,9 @@ def warn(document: BatchDocument, text: str) -> None:
         document.bedrock.warnings.append(text)
 
 
-def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+def publish(
+    ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
+) -> BatchDocument:
     """Copy the result files to the place of `output_data_config`, under BATCH_ID/; once for each place."""
     target = parse_location(location, "output_data_config").join(ref.batch_id)
     if target.join("").key.rstrip("/") == ref.folder.key and target.bucket == ref.folder.bucket:
@@ -191,7 +196,7 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
         return document
     for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
         if uri is not None:
-            _copy(parse_input_uri(uri), target.join(name), kms_key or ref.kms_key)
+            _copy(parse_input_uri(uri), target.join(name), kms_key or ref.kms_key, owner)
     abort_uploads(target)
 
     def change(current: BatchDocument) -> None:
@@ -201,9 +206,9 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
     return update(ref, change)
 
 
-def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
+def _copy(source: S3Uri, target: S3Uri, kms_key: str | None, owner: str | None) -> None:
     try:
-        with open_source(source_at(source)) as body, S3Writer(target, kms_key) as out:
+        with open_source(source_at(source)) as body, S3Writer(target, kms_key, owner=owner) as out:
             while block := body.read(_COPY_BYTES):
                 out.write(block)
     except (ClientError, BotoCoreError) as error:
@@ -218,13 +223,15 @@ def assemble(
     document = put_together(ref, document, results, warnings)
     counts = document.request_counts
     get_run_logger().info(
-        "Every request is there exactly once: %s = %s answers + %s errors",
-        f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
+        "Every request is there exactly once: %s = %s + %s",
+        f"{counts.total:,}", counted(counts.completed, "answer"), counted(counts.failed, "error"),
     )  # fmt: skip
     return document
 
 
 @task(name="publish", task_run_name="publish", **STAGE)
-def publish_results(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+def publish_results(
+    ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
+) -> BatchDocument:
     """Copy the result files to where output_data_config wants them."""
-    return publish(ref, document, location, kms_key)
+    return publish(ref, document, location, kms_key, owner)

@@ -21,12 +21,14 @@ from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.plan import plan_ranges
 from tasks.runs import mark_closed, mark_open
+from tasks.scratch import scratch_space
 from tasks.settings import Settings
 from tasks.state import BatchDocument, BatchRef, BedrockSection, create, epoch_of, load, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.summary import InputSummary
+from tasks.words import counted
 
 _SHOWN_CAUSES = 3
 
@@ -51,6 +53,8 @@ class Order(msgspec.Struct, frozen=True):
     settings: Settings
     output_location: str | None
     output_kms_key: str | None
+    #: The account of the bucket of `output_location`, where it was named.
+    output_owner: str | None
 
     @property
     def immediate(self) -> bool:
@@ -70,27 +74,6 @@ def parse_window(completion_window: str) -> int | None:
             "a Bedrock job runs for at least a day and at most a week."
         )
     return hours
-
-
-def check_bucket(root: S3Uri) -> None:
-    """Raise ConfigurationError, before any work, for a bucket that is not there or not ours."""
-    try:
-        aws.s3().head_bucket(Bucket=root.bucket)
-    except ClientError as error:
-        code = aws.code_of(error)
-        if code in ("404", "NoSuchBucket"):
-            raise ConfigurationError(
-                f"The bucket {root.bucket!r} does not exist: create it in the region of the jobs, "
-                "or set BEDROCK_BATCH_BUCKET to another."
-            ) from error
-        if code in ("403", "AccessDenied"):
-            raise ConfigurationError(
-                f"AWS denied access to the bucket {root.bucket!r}: it belongs to someone else, or the caller lacks "
-                "s3:ListBucket (see the IAM section of README.md)."
-            ) from error
-        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
 
 
 def name_batch(order: Order, summary: InputSummary) -> BatchRef:
@@ -175,6 +158,8 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     section.options["below_minimum"] = order.below_minimum
     section.options["output_location"] = order.output_location
     section.options["output_kms_key"] = order.output_kms_key
+    section.options["output_owner"] = order.output_owner
+    section.options["bucket_owner"] = order.settings.bucket_owner
     section.invalid_lines = summary.invalid
     if section.shards is None:
         # Until the shards are settled, a changed limit or a moved file may still change the plan.
@@ -214,7 +199,7 @@ def store_invalid_lines(ref: BatchRef, summary: InputSummary) -> S3Uri:
     """Upload the list of all bad lines: what is wrong with each, never its text."""
     assert summary.invalid_file is not None
     uri = ref.own("invalid.jsonl")
-    with S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
+    with scratch_space(), S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
         while block := lines.read(1 << 20):
             out.write(block)
     return uri
@@ -315,7 +300,7 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
     mark_open(ref)
     if summary.invalid_file is not None:
         stored = store_invalid_lines(ref, summary)
-        log.warning("%s bad lines are listed in %s", f"{summary.invalid:,}", stored)
+        log.warning("%s listed in %s", counted(summary.invalid, "bad line is", "bad lines are"), stored)
     if not summary.requests or (summary.invalid and order.on_invalid == "fail"):
         raise fail_batch(ref, summary.errors())
     doubt = None if order.immediate else availability_warning(order.model)
@@ -343,6 +328,7 @@ def require_minimum(order: Order, summary: InputSummary) -> BatchError | None:
         return None
     return BatchError(
         code="below_minimum",
-        message=f"The batch has {summary.records:,} records to send; a job of this model takes at least {minimum:,}. "
+        message=f"The batch has {counted(summary.records, 'record')} to send; a job of this model takes at least "
+        f"{minimum:,}. "
         'Add requests, or choose below_minimum="on_demand" or "pad".',
     )

@@ -28,6 +28,7 @@ from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.summary import InvalidLine
+from tasks.words import counted
 
 _SPACE = 0x20
 
@@ -320,8 +321,8 @@ def convert_range(
             converter.segment(sources[segment.source], segment, invalid)
         if converter.requests != range_.requests:
             raise InputFileError(
-                f"The input has changed since it was validated: {range_.name} should hold {range_.requests:,} requests "
-                f"and holds {converter.requests:,}. Run the same call again."
+                f"The input has changed since it was validated: {range_.name} should hold "
+                f"{counted(range_.requests, 'request')} and holds {converter.requests:,}. Run the same call again."
             )
         for writer in writers.values():
             writer.close()
@@ -362,7 +363,7 @@ def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     done = convert_range(ref, document, range_)
     give_back()
     get_run_logger().info(
-        "Converted %s: %s requests into %s records, %s rejected",
-        range_.name, f"{done.requests:,}", f"{sum(shard.records for shard in done.shards):,}", f"{done.rejected:,}",
+        "Converted %s: %s into %s, %s rejected", range_.name, counted(done.requests, "request"),
+        counted(sum(shard.records for shard in done.shards), "record"), f"{done.rejected:,}",
     )  # fmt: skip
     return done

@@ -17,6 +17,7 @@ from tasks.errors import AccountingError
 from tasks.paths import index_object
 from tasks.state import BatchRef, Range
 from tasks.storage.objects import read_object
+from tasks.words import counted
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -204,7 +205,7 @@ def records_per_request(index: pq.ParquetFile, range_: Range) -> "np.ndarray[tup
         counts += np.bincount(requests, minlength=range_.requests)
     if not counts.all():
         raise AccountingError(
-            f"The index of {range_.name} lacks {int((counts == 0).sum()):,} of {range_.requests:,} requests."
+            f"The index of {range_.name} lacks {int((counts == 0).sum()):,} of {counted(range_.requests, 'request')}."
         )
     return counts
 

@@ -31,6 +31,7 @@ from tasks.bedrock import aws
 from tasks.context import current_run, run_log
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
 from tasks.state import BatchDocument, BatchRef, LeaseState, is_conflict, load, read, update
+from tasks.storage.objects import head_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 
@@ -278,7 +279,7 @@ def _last_sign(ref: BatchRef) -> tuple[str, float | None]:
     etag, ages = "", []
     for uri in (_heartbeat(ref), ref.document):
         try:
-            head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+            head = head_object(uri)
         except ClientError as error:
             if aws.code_of(error) in ("NoSuchKey", "404"):
                 continue

@@ -31,6 +31,7 @@ from tasks.plain_answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fi
 from tasks.results import Block, Result, Results, TableRow
 from tasks.rounds import Piece, current_shards, left_undone, write_pieces
 from tasks.state import BatchDocument, BatchRef, Range, Shard
+from tasks.words import counted, cut, tally
 
 _SHOWN_CAUSES = 50
 _FINISHES = len(FINISH_REASONS) + 1
@@ -210,7 +211,7 @@ class Normalizer:
         self.result.failed += 1
         status, code = (error.status, error.code or error.type) if isinstance(error, HttpError) else (None, error.code)
         # Bedrock's messages differ by record in their numbers and quotes; the code and the start name the cause.
-        cause = f"{code}: {error.message[:120]}"
+        cause = f"{code}: {cut(error.message, 120)}"
         if cause in self._causes:
             self._causes[cause][0] += 1
         elif len(self._causes) < 1000:
@@ -302,9 +303,11 @@ def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: di
     give_back()
     log = run_log()
     if result.again:
-        log.info("%s: %s records are asked again", range_.name, f"{sum(piece.records for piece in result.again):,}")
+        again = counted(sum(piece.records for piece in result.again), "record is", "records are")
+        log.info("%s: %s asked again", range_.name, again)
         return result
-    log.info("Normalised %s: %s answers, %s errors", range_.name, f"{result.completed:,}", f"{result.failed:,}")
-    for oddity, count in result.oddities.items():
-        log.warning("%s: %s %s", range_.name, f"{count:,}", oddity)
+    answers, errors = counted(result.completed, "answer"), counted(result.failed, "error")
+    log.info("Normalised %s: %s, %s", range_.name, answers, errors)
+    for oddity, number in result.oddities.items():
+        log.warning("%s: %s", range_.name, tally(number, oddity))
     return result

@@ -19,6 +19,7 @@ from tasks.state import BatchDocument, BatchRef, Shard, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.writer import encryption
+from tasks.words import counted
 
 #: Calls in flight at once; the runtime's quotas are per minute, and botocore backs off when they are hit.
 CONCURRENCY_VARIABLE = "BEDROCK_BATCH_ON_DEMAND_CONCURRENCY"
@@ -68,7 +69,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
             if record_id:
                 done.add(record_id)
                 if asked % _LOG_EVERY == 0:
-                    get_run_logger().info("%s answers on demand", f"{asked:,}")
+                    get_run_logger().info("%s on demand", counted(asked, "answer"))
         if len(done) >= shard.records:
             break
     return asked
@@ -119,7 +120,7 @@ def answer_on_demand(ref: BatchRef) -> int:
     for shard in document.bedrock.shards or []:
         if shard.route != "on_demand" or shard.done or document.status in ("cancelling", "cancelled"):
             continue
-        log.info("Answering %s records on demand", f"{shard.records:,}")
+        log.info("Answering %s on demand", counted(shard.records, "record"))
         calls += answer_shard(ref, document, shard)
 
         def change(current: BatchDocument, done: str = shard.id) -> None:

@@ -28,6 +28,7 @@ from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Origin, Range, Shard, read, update
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.writer import S3Writer
+from tasks.words import counted
 
 _ID_STARTS = len('{"recordId":"')
 
@@ -230,9 +231,11 @@ def begin_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     section = document.bedrock
     new = [shard for shard in section.shards or [] if shard.round == section.round]
     get_run_logger().warning(
-        "%s records were throttled, expired, missing or hit a fault of the service: round %d of %d asks them again, in "
-        "%d jobs and %s calls on demand",
-        f"{sum(piece.records for piece in pieces):,}", section.round, section.last_round,
-        sum(shard.route == "batch" for shard in new), f"{sum(s.records for s in new if s.route == 'on_demand'):,}",
-    )  # fmt: skip
+        "%s throttled, expired, missing or hit a fault of the service; round %d of %d asks again: %s, %s on demand",
+        counted(sum(piece.records for piece in pieces), "record was", "records were"),
+        section.round,
+        section.last_round,
+        counted(sum(shard.route == "batch" for shard in new), "job"),
+        counted(sum(shard.records for shard in new if shard.route == "on_demand"), "call"),
+    )
     return document

@@ -16,8 +16,9 @@ from tasks.context import current_run
 from tasks.settings import load_settings
 from tasks.state import BatchRef
 from tasks.storage.listing import list_folder
-from tasks.storage.objects import read_object
+from tasks.storage.objects import delete_object, read_object
 from tasks.storage.uris import S3Uri
+from tasks.storage.writer import encryption
 
 _latest: BatchRef | None = None
 
@@ -42,7 +43,7 @@ def remember_batch(ref: BatchRef) -> None:
     run = current_run()
     if run is None:
         return
-    _write(_place(ref.root, run), msgspec.json.encode(_Pointer(ref.batch_id)))
+    _write(_place(ref.root, run), msgspec.json.encode(_Pointer(ref.batch_id)), ref.kms_key)
 
 
 def forget_batch(ref: BatchRef) -> None:
@@ -50,7 +51,7 @@ def forget_batch(ref: BatchRef) -> None:
     run = current_run()
     if run is None:
         return
-    _delete(_place(ref.root, run))
+    delete_object(_place(ref.root, run))
 
 
 def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
@@ -68,12 +69,12 @@ def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
 
 def mark_open(ref: BatchRef) -> None:
     """Let collectors find the batch."""
-    _write(ref.root.join("open", ref.batch_id), b"")
+    _write(ref.root.join("open", ref.batch_id), b"", ref.kms_key)
 
 
 def mark_closed(ref: BatchRef) -> None:
     """The batch has ended: collectors need not look at it any more."""
-    _delete(ref.root.join("open", ref.batch_id))
+    delete_object(ref.root.join("open", ref.batch_id))
 
 
 def open_batches(root: S3Uri) -> Iterator[str]:
@@ -82,15 +83,8 @@ def open_batches(root: S3Uri) -> Iterator[str]:
         yield entry["Key"].rsplit("/", 1)[-1]
 
 
-def _write(uri: S3Uri, body: bytes) -> None:
+def _write(uri: S3Uri, body: bytes, kms_key: str | None) -> None:
     try:
-        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body)
+        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **encryption(kms_key))
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"writing {uri}") from error
-
-
-def _delete(uri: S3Uri) -> None:
-    try:
-        aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"deleting {uri}") from error

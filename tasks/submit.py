@@ -1,5 +1,6 @@
 """Stage 4: submit the shards that wait for a job, never more than the model's quota of jobs in flight."""
 
+import re
 import time
 
 import msgspec
@@ -25,10 +26,26 @@ from tasks.openai_format.batch import BatchError
 from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
+from tasks.words import counted
 
 #: Errors of a create call that no waiting mends.
 _PERMANENT = frozenset({"ValidationException", "AccessDeniedException", "ResourceNotFoundException",
                         "ServiceQuotaExceededException", "ConflictException"})  # fmt: skip
+
+
+#: What Bedrock says of a model that is not there, not for batches, or not for this account.
+_NO_MODEL = re.compile(
+    r"\bmodel (?:identifier|id)\b.*\b(?:invalid|not)\b|\b(?:invalid|unsupported) model\b|'modelId' failed to satisfy"
+    r"|\bresolve the (?:foundation )?model\b|\baccess to the (?:requested |specified )?model\b"
+    r"|\bmodel\b(?! invocation).*\b(?:not exist|not (?:be )?(?:found|available)|end of (?:its )?life|legacy)\b"
+    r"|\bbatch inference\b.*\bnot (?:supported|available)\b.*\bmodel|\bmodel\b.*\bnot support(?:ed)?\b.*\bbatch\b",
+    re.IGNORECASE,
+)
+#: What makes a message that has a model in it one about something else.
+_NOT_THE_MODEL = re.compile(
+    r"\b(?:role|bucket|kms|key|principal|job name|(?:model)?invocation ?type|not authorized to perform)\b",
+    re.IGNORECASE,
+)
 
 
 class Progress(msgspec.Struct):
@@ -135,6 +152,7 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             invocation=shard.invocation,
             timeout_hours=parse_window(document.completion_window) or 24,
             kms_key=section.kms_key,
+            bucket_owner=section.options.get("bucket_owner"),
             tags=job_tags(document.metadata or {}, ref.batch_id),
         )
     )
@@ -186,10 +204,11 @@ def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
 
 
 def _error_code(error: ClientError | BotoCoreError) -> str:
-    message = aws.message_of(error).lower()
-    if aws.code_of(error) == "ResourceNotFoundException" or ("model" in message and "role" not in message):
+    """OpenAI's word for a refusal; for a model that cannot be had in a batch it is `model_not_found`, as for none."""
+    message = aws.message_of(error).replace("n't ", " not ")
+    if _NO_MODEL.search(message) and not _NOT_THE_MODEL.search(message):
         return "model_not_found"
-    return "permission_denied" if aws.code_of(error) == "AccessDeniedException" else "invalid_request"
+    return "permission_denied" if aws.is_denied(error) else "invalid_request"
 
 
 @task(name="submit", task_run_name="submit", **STAGE)
@@ -198,8 +217,9 @@ def submit(ref: BatchRef) -> Progress:
     progress = submit_jobs(ref)
     log = get_run_logger()
     if progress.submitted:
-        log.info("Submitted %d jobs; %d in flight, %d waiting for a slot", progress.submitted, progress.in_flight,
-                 progress.waiting)  # fmt: skip
+        submitted = counted(progress.submitted, "job")
+        log.info("Submitted %s; %d in flight, %d waiting for a slot", submitted, progress.in_flight, progress.waiting)
     elif progress.waiting:
-        log.info("No slot is free: %d jobs wait, %d are in flight", progress.waiting, progress.in_flight)
+        waiting = counted(progress.waiting, "job waits", "jobs wait")
+        log.info("No slot is free: %s, %d in flight", waiting, progress.in_flight)
     return progress

@@ -15,6 +15,8 @@ from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.rounds import Piece, gather, merge
 from tasks.state import BatchDocument, BatchRef, Shard, read, update
+from tasks.storage.objects import head_object
+from tasks.words import counted
 
 
 def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
@@ -35,14 +37,14 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
         minimum = document.bedrock.limits["min_records_per_job"]
         message = (
-            f"The {below[0].invocation} job would have {below[0].records:,} records; it takes at least {minimum:,}. "
-            'Add requests, or choose below_minimum="on_demand" or "pad".'
+            f"The {below[0].invocation} job would have {counted(below[0].records, 'record')}; it takes at least "
+            f'{minimum:,}. Add requests, or choose below_minimum="on_demand" or "pad".'
         )
         raise fail_batch(ref, [BatchError(code="below_minimum", message=message)], forget=True)
     dropped: dict[str, int] = {}
     for part in converted:
-        for field, count in part.dropped.items():
-            dropped[field] = dropped.get(field, 0) + count
+        for field, requests in part.dropped.items():
+            dropped[field] = dropped.get(field, 0) + requests
 
     def change(current: BatchDocument) -> None:
         if current.bedrock.shards is None:
@@ -84,7 +86,7 @@ def _as_piece(ref: BatchRef, shard: Shard) -> Piece:
 def _verify(ref: BatchRef, shard: Shard) -> None:
     uri = shard_object(ref, shard.id, shard.epoch)
     try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+        head = head_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"checking {uri}") from error
     if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:
@@ -98,8 +100,8 @@ def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -
     log = get_run_logger()
     document = commit_shards(ref, document, converted)
     shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
-    log.info("Uploaded %s records in %d shards, %s bytes", f"{sum(s.records for s in shards):,}", len(shards),
-             f"{sum(s.bytes for s in shards):,}")  # fmt: skip
-    for field, count in document.bedrock.dropped_fields.items():
-        log.warning("Dropped from %s requests: %s", f"{count:,}", field)
+    records, size = counted(sum(s.records for s in shards), "record"), counted(sum(s.bytes for s in shards), "byte")
+    log.info("Uploaded %s in %s, %s", records, counted(len(shards), "shard"), size)
+    for field, requests in document.bedrock.dropped_fields.items():
+        log.warning("Dropped from %s: %s", counted(requests, "request"), field)
     return document

@@ -3,7 +3,6 @@
 import heapq
 import math
 import shutil
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,8 +30,10 @@ from tasks.openai_format.requests import (
 from tasks.openai_format.scan import is_utf8
 from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
+from tasks.scratch import scratch_folder, scratch_space
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
 from tasks.summary import InputSummary, InvalidLine
+from tasks.words import counted
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
 SHOWN_ERRORS = 100
@@ -96,18 +97,18 @@ class Validator:
         hashes, self.hashes = np.frombuffer(self.hashes, dtype=np.uint64), array("Q")
         duplicates = find_duplicates(sources, starts, hashes, self.offsets, self.lines)
         codes, first = _list_invalid(spool, duplicates, work / "invalid-lines")
-        count = codes.total()
+        invalid = codes.total()
         self._layout.templates = self._templates.known
-        records, record_bytes = self._estimate(len(self.offsets) - count)
+        records, record_bytes = self._estimate(len(self.offsets) - invalid)
         return InputSummary(
             sources=sources,
             digest=digest.hexdigest(),
             endpoint=self.endpoint,
             requests=len(self.offsets),
-            invalid=count,
+            invalid=invalid,
             codes=dict(codes),
             first_invalid=first,
-            invalid_file=work / "invalid-lines" if count else None,
+            invalid_file=work / "invalid-lines" if invalid else None,
             work=work,
             offsets=self.offsets,
             lines=self.lines,
@@ -288,7 +289,9 @@ def validate_input(
     """
     keep()
     wanted = canonical_endpoint(endpoint) if endpoint else None
-    summary = Validator(wanted, served, sample).run(find_sources(input_file), work)
+    sources = find_sources(input_file)
+    with scratch_space():
+        summary = Validator(wanted, served, sample).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}
     return summary
@@ -304,24 +307,25 @@ def validate(
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
     log = get_run_logger()
-    work = Path(tempfile.mkdtemp(prefix="bedrock-batch-"))
+    work = scratch_folder()
     try:
         summary = validate_input(input_file, endpoint, served, work, sample)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     give_back()
-    files = f"{len(summary.sources)} files" if len(summary.sources) > 1 else summary.sources[0].name
-    log.info("Checked %s: %s requests, %s bad lines", files, f"{summary.requests:,}", f"{summary.invalid:,}")
+    files = counted(len(summary.sources), "file") if len(summary.sources) > 1 else summary.sources[0].name
+    bad_lines = counted(summary.invalid, "bad line")
+    log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
     if summary.invalid:
         rows = [
             {"file": bad.file, "line": bad.line, "code": bad.code, "param": bad.param or "", "message": bad.message}
             for bad in summary.first_invalid[:SHOWN_ERRORS]
         ]
-        outcome = "the batch fails" if on_invalid == "fail" else "they go to the error file"
+        outcome = "the batch fails" if on_invalid == "fail" else "for the error file"
         create_table_artifact(
             key="invalid-lines",
             table=rows,
-            description=f"{summary.invalid:,} bad lines ({outcome}); the first {len(rows)} are shown.",
+            description=f"{bad_lines} ({outcome})" + (f"; the first {len(rows)} are shown." if len(rows) > 1 else "."),
         )
     return summary

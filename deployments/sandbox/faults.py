@@ -7,6 +7,9 @@ import threading
 from collections import Counter
 from typing import Any
 
+#: The account of the imitation.
+ACCOUNT = "123456789012"
+
 #: Every fault, with the value that means none.
 DEFAULTS: dict[str, Any] = {
     # Shares of calls that are answered 429 or 500, per API call.
@@ -19,6 +22,16 @@ DEFAULTS: dict[str, Any] = {
     "s3_error": 0.0,
     "s3_drop": 0.0,
     "s3_truncate": 0.0,
+    # Every call to S3 is refused with this code, as RequestTimeTooSkewed, SignatureDoesNotMatch or InvalidAccessKeyId.
+    "s3_refused": None,
+    # A bucket policy: writes without this kind of encryption are denied; so are these operations, such as DeleteObject
+    # or HeadBucket; listing is allowed under this prefix only, and what is not there is denied as well.
+    "s3_require_kms": False,
+    "s3_denied": [],
+    "s3_list_prefix": None,
+    # Where all buckets are, and whose they are.
+    "bucket_region": None,
+    "bucket_owner": ACCOUNT,
     # Every call is refused with ExpiredToken.
     "expired_token": False,
     # So many create calls are carried out and then answered with a broken connection.

@@ -13,8 +13,8 @@ from werkzeug.wrappers import Request, Response
 
 from deployments.sandbox import models, patterns, synthetic
 from deployments.sandbox.checks import Refused
-from deployments.sandbox.faults import DEFAULTS, Faults, Journal
-from deployments.sandbox.jobs import ACCOUNT, Jobs
+from deployments.sandbox.faults import ACCOUNT, DEFAULTS, Faults, Journal
+from deployments.sandbox.jobs import Jobs
 
 #: The exception that AWS names with a status; 402 and 409 stand for two that come as 400.
 _ERRORS = {

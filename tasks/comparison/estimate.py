@@ -13,6 +13,7 @@ from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
 from tasks.patience import STAGE
 from tasks.storage.reader import Source
+from tasks.words import counted
 
 #: English text has about four bytes a token; other scripts have more bytes and about as many tokens.
 BYTES_PER_TOKEN = 4
@@ -144,7 +145,7 @@ def estimate_cost(variants: list[Variant], sources: list[Source], requests: int,
         cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"
         basis = f" ({each.rate.basis}, {each.rate.seen})" if each.rate else ""
         log.info(
-            "%s: %s requests, %d jobs, about %s tokens in, at most %s out: %s%s", each.label, f"{requests:,}",
-            each.jobs, f"{each.input_tokens:,}", f"{each.max_output_tokens:,}", cost, basis,
+            "%s: %s, %s, about %s in, at most %s out: %s%s", each.label, counted(requests, "request"),
+            counted(each.jobs, "job"), counted(each.input_tokens, "token"), f"{each.max_output_tokens:,}", cost, basis,
         )  # fmt: skip
     return estimates

@@ -12,9 +12,9 @@ import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
-from tasks.errors import InputFileError
+from tasks.errors import InputFileError, PipelineError
 from tasks.openai_format.requests import MAX_LINE_BYTES
-from tasks.storage.objects import read_object
+from tasks.storage.objects import head_object, read_object
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ MOST_FILES = 10_000
 _MOST_GROWTH, _ANY_GROWTH_BYTES = 700, 64 << 20
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+#: Codes of S3 for an object that is another one than it was, and for none.
+_CHANGED, _GONE = ("PreconditionFailed", "412", "InvalidRange"), ("NoSuchKey", "404", "NotFound")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -41,6 +43,11 @@ class Source(msgspec.Struct, frozen=True):
     version: str
     bytes: int
     compression: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we or Bedrock wrote it: such an object goes by its whole key or URI, a file of the input does not."""
+        return "/" in self.name
 
 
 class Lines(NamedTuple):
@@ -71,7 +78,10 @@ def find_sources(input_file: str) -> list[Source]:
 
     Raises InputFileError when there is none, or when it cannot be reached.
     """
-    sources = _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+    try:
+        sources = _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+    except OSError as error:
+        raise InputFileError(f"{input_file!r} cannot be read: {error.strerror or type(error).__name__}.") from None
     if len(sources) > MOST_FILES:
         raise InputFileError(
             f"{input_file!r} names {len(sources):,} files; an input may have {MOST_FILES:,}. "
@@ -111,13 +121,17 @@ def _find_in_s3(input_file: str) -> list[Source]:
     try:
         if uri.key and not uri.key.endswith("/") and not any(c in uri.key for c in "*?"):
             try:
-                head = client.head_object(Bucket=uri.bucket, Key=uri.key)
+                head = head_object(uri)
                 return [_s3_source(uri, head["ETag"], head["ContentLength"])]
             except ClientError as error:
-                if aws.code_of(error) not in ("404", "NoSuchKey", "NotFound"):
+                if aws.code_of(error) not in _GONE:
                     raise
         return _list_s3(client, uri, input_file)
     except (ClientError, BotoCoreError) as error:
+        if aws.code_of(error) == "NoSuchBucket":
+            raise InputFileError(f"There is no bucket {uri.bucket!r}: check input_file, {uri}.") from None
+        if aws.code_of(error) in _GONE:
+            raise InputFileError(f"{uri} went away while it was looked at. Run the same call again.") from None
         raise aws.explain(error, f"reading {uri}") from error
 
 
@@ -150,7 +164,7 @@ def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
 def source_at(uri: S3Uri) -> Source:
     """An uncompressed object as a source. Raises PipelineError."""
     try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+        head = head_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
     return Source(uri.key, str(uri), head["ETag"], head["ContentLength"])
@@ -273,13 +287,27 @@ def _reading(source: Source) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputFileError(f"{source.name} is no longer there.") from None
+        raise InputFileError(f"{source.name} is no longer there. Run the same call again once it is.") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise InputFileError(
             f"{source.name} cannot be read to its end ({type(error).__name__}): it is cut off, damaged or unreachable."
         ) from error
     except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {source.uri}") from error
+        raise _not_as_it_was(source, error) from error
+
+
+def _not_as_it_was(source: Source, error: ClientError | BotoCoreError) -> PipelineError:
+    """What a failed read of an S3 object means: it is pinned to the version that was seen first."""
+    code = aws.code_of(error)
+    if code in _CHANGED:
+        what = "has changed since it was written" if source.is_ours else "has changed since it was validated"
+    elif code in _GONE:
+        what = "is no longer there"
+    else:
+        return aws.explain(error, f"reading {source.uri}")
+    if source.is_ours:
+        return PipelineError(f"{source.uri} {what}: something else writes there. Run the same call again.")
+    return InputFileError(f"{source.name} {what} ({source.uri}). Run the same call again.")
 
 
 def _refuse_bomb(source: Source, position: int) -> None:

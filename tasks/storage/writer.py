@@ -49,11 +49,15 @@ class S3Writer:
     The object appears on a clean exit only: an exception inside the `with` block aborts the upload.
     """
 
-    def __init__(self, uri: S3Uri, kms_key: str | None = None, content_type: str = "application/jsonl") -> None:
+    def __init__(
+        self, uri: S3Uri, kms_key: str | None = None, content_type: str = "application/jsonl", owner: str | None = None
+    ) -> None:
         self.uri = uri
         self.bytes_written = 0
         self.etag = ""
         self._client: S3Client = aws.s3()
+        #: S3 refuses to write into a bucket that is not the named account's.
+        self._place: Any = {"Bucket": uri.bucket, "Key": uri.key, **({"ExpectedBucketOwner": owner} if owner else {})}
         self._options = {**encryption(kms_key), "ContentType": content_type}
         self._buffer = bytearray()
         self._upload_id: str | None = None
@@ -90,18 +94,15 @@ class S3Writer:
             if self._upload_id is None:
                 self.bytes_written += len(self._buffer)
                 body = bytes(self._buffer)
-                put = self._client.put_object(
-                    Bucket=self.uri.bucket, Key=self.uri.key, Body=body, ChecksumAlgorithm="CRC32", **self._options
-                )
+                put = self._client.put_object(Body=body, ChecksumAlgorithm="CRC32", **self._place, **self._options)
                 self.etag = put["ETag"]
             else:
                 if self._buffer:
                     self._flush_part()
                 done = self._client.complete_multipart_upload(
-                    Bucket=self.uri.bucket,
-                    Key=self.uri.key,
                     UploadId=self._upload_id,
                     MultipartUpload={"Parts": [part.result() for part in self._parts]},
+                    **self._place,
                 )
                 self.etag = done["ETag"]
         except (ClientError, BotoCoreError) as error:
@@ -119,7 +120,7 @@ class S3Writer:
         self._finish(cancel=True)
         if self._upload_id is not None:
             try:
-                self._client.abort_multipart_upload(Bucket=self.uri.bucket, Key=self.uri.key, UploadId=self._upload_id)
+                self._client.abort_multipart_upload(UploadId=self._upload_id, **self._place)
             except (ClientError, BotoCoreError) as error:
                 log.warning("The upload of %s could not be aborted (%s)", self.uri, type(error).__name__)
 
@@ -133,7 +134,7 @@ class S3Writer:
         if self._upload_id is None:
             try:
                 self._upload_id = self._client.create_multipart_upload(
-                    Bucket=self.uri.bucket, Key=self.uri.key, ChecksumAlgorithm="CRC32", **self._options
+                    ChecksumAlgorithm="CRC32", **self._place, **self._options
                 )["UploadId"]
             except (ClientError, BotoCoreError) as error:
                 raise aws.explain(error, f"uploading {self.uri}") from error
@@ -152,13 +153,12 @@ class S3Writer:
     def _upload_part(self, number: int, data: bytearray) -> "CompletedPartTypeDef":
         assert self._upload_id is not None
         reply = self._client.upload_part(
-            Bucket=self.uri.bucket,
-            Key=self.uri.key,
             UploadId=self._upload_id,
             PartNumber=number,
             # The stubs know no bytearray; a copy would cost its size again.
             Body=data,  # type: ignore[arg-type]
             ChecksumAlgorithm="CRC32",
+            **self._place,
         )
         part: CompletedPartTypeDef = {"PartNumber": number, "ETag": reply["ETag"]}
         if "ChecksumCRC32" in reply:
