@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.codecs.base import ChatCodec, InvocationType, RequestError
+from tasks.codecs.base import ChatCodec, InvocationType
 from tasks.codecs.encoder import RECORD_END, Encoder, codec_of
+from tasks.errors import PipelineError
 from tasks.index import digits, texts_of
 from tasks.openai_format.scan import slices
 from tasks.openai_format.template import Template
@@ -37,6 +38,16 @@ class RecordForm(msgspec.Struct, frozen=True):
 
 def form_of(template: Template, encoder: Encoder) -> RecordForm | None:
     """How the encoder writes the template's own line, cut at its texts; None where it takes texts any other way."""
+    try:
+        return _form_of(template, encoder)
+    except (PipelineError, MemoryError):
+        raise
+    except Exception:
+        # Its lines go one by one then, and each says what is wrong with it.
+        return None
+
+
+def _form_of(template: Template, encoder: Encoder) -> RecordForm | None:
     plain = encoder.encode_plain_record(template.line, b"")
     if plain is None:
         return _general_form(template, encoder)
@@ -69,8 +80,6 @@ def _general_form(template: Template, encoder: Encoder) -> RecordForm | None:
         encoded = encoder.encode_general(template.with_texts([mark.encode() for mark in marks]))
         dropped = dict(encoder.policy.dropped)
         own = encoder.encode_general(template.line)
-    except RequestError:
-        return None
     finally:
         encoder.policy.dropped = before
     codec = cast(ChatCodec, codec_of(encoder.model, encoded.invocation))

@@ -141,7 +141,7 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
             name = item.get("name")
             if not isinstance(name, str) or not item.get("call_id"):
                 raise RequestError(f"'{where}' must have a call_id and a name.", where)
-            call = ToolCall(str(item["call_id"]), name, arguments(item.get("arguments"), where))
+            call = ToolCall(str(item["call_id"]), name, arguments(item.get("arguments"), f"{where}.arguments"))
             turns.append(Turn("assistant", [call]))
         elif kind == "function_call_output":
             parts = parse_parts(item.get("output"), f"{where}.output", policy)

@@ -14,11 +14,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.bedrock import aws
 from tasks.errors import InputFileError
 from tasks.openai_format.requests import MAX_LINE_BYTES
+from tasks.storage.globs import literal_brackets, readings
 from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
 
 BLOCK_BYTES = 1 << 21
 #: As `limit`, for files that we or Bedrock wrote.
@@ -69,29 +71,31 @@ class Digest(Protocol):
 def find_sources(input_file: str) -> list[Source]:
     """The files that `input_file` names: a file, an S3 object, a folder or a glob; sorted by name.
 
-    Raises InputFileError when there is none, or when it cannot be reached.
+    A file or folder that is called as it is written goes before a glob. Raises InputFileError when there is none, or
+    when it cannot be reached.
     """
-    sources = _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
-    if len(sources) > MOST_FILES:
+    if not input_file.strip():
+        # The working directory is a folder too, and nobody means it by nothing.
+        raise InputFileError("input_file is empty; give a path, a folder, a glob or an s3:// URI.")
+    try:
+        return _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+    except OSError as error:
+        raise InputFileError(f"{input_file!r} cannot be read: {error.strerror or type(error).__name__}.") from None
+    except (ValueError, RuntimeError):
+        # A zero byte, a ~ without a home.
+        raise InputFileError(f"{input_file!r} is no path; give a path, a folder, a glob or an s3:// URI.") from None
+
+
+def _refuse_many(input_file: str, files: int) -> None:
+    if files > MOST_FILES:
         raise InputFileError(
-            f"{input_file!r} names {len(sources):,} files; an input may have {MOST_FILES:,}. "
-            "Put them together, or name fewer."
+            f"{input_file!r} names {files:,} files; an input may have {MOST_FILES:,}. Put them together, or name fewer."
         )
-    return sources
 
 
 def _find_locally(input_file: str) -> list[Source]:
-    path = Path(input_file).expanduser()
-    if path.is_file():
-        found = [path]
-    elif path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
-        if not found:
-            raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
-    else:
-        found = sorted(Path(p) for p in glob.glob(str(path)) if Path(p).is_file())
-        if not found:
-            raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
+    found = _local_files(input_file)
+    _refuse_many(input_file, len(found))
     sources = []
     for file in found:
         try:
@@ -105,39 +109,66 @@ def _find_locally(input_file: str) -> list[Source]:
     return sources
 
 
+def _local_files(input_file: str) -> list[Path]:
+    path = Path(input_file).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
+        if not found:
+            raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
+        return found
+    for pattern in (literal_brackets(str(path)), str(path)):
+        found = sorted({Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()})
+        if found:
+            return found
+    raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
+
+
 def _find_in_s3(input_file: str) -> list[Source]:
     uri = parse_input_uri(input_file)
-    client = aws.s3()
     try:
-        if uri.key and not uri.key.endswith("/") and not any(c in uri.key for c in "*?"):
-            try:
-                head = client.head_object(Bucket=uri.bucket, Key=uri.key)
-                return [_s3_source(uri, head["ETag"], head["ContentLength"])]
-            except ClientError as error:
-                if aws.code_of(error) not in ("404", "NoSuchKey", "NotFound"):
-                    raise
-        return _list_s3(client, uri, input_file)
+        head = _head(uri) if uri.key and not uri.key.endswith("/") else None
+        if head is not None:
+            return [_s3_source(uri, head["ETag"], head["ContentLength"])]
+        entries = _folder(uri)
+        for pattern in readings(uri.key):
+            entries = entries or [
+                entry
+                for entry in _listed(Bucket=uri.bucket, Prefix=pattern.prefix)
+                if not entry["Key"].endswith("/") and pattern.selects(entry["Key"])
+            ]
+        if not entries:
+            raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
+        _refuse_many(input_file, len(entries))
+        found = [_s3_source(S3Uri(uri.bucket, entry["Key"]), entry["ETag"], entry["Size"]) for entry in entries]
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
+    return sorted(found, key=lambda source: source.uri)
 
 
-def _list_s3(client: "S3Client", uri: S3Uri, input_file: str) -> list[Source]:
-    prefix, pattern = uri.key, None
-    if any(c in uri.key for c in "*?"):
-        cut = min(i for i in (uri.key.find("*"), uri.key.find("?")) if i >= 0)
-        prefix, pattern = uri.key[:cut], uri.key
-    elif prefix and not prefix.endswith("/"):
-        prefix += "/"
-    sources = []
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=prefix):
-        for entry in page.get("Contents", []):
-            key = entry["Key"]
-            matches = Path(key).match(pattern) if pattern else "/" not in key[len(prefix) :]
-            if matches and (pattern or key.endswith(_SUFFIXES)):
-                sources.append(_s3_source(S3Uri(uri.bucket, key), entry["ETag"], entry["Size"]))
-    if not sources:
-        raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
-    return sorted(sources, key=lambda source: source.uri)
+def _head(uri: S3Uri) -> "HeadObjectOutputTypeDef | None":
+    """What S3 says of an object; None where there is none. Raises ClientError."""
+    try:
+        return aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+    except ClientError as error:
+        missing = aws.code_of(error) in ("404", "NoSuchKey", "NotFound")
+        # Of a pattern, listing tells what may be read.
+        if missing or (aws.is_denied(error) and any(readings(uri.key))):
+            return None
+        raise
+
+
+def _folder(uri: S3Uri) -> "list[ObjectTypeDef]":
+    """The .jsonl files that lie in a folder itself. Raises ClientError."""
+    prefix = uri.key if uri.key.endswith("/") or not uri.key else f"{uri.key}/"
+    listed = _listed(Bucket=uri.bucket, Prefix=prefix, Delimiter="/")
+    return [entry for entry in listed if entry["Key"].endswith(_SUFFIXES)]
+
+
+def _listed(**where: Any) -> "Iterator[ObjectTypeDef]":
+    for page in aws.s3().get_paginator("list_objects_v2").paginate(**where):
+        yield from page.get("Contents", [])
 
 
 def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
