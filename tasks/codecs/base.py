@@ -19,6 +19,14 @@ InvocationType = Literal["InvokeModel", "Converse"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
+_MESSAGE_CHARACTERS: Final = 600
+_PARAM_CHARACTERS: Final = 200
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 class RequestError(Exception):
     """One request cannot be sent as it is: OpenAI's `code` and `param`, and what to do about it."""
 
@@ -27,8 +35,9 @@ class RequestError(Exception):
 
     def __init__(self, message: str, param: str | None = None, code: str = "invalid_value") -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
+        # They may name what the request calls its fields, and are kept in the index.
+        self.message = _cut(message, _MESSAGE_CHARACTERS)
+        self.param = param and _cut(param, _PARAM_CHARACTERS)
         self.code = code
 
 
@@ -54,11 +63,6 @@ class DecodeError(Exception):
 _FIELD: Final = re.compile(r"[A-Za-z_][\w.$\[\]-]{0,99}(?: \([\w ]{1,40}\))?", re.ASCII)
 _MOST_NAMES: Final = 200
 _OTHER_FIELDS: Final = "other fields"
-_SHOWN: Final = 200
-
-
-def _short(field: str) -> str:
-    return field if len(field) <= _SHOWN else f"{field[:_SHOWN]}…"
 
 
 class Policy:
@@ -80,9 +84,9 @@ class Policy:
         """Raise RequestError for `field`, or count it as dropped (under `count_as`, a name without indexes)."""
         if self.unsupported == "error":
             raise RequestError(
-                f"'{_short(field)}' cannot be honoured by {self.family}: {why} "
+                f"'{_cut(field, _PARAM_CHARACTERS)}' cannot be honoured by {self.family}: {why} "
                 'Remove it, or run with unsupported="drop" to leave it out and count it.',
-                _short(field),
+                field,
                 "unsupported_parameter",
             )
         name = count_as or field

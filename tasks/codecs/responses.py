@@ -152,7 +152,8 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
         elif kind == "item_reference":
             policy.refuse_always(where, "it is kept on OpenAI's servers; send the item itself.")
         else:
-            policy.refuse_always(where, f"items of type {kind} exist at OpenAI only.")
+            what = f"type {kind}" if isinstance(kind, str) else "no known type"
+            policy.refuse_always(where, f"items of {what} exist at OpenAI only.")
     return system, turns
 
 

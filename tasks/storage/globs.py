@@ -41,17 +41,27 @@ def literal_brackets(pattern: str) -> str:
 
 def _fits(parts: tuple[str, ...], names: list[str]) -> bool:
     """Whether the names of a path fit the parts of a pattern."""
-    if not parts or not names:
-        return not parts and not names
-    first, rest = parts[0], parts[1:]
-    if first != _ANY_FOLDERS:
-        return _is(names[0], first) and _fits(rest, names[1:])
-    if not rest:
-        return all(map(_is_shown, names))
-    if rest[0] == _ANY_FOLDERS:
-        return _fits(rest, names)
-    # No folder, one, or more of them; of the hidden ones none.
-    return _fits(rest, names) or (_is_shown(names[0]) and _fits(parts, names[1:]))
+    # How many of the parts the names so far may have used up.
+    used = _with_no_folder({0}, parts)
+    for name in names:
+        following = set()
+        for place in used:
+            if place < len(parts) and parts[place] == _ANY_FOLDERS:
+                # One more folder; or, at the end of the pattern, the file.
+                following |= {place, place + 1} if _is_shown(name) else set()
+            elif place < len(parts) and _is(name, parts[place]):
+                following.add(place + 1)
+        used = _with_no_folder(following, parts)
+    return len(parts) in used
+
+
+def _with_no_folder(used: set[int], parts: tuple[str, ...]) -> set[int]:
+    """The same with each `**` left out too, but for one at the end: that stands for a file at least."""
+    found = set(used)
+    for place in range(len(parts) - 1):
+        if place in found and parts[place] == _ANY_FOLDERS:
+            found.add(place + 1)
+    return found
 
 
 def _is(name: str, part: str) -> bool:

@@ -132,7 +132,7 @@ def _find_in_s3(input_file: str) -> list[Source]:
         if head is not None:
             return [_s3_source(uri, head["ETag"], head["ContentLength"])]
         entries = _folder(uri)
-        for pattern in readings(uri.key):
+        for pattern in readings(uri.key.rstrip("/")):
             entries = entries or [
                 entry
                 for entry in _listed(Bucket=uri.bucket, Prefix=pattern.prefix)
