@@ -19,6 +19,8 @@ from tasks.openai_format.uniform import Block
 _BEGINNING, _MIDDLE = b'{"recordId":"r', b'","modelInput":'
 
 
+#: What lines may grow to, in times of their size, beyond the first bytes.
+_MOST_GROWTH, _ANY_GROWTH_BYTES = 4, 4096
 #: Stands for a text where a template's line is encoded to see where its texts go.
 _MARK = "text-5b1f0c9e-"
 
@@ -39,7 +41,10 @@ class RecordForm(msgspec.Struct, frozen=True):
 def form_of(template: Template, encoder: Encoder) -> RecordForm | None:
     """How the encoder writes the template's own line, cut at its texts; None where it takes texts any other way."""
     try:
-        return _form_of(template, encoder)
+        form = _form_of(template, encoder)
+        # Of lines that grow much (by references of their schemas), a block of records would not fit in memory.
+        grown = form is not None and sum(map(len, form.fixed)) > _MOST_GROWTH * len(template.line) + _ANY_GROWTH_BYTES
+        return None if grown else form
     except (PipelineError, MemoryError):
         raise
     except Exception:

@@ -42,7 +42,13 @@ def broken(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(AnthropicCodec, "encode", encode)
 
 
-FAULTS = [KeyError(SECRET), ValueError(SECRET), AssertionError(SECRET), UnicodeEncodeError("utf-8", SECRET, 0, 1, SECRET), OSError(SECRET)]
+FAULTS = [
+    KeyError(SECRET),
+    ValueError(SECRET),
+    AssertionError(SECRET),
+    UnicodeEncodeError("utf-8", SECRET, 0, 1, SECRET),
+    OSError(SECRET),
+]
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
@@ -85,12 +91,16 @@ def test_few_places_are_logged(
         raise type(f"Error{next(names)}", (Exception,), {})(SECRET)
 
     monkeypatch.setattr(AnthropicCodec, "encode", encode)
-    outcomes = converted(lines(*({"text": f"{n}", "seed": n} for n in range(60))), CLAUDE, CHAT, "drop", "auto", tmp_path)
+    outcomes = converted(
+        lines(*({"text": f"{n}", "seed": n} for n in range(60))), CLAUDE, CHAT, "drop", "auto", tmp_path
+    )
     assert [outcome.status for _, outcome in outcomes] == [500] * 60
     assert len(caplog.records) == 20
 
 
-@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), ConfigurationError("the credentials have expired")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), KeyboardInterrupt(), ConfigurationError("the credentials have expired")]
+)
 def test_what_would_befall_any_line_ends_the_run(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -120,6 +130,18 @@ def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(AnthropicCodec, "encode", fail)
     assert form_of(template, encoder) is None
+
+
+def test_a_template_whose_records_grow_much_has_no_form() -> None:
+    """A block of two million bytes of its lines would be a thousand million bytes of records."""
+    inner: dict[str, Any] = {"type": "string", "description": "x" * 500}
+    for copies, fits in ((1, True), (400, False)):
+        properties = {f"p{n}": {"$ref": "#/$defs/d"} for n in range(copies)}
+        schema = {"type": "object", "properties": properties, "$defs": {"d": inner}}
+        (line,) = lines({"text": "x", "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]})
+        template = learn(line)
+        assert template is not None
+        assert (form_of(template, Encoder(parse_model(NOVA), CHAT, "drop")) is not None) is fits
 
 
 @pytest.mark.parametrize(
@@ -173,7 +195,14 @@ def test_places_name_no_words_of_the_user() -> None:
 
 def test_custom_ids_of_lines_that_cannot_be_read() -> None:
     assert first_custom_id(b' {"custom_id" : "a\\"b" , x') == 'a"b'
-    for line in (b'{"custom_id":"a"', b'{"custom_id":3,', b'{"a":1,"custom_id":"a",', b'{"custom_id":"\\ud83d",', b'{"custom_id":"\xff",', b""):
+    for line in (
+        b'{"custom_id":"a"',
+        b'{"custom_id":3,',
+        b'{"a":1,"custom_id":"a",',
+        b'{"custom_id":"\\ud83d",',
+        b'{"custom_id":"\xff",',
+        b"",
+    ):
         assert first_custom_id(line) is None
 
 
@@ -192,7 +221,9 @@ def test_references_that_multiply_are_refused(tmp_path: Path) -> None:
         schema["$defs"][f"d{number}"] = {"type": "object", "properties": {"x": inner, "y": inner}}
     schema["$defs"]["d30"] = {"type": "string"}
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    given = lines({"tools": [tool]}, {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": schema}}})
+    given = lines(
+        {"tools": [tool]}, {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": schema}}}
+    )
     for _, error in converted(given, NOVA, CHAT, "error", "auto", tmp_path):
         assert error.status == 400
         assert "by its references" in error.message

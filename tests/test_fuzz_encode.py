@@ -40,7 +40,7 @@ from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, SCHEMA
 from tests.test_fuzz import WRITTEN, _Memory
 
 #: Lines of each endpoint, mode and type of job that a model is given.
-LINES = 40 * int(os.environ.get("FUZZ", "1"))
+LINES = 24 * int(os.environ.get("FUZZ", "1"))
 DATA = f"data:image/png;base64,{PNG}"
 FILE = {"filename": "a.txt", "file_data": "QSBub3Rl"}
 
@@ -323,6 +323,30 @@ def test_hostile_values_in_every_place(model: str, no_network: None, tmp_path: P
                 lines = hostile_lines(endpoint, LINES // (4 if endpoint in (COMPLETIONS, EMBEDDINGS) else 1), chance)
                 outcomes = converted(lines, model, endpoint, unsupported, invocation, tmp_path)
                 check(lines, outcomes)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0", "mistral.mistral-large-3-675b-instruct",
+     "us.meta.llama4-scout-17b-instruct-v1:0", "cohere.command-r-plus-v1:0"],
+)  # fmt: skip
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
+def test_every_hostile_value_where_it_is_at_home(model: str, endpoint: str, no_network: None, tmp_path: Path) -> None:
+    lines = []
+    for body in BODIES[endpoint]:
+        for path in places(body):
+            for kind in AT_HOME.get(path[-1], ()):
+                for value in HOSTILE[kind]:
+                    SPOILED[kind] += 1
+                    line = {
+                        "custom_id": f"id-{len(lines)}",
+                        "method": "POST",
+                        "url": endpoint,
+                        "body": spoiled(body, path, value),
+                    }
+                    lines.append(written(line))
+    for unsupported in ("error", "drop"):
+        check(lines, converted(lines, model, endpoint, unsupported, "InvokeModel", tmp_path))
 
 
 def test_the_hostile_cases_did_occur() -> None:

@@ -76,6 +76,20 @@ def test_no_line_raises_anything_else(line: bytes) -> None:
         check_line(line, None, CHAT, None)
 
 
+@pytest.mark.parametrize(
+    ("line", "param", "message"),
+    [
+        ('{"custom_id": 3, "body": {"temperature": 1e999}}', "body.temperature", "number"), ("[1]", None, "not a JSON object"),
+        ('{"custom_id": "a", "body": {"messages": [{"content": "\\ud83d"}]}}', "body.messages[0].content", "surrogate"),
+        ('{"custom_id": "a", "body": {"n": NaN}}', "body.n", "number"), ('{"custom_id": "a", ', None, "not parseable"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_named(line: str, param: str | None, message: str) -> None:
+    with pytest.raises(LineError, match=message) as caught:
+        check_line(line.encode(), None, CHAT, None)
+    assert (caught.value.code, caught.value.param) == ("invalid_json_line", param)
+
+
 def test_deep_nesting_is_a_bad_line() -> None:
     for line in (b"[" * 100_000, b'{"custom_id":"x","body":' + b'{"a":' * 5000 + b"1" + b"}" * 5001):
         with pytest.raises(LineError):
@@ -99,10 +113,18 @@ def test_the_limit_of_a_line_holds_for_lines_that_fit_a_template_too(tmp_path: P
 
 FIRST = [
     # No template is learned of it, and it is valid.
-    {**chat("first", seed=1), "body": {"model": "other", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}},
+    {
+        **chat("first", seed=1),
+        "body": {"model": "other", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    },
     {"custom_id": "first", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "x"}},
     {"custom_id": "first", "method": "POST", "url": "/v1/completions", "body": {"prompt": "x"}},
-    {"custom_id": "first", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "assistant", "content": "x"}]}},
+    {
+        "custom_id": "first",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"messages": [{"role": "assistant", "content": "x"}]},
+    },
     # These say nothing, as they are not valid.
     {"custom_id": "", "method": "POST", "url": "/v1/completions", "body": {"model": "other", "prompt": "x"}},
     {"custom_id": "first", "method": "GET", "url": "/v1/chat/completions", "body": {"model": "other", "messages": [1]}},

@@ -169,11 +169,10 @@ def _explain(line: bytes) -> LineError:
         value = _decode_any(line)
     except RecursionError:
         return LineError("invalid_json_line", "This line nests JSON too deeply.")
-    except msgspec.ValidationError as error:
-        what = "not a JSON object" if "`$`" in str(error) or "Expected `object`" in str(error) else str(error)
-        return LineError("invalid_json_line", f"This line is not a usable JSON object: {what}.")
     except msgspec.DecodeError as error:
         place, why = fault_of(line)
+        if place is None and isinstance(error, msgspec.ValidationError):
+            return LineError("invalid_json_line", "This line is not a JSON object.")
         what = f"'{place}' {why}" if place else f"This line {why}"
         return LineError("invalid_json_line", f"{what} ({error}).", place)
     custom_id = value.get("custom_id")

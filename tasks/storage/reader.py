@@ -115,13 +115,14 @@ def _local_files(input_file: str) -> list[Path]:
         return [path]
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
-        if not found:
-            raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
-        return found
+        if found:
+            return found
     for pattern in (literal_brackets(str(path)), str(path)):
         found = sorted({Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()})
         if found:
             return found
+    if path.is_dir():
+        raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
     raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
 
 
