@@ -151,16 +151,15 @@ class _Faults:
     def log(self, error: BaseException, file: str, number: int) -> None:
         cause = error.__cause__ or error
         # Not the exception's own text, nor a frame's variables: they may quote the prompt.
-        frames = traceback.extract_tb(cause.__traceback__)
-        places = tuple(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
-        place = (type(cause).__name__, *places[-1:])
+        frames = traceback.extract_tb(cause.__traceback__).format()
+        place = (type(cause).__name__, *frames[-1:])
         if place in self._seen or len(self._seen) >= _MOST_FAULTS:
             return
         self._seen.add(place)
         run_log().error(
             "Line %s of %s could not be converted, by a fault of this program; please report it. Further lines that "
-            "fail at this place are not logged.\n%s\n%s",
-            f"{number:,}", file, "\n".join(places), type(cause).__qualname__,
+            "fail at this place are not logged.\nTraceback (most recent call last):\n%s%s",
+            f"{number:,}", file, "".join(frames), type(cause).__qualname__,
         )  # fmt: skip
 
 

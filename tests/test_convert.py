@@ -76,7 +76,8 @@ def test_our_fault_is_an_error_line_and_a_traceback_without_the_prompt(
     (record,) = caplog.records
     said = record.getMessage()
     assert "Line 1 of in.jsonl" in said
-    assert f"{Path(__file__).name}:" in said
+    assert f'{Path(__file__).name}", line ' in said
+    assert ", in encode\n" in said
     assert type(error).__name__ in said
     assert SECRET not in said
     assert record.exc_info is None
@@ -148,8 +149,8 @@ def test_a_template_whose_records_grow_much_has_no_form() -> None:
     ("arguments", "why"),
     [
         ('{"a": "\\ud83d"}', HALF_PAIR), ('{"a": {"\\ude00": 1}}', HALF_PAIR), ('{"a": NaN}', NO_NUMBER), ('{"a": [1e999]}', NO_NUMBER),
-        ('{"a": -Infinity}', NO_NUMBER), ('{"a": ' + "1" * 5000 + "}", NO_NUMBER), ("{", "not parseable"), ("[1]", "JSON object"),
-        ('"x"', "JSON object"), ({"a": 1}, "JSON object"), ('{"a":' * 300 + "1" + "}" * 300, "levels deep"), ('{"a":' * 3000, "nests"),
+        ('{"a": -Infinity}', NO_NUMBER), ('{"a": ' + "1" * 5000 + "}", NO_NUMBER), ("{", "not parseable"), ("[1]", "in a string."),
+        ('"x"', "in a string."), ({"a": 1}, "in a string."), ("null", "in a string."), ('{"a": "\x00"}', "not parseable"), ('{"a":' * 300 + "1" + "}" * 300, "levels deep"), ('{"a":' * 3000, "nests"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, "openai.gpt-oss-20b-1:0", "mistral.mistral-large-2407-v1:0"])

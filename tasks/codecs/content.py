@@ -27,8 +27,8 @@ def arguments(text: Any, where: str) -> bytes:
     except (msgspec.DecodeError, RecursionError):
         value = None
     if value is None:
-        why = f"; it {fault_of(text)[1]}" if isinstance(text, str) else ""
-        raise RequestError(f"'{where}' must be a JSON object in a string{why}.", where)
+        _, why = fault_of(text) if isinstance(text, str) else (None, None)
+        raise RequestError(f"'{where}' must be a JSON object in a string{f'; it {why}' if why else ''}.", where)
     if nests_too_deeply(text.encode()):
         raise RequestError(f"'{where}' nests more than {MAX_DEPTH} levels deep.", where)
     return dumps(value)

@@ -25,7 +25,7 @@ from tasks.codecs.embeddings import parse_embeddings
 from tasks.codecs.plain import PlainEncoder, plain_encoder
 from tasks.codecs.responses import parse_response
 from tasks.errors import PipelineError
-from tasks.openai_format.faults import MAX_DEPTH, fault_of, nests_too_deeply
+from tasks.openai_format.faults import MAX_DEPTH, NOT_JSON, fault_of, nests_too_deeply
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 
 #: What follows the modelInput in a record line.
@@ -57,7 +57,7 @@ def _read_line(line: bytes) -> _Line:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         place, why = fault_of(line)
         field = (place or "body").removeprefix("body.")
-        raise RequestError(f"'{field}' {why}.", field, "invalid_json_line") from None
+        raise RequestError(f"'{field}' {why or NOT_JSON}.", field, "invalid_json_line") from None
     if nests_too_deeply(line):
         raise _too_deep()
     return parsed

@@ -21,24 +21,26 @@ _OPEN: Final = frozenset({"parameters", "schema", "metadata", "logit_bias"})
 #: Python reads no longer integers; nothing needs them.
 _MOST_DIGITS: Final = 4300
 
+NOT_JSON: Final = "is not parseable as valid JSON"
 HALF_PAIR: Final = "holds half of a surrogate pair, which is no character: repair the text"
 NO_NUMBER: Final = "holds a number that JSON or a 64-bit float cannot hold"
 
 
-def fault_of(text: str | bytes) -> tuple[str | None, str]:
-    """The place of what is wrong, as far as it has a name, and what it is."""
+def fault_of(text: str | bytes) -> tuple[str | None, str | None]:
+    """The place of what is wrong, as far as it has a name, and what it is; nothing where it is JSON as it should be."""
     try:
-        value = json.loads(text, parse_int=_integer)
+        # Not as bytes, of which Python guesses the encoding.
+        value = json.loads(text if isinstance(text, str) else text.decode(), parse_int=_integer)
     except RecursionError:
         return None, "nests JSON too deeply"
     except ValueError:
-        return None, "is not parseable as valid JSON"
+        return None, NOT_JSON
     for place, found in _leaves(value):
         if isinstance(found, float) and not math.isfinite(found):
             return place, NO_NUMBER
         if isinstance(found, str) and _SURROGATE.search(found):
             return place, HALF_PAIR
-    return None, "is not parseable as valid JSON"
+    return None, None
 
 
 def _integer(digits: str) -> int | float:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tasks.openai_format.faults import fault_of, first_custom_id
+from tasks.openai_format.faults import NOT_JSON, fault_of, first_custom_id
 
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
@@ -173,7 +173,7 @@ def _explain(line: bytes) -> LineError:
         place, why = fault_of(line)
         if place is None and isinstance(error, msgspec.ValidationError):
             return LineError("invalid_json_line", "This line is not a JSON object.")
-        what = f"'{place}' {why}" if place else f"This line {why}"
+        what = f"'{place}' {why}" if place else f"This line {why or NOT_JSON}"
         return LineError("invalid_json_line", f"{what} ({error}).", place)
     custom_id = value.get("custom_id")
     known_id = custom_id if isinstance(custom_id, str) and custom_id else None

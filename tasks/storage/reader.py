@@ -4,6 +4,7 @@ import contextlib
 import glob
 import io
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
@@ -132,16 +133,9 @@ def _find_in_s3(input_file: str) -> list[Source]:
         head = _head(uri) if uri.key and not uri.key.endswith("/") else None
         if head is not None:
             return [_s3_source(uri, head["ETag"], head["ContentLength"])]
-        entries = _folder(uri)
-        for pattern in readings(uri.key.rstrip("/")):
-            entries = entries or [
-                entry
-                for entry in _listed(Bucket=uri.bucket, Prefix=pattern.prefix)
-                if not entry["Key"].endswith("/") and pattern.selects(entry["Key"])
-            ]
+        entries = next(filter(None, (_few(input_file, listed) for listed in _listings(uri))), None)
         if not entries:
             raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
-        _refuse_many(input_file, len(entries))
         found = [_s3_source(S3Uri(uri.bucket, entry["Key"]), entry["ETag"], entry["Size"]) for entry in entries]
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
@@ -160,11 +154,21 @@ def _head(uri: S3Uri) -> "HeadObjectOutputTypeDef | None":
         raise
 
 
-def _folder(uri: S3Uri) -> "list[ObjectTypeDef]":
-    """The .jsonl files that lie in a folder itself. Raises ClientError."""
+def _listings(uri: S3Uri) -> "Iterator[Iterator[ObjectTypeDef]]":
+    """What a key may mean that is no object's: the .jsonl files of a folder, or those that a glob selects."""
     prefix = uri.key if uri.key.endswith("/") or not uri.key else f"{uri.key}/"
     listed = _listed(Bucket=uri.bucket, Prefix=prefix, Delimiter="/")
-    return [entry for entry in listed if entry["Key"].endswith(_SUFFIXES)]
+    yield (entry for entry in listed if entry["Key"].endswith(_SUFFIXES))
+    for pattern in readings(uri.key.rstrip("/")):
+        listed = _listed(Bucket=uri.bucket, Prefix=pattern.prefix)
+        yield (entry for entry in listed if not entry["Key"].endswith("/") and pattern.selects(entry["Key"]))
+
+
+def _few(input_file: str, entries: "Iterator[ObjectTypeDef]") -> "list[ObjectTypeDef]":
+    """As many objects as an input may have. Raises InputFileError where there are more, of which none is kept."""
+    kept = list(islice(entries, MOST_FILES))
+    _refuse_many(input_file, len(kept) + sum(1 for _ in entries))
+    return kept
 
 
 def _listed(**where: Any) -> "Iterator[ObjectTypeDef]":
