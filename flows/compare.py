@@ -132,9 +132,9 @@ def compare_models(
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None
     ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging))
-    estimates = estimate_cost(variants, data.sources, data.requests, completion_window)
+    estimates = estimate_cost(variants, data.sources, data.requests, completion_window, data.endpoint)
     require_budget(estimates, max_cost_usd)
-    files = prepare_inputs(ref, variants, data.sources, input_file)
+    files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
     shared = {
         **options, "completion_window": completion_window, "metadata": metadata, "job_name": job_name,
         "role_arn": role_arn, "output_data_config": output_data_config, "below_minimum": below_minimum,
@@ -244,7 +244,7 @@ def estimate(
     """
     variants = read_variants(models)
     data = _validated(input_file, endpoint, variants, "skip")
-    return summary(estimate_cost(variants, data.sources, data.valid, completion_window))
+    return summary(estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stage 2: turn a range of the input into Bedrock records, streamed straight into S3, with the index beside them."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -12,12 +13,13 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX, record_id
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
+from tasks.context import run_log
 from tasks.errors import InputFileError
 from tasks.index import Index
 from tasks.layout import Layout, read_layout
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import custom_id_of
-from tasks.openai_format.results import HttpError, encode_error
+from tasks.openai_format.results import HttpError, encode_error, error_type
 from tasks.openai_format.uniform import Block
 from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
@@ -31,6 +33,8 @@ from tasks.summary import InvalidLine
 from tasks.words import counted
 
 _SPACE = 0x20
+#: Places where this program failed that are logged of one range.
+_MOST_FAULTS = 20
 
 
 class Converted(msgspec.Struct):
@@ -137,6 +141,27 @@ def padding_record(number: int, model_input: bytes) -> bytes:
     return b'{"recordId":"%b%09d","modelInput":%b}\n' % (PADDING_PREFIX.encode(), number, model_input)
 
 
+class _Faults:
+    """Logs where this program failed to convert a line: once for each place, and without what was converted."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, ...]] = set()
+
+    def log(self, error: BaseException, file: str, number: int) -> None:
+        cause = error.__cause__ or error
+        # Not the exception's own text, nor a frame's variables: they may quote the prompt.
+        frames = traceback.extract_tb(cause.__traceback__).format()
+        place = (type(cause).__name__, *frames[-1:])
+        if place in self._seen or len(self._seen) >= _MOST_FAULTS:
+            return
+        self._seen.add(place)
+        run_log().error(
+            "Line %s of %s could not be converted, by a fault of this program; please report it. Further lines that "
+            "fail at this place are not logged.\nTraceback (most recent call last):\n%s%s",
+            f"{number:,}", file, "".join(frames), type(cause).__qualname__,
+        )  # fmt: skip
+
+
 class Converter:
     """Converts the lines of one range."""
 
@@ -158,11 +183,13 @@ class Converter:
         self._kinds = np.array([0, *(kinds.index(kind) for kind in kinds)])
         self.requests = 0
         self.rejected = 0
+        self._faults = _Faults()
 
     def segment(self, source: Source, segment: Segment, invalid: dict[int, InvalidLine]) -> None:
         """Convert the lines of one segment."""
         request, number = segment.first_request, segment.first_line
         self._bad = np.array(sorted(invalid), dtype=np.int64)
+        self._file = source.name
         self._index.start_file(segment.source)
         for data, found in self._layout.read(source, segment):
             if isinstance(found, Block):
@@ -271,6 +298,8 @@ class Converter:
             if len(data) > self._largest:
                 raise self._too_large()
         except RequestError as error:
+            if error.status >= 500:
+                self._faults.log(error, self._file, number)
             self._reject(request, custom_id_of(line), number, _request_error(error))
             return
         writer = self._writers(encoded.invocation)
@@ -354,7 +383,7 @@ def _invalid_error(bad: InvalidLine) -> bytes:
 
 
 def _request_error(error: RequestError) -> bytes:
-    return encode_error(HttpError(400, error.message, "invalid_request_error", error.code, error.param))
+    return encode_error(HttpError(error.status, error.message, error_type(error.status), error.code, error.param))
 
 
 @task(name="convert", task_run_name="convert-{range_.name}", **STAGE)

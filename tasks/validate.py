@@ -20,7 +20,6 @@ from tasks.layout import Layout
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import (
     CHAT,
-    MAX_LINE_BYTES,
     Envelope,
     LineError,
     canonical_endpoint,
@@ -157,16 +156,22 @@ class Validator:
         return number + len(uniform.shapes)
 
     def _accept_template(self, line: bytes) -> bool:
-        """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too."""
+        """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too.
+
+        The first valid line says what endpoint and model the batch is for, whether a template comes of it or not.
+        """
         try:
             envelope = check_line(line, self.endpoint, self.served, self.model)
         except LineError:
             return False
-        if envelope.url != CHAT:
-            return False
-        self.endpoint = envelope.url
-        self.model = self.model or envelope.model
-        return True
+        self._settle(envelope)
+        return envelope.url == CHAT
+
+    def _settle(self, envelope: Envelope) -> None:
+        if self.endpoint is None:
+            self.endpoint = envelope.url
+        if self.model is None:
+            self.model = envelope.model
 
     def _take(self, offset: int, uniform: Block, first: int, last: int, number: int, hashes: Any) -> None:
         """Take a run of lines that fit a template, all at once."""
@@ -204,11 +209,6 @@ class Validator:
             self.offsets.append(start)
             self.lines.append(number)
             try:
-                if len(line) > MAX_LINE_BYTES:
-                    raise LineError(
-                        "request_too_large",
-                        f"This line is longer than {MAX_LINE_BYTES:,} bytes, the most that Bedrock takes as a request.",
-                    )
                 if not readable:
                     _require_utf8(line)
                 envelope = check_line(line, self.endpoint, self.served, self.model)
@@ -223,10 +223,7 @@ class Validator:
         return number
 
     def _accept(self, envelope: Envelope, line: bytes, request: int) -> None:
-        if self.endpoint is None:
-            self.endpoint = envelope.url
-        if self.model is None:
-            self.model = envelope.model
+        self._settle(envelope)
         custom_id = envelope.custom_id.encode()
         hashed = hash_of(custom_id)
         if hashed is None:

@@ -68,7 +68,12 @@ message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "use
 @st.composite
 def chat_line(draw: Any) -> bytes:
     """A chat, now well-formed, now with a field that is anything."""
-    body: dict[str, Any] = {"model": "m", "messages": draw(st.lists(message, min_size=1, max_size=3)), "max_tokens": 5}
+    model = draw(st.sampled_from(["m"] * 5 + ["other", None]))
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": draw(st.lists(message, min_size=1, max_size=3)),
+        "max_tokens": 5,
+    }
     line: dict[str, Any] = {"custom_id": draw(text), "method": "POST", "url": CHAT, "body": body}
     if draw(st.integers(0, 3)) == 0:
         place = draw(st.sampled_from([line, body, body["messages"][0]]))

@@ -151,7 +151,8 @@ class Join:
         self._reference = reference
         # Of variants that ask for another form of answer than the input does.
         self._changers = [
-            changer(side.variant.overrides) if _FORM_FIELDS & side.variant.overrides.keys() else None for side in sides
+            changer(form) if (form := {k: v for k, v in side.variant.overrides.items() if k in _FORM_FIELDS}) else None
+            for side in sides
         ]
         self._pairs = list(combinations(range(len(sides)), 2))
         self._sample_every = max(1, requests // SIMILARITY_REQUESTS)

@@ -40,7 +40,9 @@ def require_valid(summary: InputSummary, on_invalid: str) -> None:
 
 
 @task(name="prepare inputs", task_run_name="prepare-inputs", **STAGE)
-def prepare_inputs(ref: ComparisonRef, variants: list[Variant], sources: list[Source], input_file: str) -> list[str]:
+def prepare_inputs(
+    ref: ComparisonRef, variants: list[Variant], sources: list[Source], input_file: str, endpoint: str | None = None
+) -> list[str]:
     """The input file of each variant: the dataset itself, or its copy with the variant's overrides."""
     files = []
     for number, variant in enumerate(variants):
@@ -48,7 +50,7 @@ def prepare_inputs(ref: ComparisonRef, variants: list[Variant], sources: list[So
             files.append(input_file)
             continue
         target = ref.uri("inputs", f"{slug(variant.label, number)}.jsonl")
-        write_input(variant, sources, target, ref.settings.kms_key)
+        write_input(variant, sources, target, ref.settings.kms_key, endpoint)
         files.append(str(target))
     return files
 

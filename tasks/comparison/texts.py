@@ -65,9 +65,12 @@ _decode = msgspec.json.Decoder(_Line).decode
 def asked(line: bytes) -> Asked:
     """What a request line asks; nothing where it cannot be read, or is of another form."""
     try:
-        body = _decode(line).body
+        return _asked(_decode(line).body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NOTHING
+
+
+def _asked(body: _Body) -> Asked:
     if body.messages:
         text = next((_text(m.content) for m in reversed(body.messages) if m.role == "user"), "")
     else:

@@ -1,5 +1,6 @@
 """Images and files that requests refer to, fetched for inlining: from S3, and from the web behind a guard."""
 
+import http.client
 import ipaddress
 import socket
 from typing import Any
@@ -10,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
 from tasks.codecs.base import RequestError
+from tasks.errors import InputFileError
 from tasks.storage.objects import read_object
 from tasks.storage.uris import parse_input_uri
 
@@ -28,6 +30,13 @@ class Media:
 
     def fetch(self, url: str) -> bytes:
         """The bytes behind an s3:// or http(s) URL. Raises RequestError; its message names no query string."""
+        try:
+            return self._fetch(url)
+        except (ValueError, http.client.HTTPException) as error:
+            # What urllib, botocore and http.client make of hosts, ports and paths that are none.
+            raise RequestError(f"it is not a usable URL ({type(error).__name__}).") from None
+
+    def _fetch(self, url: str) -> bytes:
         if url.startswith("s3://"):
             return self._from_s3(url)
         if not self._allow_http:
@@ -41,13 +50,18 @@ class Media:
 
     @staticmethod
     def _from_s3(url: str) -> bytes:
-        place = parse_input_uri(url)
+        try:
+            place = parse_input_uri(url)
+        except InputFileError:
+            raise RequestError("it names no bucket; write s3://BUCKET/KEY.") from None
+        if not place.key:
+            raise RequestError("it names no object; write s3://BUCKET/KEY.")
         try:
             content, _ = read_object(place, Range=f"bytes=0-{MAX_BYTES}")
         except (ClientError, BotoCoreError) as error:
             if aws.is_credential_problem(error) or aws.is_transient(error):
                 raise aws.explain(error, "reading an image") from error
-            raise RequestError(f"the object cannot be read ({aws.code_of(error)}).") from None
+            raise RequestError(f"the object cannot be read ({aws.code_of(error) or type(error).__name__}).") from None
         if len(content) > MAX_BYTES:
             raise RequestError(f"the object is larger than {MAX_BYTES:,} bytes.")
         return content
