@@ -16,6 +16,7 @@ import xxhash
 from rapidfuzz.distance import Indel
 
 from tasks.bedrock.prices import Rate
+from tasks.comparison.schemas import SchemaChecker
 from tasks.comparison.texts import Asked, asked, keeps_form, normalise, valid_calls
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import AccountingError
@@ -108,6 +109,8 @@ class Joined(msgspec.Struct):
     similarities: dict[tuple[int, int], Any]
     examples: dict[tuple[int, ...], list[Example]]
     pattern_counts: Counter[tuple[int, ...]]
+    #: Why answers could not be held to their requests' schemas, each with how many.
+    unchecked: dict[str, int] = {}
 
 
 class Row(msgspec.Struct, gc=False):
@@ -159,6 +162,7 @@ class Join:
         self._csv = csv.writer(self._wide)
         self._characters = 0
         self._seen: set[str] = set()
+        self._checker = SchemaChecker()
         self.joined = Joined(
             sides, 0, False, {}, array("Q"), 0, {pair: array("d") for pair in self._pairs}, {}, Counter()
         )
@@ -166,6 +170,7 @@ class Join:
     def run(self, results: list[str], table: S3Uri, wide: S3Uri, kms_key: str | None) -> Joined:
         """Write the two tables; returns what the measures need. `results` are the variants' tables, in their order."""
         with ExitStack() as stack:
+            stack.enter_context(self._checker)
             streams = [rows_of(uri, stack) for uri in results]
             out = stack.enter_context(S3Writer(table, kms_key, "application/vnd.apache.parquet"))
             sheet = stack.enter_context(S3Writer(wide, kms_key, "text/csv"))
@@ -187,6 +192,7 @@ class Join:
             if any(next(stream, None) is not None for stream in streams):
                 raise AccountingError("A variant's results hold more requests than the input: did the input change?")
             self._flush(writer, sheet)
+        self.joined.unchecked = dict(self._checker.unchecked.most_common())
         if self._reference is not None:
             self.joined.extra_references = len(self._reference.keys() - self._seen)
         return self.joined
@@ -265,8 +271,12 @@ class Join:
             counts["truncated"] += row.finish_reason == "length"
             counts["refused"] += row.refusal is not None or row.finish_reason == "content_filter"
             counts["empty"] += not (answer or "").strip() and not row.tool_calls and row.refusal is None
-            json_valid, schema_valid = keeps_form(form.wanted, answer) if not row.tool_calls else (None, None)
-            calls_valid = valid_calls(form.wanted, row.tool_calls)
+            if row.tool_calls:
+                calls_valid = valid_calls(form.wanted, row.tool_calls, self._checker)
+                counts["calls_unchecked"] += calls_valid is None
+            else:
+                json_valid, schema_valid = keeps_form(form.wanted, answer, self._checker)
+                counts["schema_unchecked"] += bool(json_valid and form.wanted.schema) and schema_valid is None
             for name, kept in (("json", json_valid), ("schema", schema_valid), ("calls", calls_valid)):
                 if kept is not None:
                     counts[f"{name}_asked"] += 1

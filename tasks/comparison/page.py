@@ -41,9 +41,11 @@ _DEFINITIONS = {
     "batch that ran on demand is priced so.",
     "Cut off, refused, empty": "Of the answered requests: finish_reason length; a refusal or content_filter; neither "
     "text nor a tool call.",
-    "Valid JSON, keeps schema": "Of the answers to requests that asked for JSON by response_format.",
+    "Valid JSON, keeps schema": "Of the answers to requests that asked for JSON by response_format. Answers whose "
+    "schema cannot be used (it refers to another document, has a pattern beyond linear time, takes too long …) count "
+    "for neither side, and are counted as not checkable.",
     "Valid tool calls": "Of the answers with tool calls: every call names a tool that was offered, with arguments that "
-    "keep to its JSON Schema.",
+    "keep to its JSON Schema; those with a schema that cannot be used count for neither side.",
     "Mean tokens and characters": "Interval of a mean: BCa bootstrap up to 2,000 values, Student's t above.",
     "Judge's strength": "The chance to win against a rival of average strength by the Bradley–Terry model. Both orders "
     "of a pair are asked; a pair is won by what the two verdicts add up to, and a tie counts half. Interval: bootstrap "
@@ -128,7 +130,7 @@ def html(page: Page) -> str:
         id=page.id, title=page.title, made=page.made, note=page.note, n=numbers, judged=page.judged,
         verdict=page.verdict, bases=_BASES, agreement=_agreement(numbers), errors=causes,
         f1=any(v.macro_f1 is not None for v in variants), confusions=any(v.confusion for v in variants),
-        has_json=any(v.json_valid for v in variants), has_calls=any(v.tool_calls_valid for v in variants),
+        has_json=any(v.json_valid for v in variants), has_calls=any(v.tool_calls_valid or v.tool_calls_unchecked for v in variants),
         scatter=scatter(points, "US dollars per 1,000 requests", f"{_quality(numbers)}, %") if len(points) > 1 else "",
         quality_name=_quality(numbers).lower(),
         lengths=distribution([(v.label, v.length_histogram) for v in variants], numbers.length_edges, "characters"),
