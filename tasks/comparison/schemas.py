@@ -2,7 +2,7 @@
 
 A schema is a program that a stranger wrote. References are resolved within it only, patterns are run by an engine whose
 time is linear, and references that double at every step (2^30 of them fit in a kilobyte), or nest until the stack ends,
-cost the worker process its life and not the run: it has two seconds of CPU and a bounded memory for an answer.
+cost the worker process its life and not the run: it has a second of CPU and a bounded memory for an answer.
 """
 
 import contextlib
@@ -24,13 +24,14 @@ from typing import IO, Any, Final, Self
 import msgspec
 
 #: CPU seconds for one answer; behind them, seconds of the clock.
-_SECONDS, _CLOCK_SECONDS = 2.0, 60.0
+_SECONDS, _CLOCK_SECONDS = 1.0, 30.0
 #: All answers together: so much, and so much more for each. A file full of slow schemas must not hold up a comparison.
-_SECONDS_IN_ALL, _SECONDS_EACH = 30.0, 0.005
+_SECONDS_IN_ALL, _SECONDS_EACH = 10.0, 0.005
 _MEMORY_BYTES: Final = 2 << 30
 #: Of the program that a pattern is compiled to.
 _PATTERN_BYTES: Final = 1 << 20
 
+_READY: Final = b"\x06"
 _REQUEST, _REPLY = struct.Struct("<II"), struct.Struct("<Bd")
 
 
@@ -46,6 +47,7 @@ class Verdict(IntEnum):
     DEEP = 5
     SLOW = 6
     SPENT = 7
+    NO_WORKER = 8
 
 
 #: Why an answer could not be held to its schema; never in the schema's own words.
@@ -56,6 +58,7 @@ WHY: Final = {
     Verdict.DEEP: "nests too deeply, or the answer does",
     Verdict.SLOW: "takes too much time or memory",
     Verdict.SPENT: "came after slow ones had used up the time for all",
+    Verdict.NO_WORKER: "met no process to check it: none could be started",
 }
 
 
@@ -92,8 +95,12 @@ class SchemaChecker:
             return Verdict.SLOW
         if self._spent > _SECONDS_IN_ALL + _SECONDS_EACH * self._checked:
             return Verdict.SPENT
+        if self._process is None:
+            self._process = _start()
+        if self._process is None:
+            return Verdict.NO_WORKER
         self._checked += 1
-        reply = self._ask(schema, value)
+        reply = self._ask(self._process, schema, value)
         if reply is None:
             self._lethal.add(schema)
             self._spent += _SECONDS
@@ -102,16 +109,14 @@ class SchemaChecker:
         self._spent += seconds
         return Verdict(verdict)
 
-    def _ask(self, schema: bytes, value: bytes) -> tuple[int, float] | None:
+    def _ask(self, process: "subprocess.Popen[bytes]", schema: bytes, value: bytes) -> tuple[int, float] | None:
         """The worker's reply; None where it died of the question."""
-        if self._process is None:
-            self._process = _start()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            self._process.stdin.write(_REQUEST.pack(len(schema), len(value)) + schema + value)
-            self._process.stdin.flush()
-            reply = self._process.stdout.read(_REPLY.size)
+            process.stdin.write(_REQUEST.pack(len(schema), len(value)) + schema + value)
+            process.stdin.flush()
+            reply = process.stdout.read(_REPLY.size)
         except OSError:
             reply = b""
         if len(reply) == _REPLY.size:
@@ -123,19 +128,34 @@ class SchemaChecker:
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.communicate()
+            _end(process)
 
 
-def _start() -> "subprocess.Popen[bytes]":
+def _start() -> "subprocess.Popen[bytes] | None":
+    """A worker that is ready; None where none can be had: the answers are paid for, and the report goes without."""
     # No credentials: it needs none. Not in our process group: Ctrl-C is for the run, which then ends it.
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     path = [str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)]
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "tasks.comparison.schemas"],
-        env={**kept, "PYTHONPATH": os.pathsep.join(path)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tasks.comparison.schemas"],
+            env={**kept, "PYTHONPATH": os.pathsep.join(path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        return None
+    assert process.stdout is not None
+    if process.stdout.read(len(_READY)) == _READY:
+        return process
+    _end(process)
+    return None
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    # Closes the pipes; what was left in ours, a dead process does not read.
+    with contextlib.suppress(OSError):
+        process.communicate()
 
 
 def _serve(source: IO[bytes], target: IO[bytes]) -> None:
@@ -148,6 +168,8 @@ def _serve(source: IO[bytes], target: IO[bytes]) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGALRM})
     usable = _compiler()
+    target.write(_READY)
+    target.flush()
     while len(head := source.read(_REQUEST.size)) == _REQUEST.size:
         schema, value = (source.read(size) for size in _REQUEST.unpack(head))
         began = time.process_time()

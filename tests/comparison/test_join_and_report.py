@@ -214,6 +214,26 @@ def test_wanted_forms(sandbox: Sandbox, tmp_path: Path) -> None:
     assert free.numbers.variants[0].json_valid is None, "the variant's own requests asked for none"
 
 
+def test_schemas_that_cannot_be_used_are_a_note(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What is paid for is reported; the shares are of what could be checked."""
+    unusable = [{"$ref": "http://127.0.0.1:9/x"}, {"$id": "http://[x"}, {"pattern": "(?=a)"}, SCHEMA]
+    lines = [
+        chat(f"r{i}", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": unusable[i % 4]}})
+        for i in range(8)
+    ]
+    found = Compared(sandbox, tmp_path, lines, {"a": ['{"n":1}'] * 4 + ["{}"] * 4})
+    (variant,) = found.numbers.variants
+    assert variant.json_valid is not None
+    assert variant.schema_valid is not None
+    assert (variant.json_valid.count, variant.schema_valid.count, variant.schema_valid.total) == (8, 1, 2)
+    assert (variant.schema_unchecked, sum(found.numbers.unchecked.values())) == (6, 6)
+    assert "6 answers or tool calls could not be held to the JSON Schema" in " ".join(found.page().verdict)
+    text = page_html(found.page())
+    check_page(text)
+    assert "6 not checkable" in text
+    assert "127.0.0.1:9" not in text, "the reason is in our words"
+
+
 def test_texts() -> None:
     assert normalise(' "**Ｙes!**"\n') == "yes"
     assert normalise("...") == ""
