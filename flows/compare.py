@@ -36,7 +36,8 @@ from tasks.comparison.variants import Variant, read_variants
 from tasks.context import run_log
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch
-from tasks.settings import load_settings
+from tasks.settings import copies_of, load_settings
+from tasks.storage.media import buckets_of
 from tasks.summary import InputSummary
 from tasks.validate import validate
 
@@ -136,7 +137,8 @@ def compare_models(
         "poll_seconds": poll_seconds, "fetch_images": fetch_images,
     }  # fmt: skip
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
-    run_variants(comparison, variants, files, shared)
+    with copies_of(buckets_of(data.sources)):
+        run_variants(comparison, variants, files, shared)
     answered = {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
     if not answered:
         causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())

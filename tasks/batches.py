@@ -172,6 +172,7 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     section.options["below_minimum"] = order.below_minimum
     section.options["output_location"] = order.output_location
     section.options["output_kms_key"] = order.output_kms_key
+    section.options["image_buckets"] = list(order.settings.image_buckets)
     section.invalid_lines = summary.invalid
     if section.shards is None:
         # Until the shards are settled, a changed limit or a moved file may still change the plan.

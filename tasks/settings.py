@@ -1,6 +1,9 @@
 """What a person sets once: bucket, prefix, role and key; from the environment or from a Prefect block."""
 
 import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -9,6 +12,11 @@ from pydantic import Field
 
 from tasks.errors import ConfigurationError
 from tasks.storage.uris import S3Uri, parse_location
+
+#: Names the buckets, beside the batch's and the input's, of which requests may refer to objects.
+IMAGE_BUCKETS_VARIABLE = "BEDROCK_BATCH_IMAGE_BUCKETS"
+#: Those of the input that the batches' inputs are copies of.
+_copied_from: ContextVar[tuple[str, ...]] = ContextVar("copied_from", default=())
 
 
 class BedrockBatchSettings(Block):
@@ -22,6 +30,9 @@ class BedrockBatchSettings(Block):
     prefix: str = Field(default="bedrock-batch", description="Folder of all batches (BEDROCK_BATCH_PREFIX).")
     role_arn: str | None = Field(default=None, description="Service role of the jobs (BEDROCK_BATCH_ROLE_ARN).")
     kms_key: str | None = Field(default=None, description="KMS key for all objects (BEDROCK_BATCH_KMS_KEY).")
+    image_buckets: str | None = Field(
+        default=None, description="Further buckets of s3:// images, with commas between (BEDROCK_BATCH_IMAGE_BUCKETS)."
+    )
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -30,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True):
     root: S3Uri
     role_arn: str | None
     kms_key: str | None
+    #: Buckets, beside the batch's and the input's, of which requests may refer to objects.
+    image_buckets: tuple[str, ...] = ()
 
 
 def load_settings(role_arn: str | None = None) -> Settings:
@@ -51,7 +64,24 @@ def load_settings(role_arn: str | None = None) -> Settings:
         root=parse_location(f"s3://{bucket}/{prefix.strip('/')}", "BEDROCK_BATCH_BUCKET and BEDROCK_BATCH_PREFIX"),
         role_arn=role_arn or os.environ.get("BEDROCK_BATCH_ROLE_ARN") or (block.role_arn if block else None),
         kms_key=os.environ.get("BEDROCK_BATCH_KMS_KEY") or (block.kms_key if block else None),
+        image_buckets=_buckets(os.environ.get(IMAGE_BUCKETS_VARIABLE) or (block.image_buckets if block else None)),
     )
+
+
+def _buckets(names: str | None) -> tuple[str, ...]:
+    """Names of buckets with commas between. Raises ConfigurationError."""
+    stripped = [name.strip().removeprefix("s3://").strip("/") for name in (names or "").split(",") if name.strip()]
+    return (*(parse_location(f"s3://{name}", IMAGE_BUCKETS_VARIABLE).bucket for name in stripped), *_copied_from.get())
+
+
+@contextmanager
+def copies_of(buckets: Collection[str]) -> Iterator[None]:
+    """Let the requests of batches that are opened herein refer to objects of these buckets, where they came from."""
+    token = _copied_from.set(tuple(buckets))
+    try:
+        yield
+    finally:
+        _copied_from.reset(token)
 
 
 def _load_block() -> BedrockBatchSettings | None:

@@ -17,12 +17,12 @@ _BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError)
 DOWNLOADS = TransferConfig(num_download_attempts=aws.READ_ATTEMPTS)
 
 
-def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
-    """An object and its ETag. Raises ClientError or BotoCoreError."""
+def read_object(uri: S3Uri, most: int | None = None, **options: Any) -> tuple[bytes, str]:
+    """An object, or its first `most` bytes, and its ETag. Raises ClientError or BotoCoreError."""
     for attempt in range(aws.READ_ATTEMPTS):
         reply = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key, **options)
         try:
-            return reply["Body"].read(), reply["ETag"]
+            return reply["Body"].read(most), reply["ETag"]
         except _BROKEN_OFF:
             if attempt == aws.READ_ATTEMPTS - 1:
                 raise
