@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.markdown import code, one_line, plain
 from tasks.normalize import RangeResult
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef
@@ -29,7 +30,8 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     lines = [
         f"# Batch {document.status}",
         "",
-        f"`{document.id}` · {document.endpoint} · **{document.model}** ({section.family}{_types(document)})",
+        f"`{document.id}` · {plain(document.endpoint)} · **{plain(section.model)}** "
+        f"({plain(section.family)}{_types(document)})",
         "",
         "| requests | answered | failed | input tokens | output tokens |",
         "|---:|---:|---:|---:|---:|",
@@ -41,21 +43,21 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     ]
     for name, uri in (("Output", document.output_file), ("Errors", document.error_file),
                       ("Parquet", document.parquet_file)):  # fmt: skip
-        lines.append(f"- {name}: `{uri}`" if uri else f"- {name}: none")
-    lines += [f"- Copies: `{place}/`" for place in section.published]
-    lines.append(f"- State: `{ref.document}`")
+        lines.append(f"- {name}: {code(uri)}" if uri else f"- {name}: none")
+    lines += [f"- Copies: {code(place + '/')}" for place in section.published]
+    lines.append(f"- State: {code(str(ref.document))}")
     causes = merged_causes(results)
     if causes:
         lines += ["", "## Errors by cause", "", "| requests | cause | first |", "|---:|---|---|"]
         lines += [
-            f"| {count:,} | {markdown_cell(cause)} | `{markdown_cell(custom_id)}`, line {line} |"
+            f"| {count:,} | {plain(cause)} | {plain(custom_id)}, line {line} |"
             for cause, count, custom_id, line in causes[:_SHOWN_CAUSES]
         ]
         if len(causes) > _SHOWN_CAUSES:
             lines.append(f"| | and {len(causes) - _SHOWN_CAUSES} more causes, in the error file | |")
     if section.dropped_fields:
         lines += ["", '## Dropped fields (unsupported="drop")', "", "| requests | field |", "|---:|---|"]
-        lines += [f"| {count:,} | {markdown_cell(field)} |" for field, count in section.dropped_fields.items()]
+        lines += [f"| {count:,} | {plain(field)} |" for field, count in section.dropped_fields.items()]
     without = sum(result.without_usage for result in results)
     if without:
         lines += ["", f"{without:,} answers carry no token counts: this family reports none."]
@@ -63,18 +65,13 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     if truncated:
         lines += ["", f"{truncated:,} answers were cut off at max_tokens (finish_reason `length`)."]
     if section.warnings:
-        lines += ["", "## Warnings", "", *(f"- {markdown_cell(warning)}" for warning in section.warnings)]
+        lines += ["", "## Warnings", "", *(f"- {plain(warning)}" for warning in section.warnings)]
     return "\n".join(lines) + "\n"
 
 
 def _types(document: BatchDocument) -> str:
     types = sorted({shard.invocation for shard in document.bedrock.shards or []})
     return f", {' and '.join(types)}" if types else ""
-
-
-def markdown_cell(text: str) -> str:
-    """Text that stays within its cell of a table, and is no markup."""
-    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")
 
 
 @task(name="report", task_run_name="report", **STAGE)
@@ -93,4 +90,6 @@ def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -
     for warning in document.bedrock.warnings:
         log.warning("%s", warning)
     for cause, count, custom_id, line in merged_causes(results)[:3]:
-        log.warning("%s requests failed with %s (first: %s, line %s)", f"{count:,}", cause, custom_id, line)
+        log.warning(
+            "%s requests failed with %s (first: %s, line %s)", f"{count:,}", one_line(cause), one_line(custom_id), line
+        )

@@ -17,9 +17,11 @@ from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.comparison.texts import normalise
 from tasks.comparison.verdict import percent, verdict
-from tasks.report import markdown_cell
+from tasks.markdown import plain
 
 _EXAMPLES = 20
+#: Characters of a sentence or a note in the short form: it may name many variants.
+_SENTENCE = 4000
 _DATE = re.compile(r"-\d{8}$")
 _BASES = {
     "batch": "batch price", "half_of_on_demand": "half of the on-demand price", "on_demand": "on-demand price",
@@ -202,10 +204,10 @@ def _right(example: Example) -> list[bool]:
 
 def markdown(page: Page, files: dict[str, str]) -> str:
     """The report in short, for the Prefect UI."""
-    lines = [f"# {markdown_cell(page.title)}", ""]
+    lines = [f"# {plain(page.title)}", ""]
     if page.note:
-        lines += [f"*{markdown_cell(page.note)}*", ""]
-    lines += [f"{markdown_cell(sentence)}\n" for sentence in page.verdict]
+        lines += [f"*{plain(page.note, _SENTENCE)}*", ""]
+    lines += [f"{plain(sentence, _SENTENCE)}\n" for sentence in page.verdict]
     referenced = bool(page.numbers.referenced)
     lines += [
         f"| variant |{' accuracy |' if referenced else ''} answered | cost per 1,000 | output tokens |",
@@ -214,7 +216,7 @@ def markdown(page: Page, files: dict[str, str]) -> str:
     for variant in page.numbers.variants:
         accuracy = f" {percent(variant.accuracy.value if variant.accuracy else None)} |" if referenced else ""
         lines.append(
-            f"| {markdown_cell(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
+            f"| {plain(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
             f"{number(variant.output_tokens.value, 1)} |"
         )
     lines += ["", *(f"- {name}: {text}" for name, text in files.items())]
