@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -61,6 +63,11 @@ _READ_ROWS = 512
 _FORM_FIELDS = {"response_format", "text", "tools"}
 #: A cell of a spreadsheet holds 32,767.
 _CELL_CHARACTERS = 32_000
+#: White space, control and format characters, and quotes at the beginning of a cell.
+_UNSEEN = re.compile(
+    r"^[\s\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\"'`´‘’“”„«»＂＇]+"
+)
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?%?", re.ASCII)
 #: Answers are labels where the first requests' are short and few.
 _LOOKED_AT, _LABEL_CHARACTERS, _MOST_LABELS = 500, 40, 50
 #: Similarity is measured on so many requests, and on the beginning of each answer.
@@ -199,7 +206,8 @@ class Join:
 
     def _heading(self) -> list[str]:
         labels = [side.variant.label for side in self._sides]
-        return ["custom_id", "request", "reference", *labels, *(f"{label}: error" for label in labels)]
+        names = ["custom_id", "request", "reference", *labels, *(f"{label}: error" for label in labels)]
+        return [harmless(name) for name in names]
 
     def _next(self, streams: list[Iterator[Row]], number: int) -> list[Row]:
         rows = [next(stream, None) for stream in streams]
@@ -244,7 +252,7 @@ class Join:
             self._compare(rows)
         joined.requests += 1
         self._csv.writerow(
-            _harmless(cell)
+            harmless(cell)
             for cell in (custom_id, question.text, reference, *(row.content for row in rows),
                          *(row.error_message for row in rows))
         )  # fmt: skip
@@ -356,10 +364,12 @@ def _calls_text(calls: str | None) -> str:
     return ", ".join(f"{name}({arguments})" for _, name, arguments in msgspec.json.decode(calls or "[]"))
 
 
-def _harmless(cell: str | None) -> str:
+def harmless(cell: str | None) -> str:
     """A cell that spreadsheets can hold, and that none takes for a formula; the table has the whole text."""
     text = cell or ""
     if len(text) > _CELL_CHARACTERS:
         text = f"{text[:_CELL_CHARACTERS]}… ({len(text):,} characters)"
-    formula = text[:1] in ("=", "+", "@", "\t", "\r") or (text[:1] == "-" and not text[1:2].isdigit())
-    return f"'{text}" if formula else text
+    # Spreadsheets skip what cannot be seen, and take the wide forms of East Asian keyboards for the plain ones.
+    seen = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)[:1])
+    formula = text[:1] in ("\t", "\r", "\n") or seen in ("=", "+", "-", "@")
+    return f"'{text}" if formula and not _NUMBER.fullmatch(text) else text
