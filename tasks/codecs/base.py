@@ -13,12 +13,13 @@ from typing import Any, Literal, NoReturn, Protocol
 import msgspec
 
 from tasks.bedrock.models import Model
+from tasks.errors import PortableError
 
 InvocationType = Literal["InvokeModel", "Converse"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-class RequestError(Exception):
+class RequestError(PortableError):
     """One request cannot be sent as it is: OpenAI's `code` and `param`, and what to do about it."""
 
     def __init__(self, message: str, param: str | None = None, code: str = "invalid_value") -> None:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.errors import PortableError
+
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
 RESPONSES: Final = "/v1/responses"
@@ -42,7 +44,7 @@ SURELY_TEXT_PAIRS: Final = frozenset(
 )
 
 
-class LineError(Exception):
+class LineError(PortableError):
     """What is wrong with one input line, in OpenAI's words: `code`, `param`, `message`."""
 
     def __init__(self, code: str, message: str, param: str | None = None, custom_id: str | None = None) -> None:
