@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from tasks.answers import ANSWERED, MISSING, PASSING, Answers, decode_error
+from tasks.bedrock.causes import record_cause, said
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
@@ -143,13 +144,13 @@ class Normalizer:
         """The result of one request, in the general way."""
         first = rows[0]
         if first.error is not None:
-            return self._failed(first, http_error_of(first.error))
+            return self._failed(first, http_error_of(first.error), ours=True)
         decoded: list[Outcome] = []
         for place, row in enumerate(rows, first_row):
             kind = answers.kinds[place]
             self.result.retryable += kind <= PASSING
             if kind == MISSING:
-                return self._failed(first, self._missing(self._last[self._range, row.shard or ""]))
+                return self._failed(first, self._missing(self._last[self._range, row.shard or ""]), ours=True)
             if kind != ANSWERED:
                 return self._failed(first, self._record_error(decode_error(answers.get(place))))
             try:
@@ -207,11 +208,17 @@ class Normalizer:
                    calls, outcome.finish_reason, *counts, None, None, self._model, file, None)  # fmt: skip
             choice += 1
 
-    def _failed(self, row: IndexRow, error: HttpError | RunError) -> Result:
+    def _failed(self, row: IndexRow, error: HttpError | RunError, *, ours: bool = False) -> Result:
+        """The result of a request without an answer. `ours`: the message is of our own words, not of Bedrock's."""
         self.result.failed += 1
         status, code = (error.status, error.code or error.type) if isinstance(error, HttpError) else (None, error.code)
-        # Bedrock's messages differ by record in their numbers and quotes; the code and the start name the cause.
-        cause = f"{code}: {cut(error.message, 120)}"
+        # Causes go into logs and artifacts; Bedrock's message, which may echo the prompt, into the error file only.
+        if ours:
+            cause = f"{code}: {cut(error.message, 120)}"
+        elif code == "invalid_model_output":
+            cause = f"{code}: {cut(said(error.message), 120)}"
+        else:
+            cause = record_cause(status, code, error.message)
         if cause in self._causes:
             self._causes[cause][0] += 1
         elif len(self._causes) < 1000:
@@ -235,7 +242,7 @@ class Normalizer:
         self._unanswered["failed"] += 1
         if status == "Failed":
             message = shard.job.message if shard.job else None
-            return RunError("server_error", f"The Bedrock job failed: {message or 'it gave no reason'}")
+            return RunError("server_error", f"The Bedrock job failed: {said(message or '') or 'it gave no reason'}")
         return RunError("server_error", "Bedrock returned no result for this request.")
 
     def _record_error(self, error: RecordError) -> HttpError | RunError:

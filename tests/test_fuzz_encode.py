@@ -360,7 +360,7 @@ def test_the_hostile_cases_did_occur() -> None:
         HALF_PAIR,
         NO_NUMBER,
         "levels deep",
-        "usable URL",
+        "plain http or https URL",
         "no bucket",
         "invalid_json_line",
         "unsupported_parameter",

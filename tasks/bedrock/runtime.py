@@ -2,18 +2,23 @@
 
 import base64
 import binascii
+import re
 from typing import Any, Final, Literal
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from tasks.bedrock import aws
+from tasks.bedrock.causes import said
 from tasks.bedrock.records import encode_error_line, encode_output_line
 from tasks.errors import ConfigurationError, PipelineError
 
 #: Errors that are not this record's but the whole run's: no other record would fare better.
 _FATAL: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException"})
-_BAD_MODEL: Final = ("model identifier", "on-demand throughput", "model id")
+#: As Bedrock begins what it says of them: further on, a message may echo a prompt that says the same.
+_BAD_MODEL: Final = re.compile(
+    r"(?:the )?(?:provided |given |specified )?model id|invocation of model id", re.IGNORECASE
+)
 
 
 def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Literal["InvokeModel", "Converse"]) -> bytes:
@@ -41,14 +46,13 @@ def _is_fatal(error: ClientError | BotoCoreError) -> bool:
         return True
     if isinstance(error, BotoCoreError):
         return not aws.is_transient(error)
-    message = aws.message_of(error).lower()
-    return aws.code_of(error) == "ValidationException" and any(part in message for part in _BAD_MODEL)
+    return aws.code_of(error) == "ValidationException" and _BAD_MODEL.match(aws.message_of(error)) is not None
 
 
 def _explain(error: ClientError | BotoCoreError, model_id: str) -> PipelineError:
     if isinstance(error, ClientError) and not aws.is_credential_problem(error):
         return ConfigurationError(
-            f"Bedrock cannot answer with model {model_id} ({aws.code_of(error)}): {aws.message_of(error)} "
+            f"Bedrock cannot answer with model {model_id} ({aws.code_of(error)}): {said(aws.message_of(error))} "
             "Check the model id, its availability in this region, and the access that the account was granted."
         )
     return aws.explain(error, f"calling model {model_id}")
