@@ -24,7 +24,15 @@ from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, r
 from tasks.memory import give_back, keep
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.requests import CHAT
-from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, http_error, output_line
+from tasks.openai_format.results import (
+    HttpError,
+    RunError,
+    answered_frame,
+    error_line,
+    http_error,
+    output_line,
+    unreadable_output,
+)
 from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
 from tasks.plain_answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
@@ -151,9 +159,7 @@ class Normalizer:
             try:
                 decoded.append(self._decoders[row.shard or ""].decode(answers.get(place), row.context))
             except DecodeError as error:
-                unreadable = HttpError(502, f"The model's output cannot be read: {error}", "server_error",
-                                       "invalid_model_output")  # fmt: skip
-                return self._failed(first, unreadable)
+                return self._failed(first, unreadable_output(f"The model's output cannot be read: {error}"))
         return self._completed(rows, decoded)
 
     def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
@@ -238,6 +244,8 @@ class Normalizer:
         if error.expired:
             self._unanswered["expired"] += 1
             return RunError("batch_expired", error.message)
+        if error.unreadable:
+            return unreadable_output(error.message)
         return http_error(error.status, error.message)
 
     def finish(self, oddities: Counter[str]) -> RangeResult:
