@@ -15,7 +15,7 @@ _ESCAPES = re.compile(
 
 
 def without_lone_surrogates(data: bytes) -> bytes | None:
-    """JSON with U+FFFD for each lone surrogate, escaped or not; None where there is none, or its UTF-8 is bad besides."""
+    """JSON with U+FFFD for each lone surrogate, escaped or not; None where there is none, or other bad UTF-8."""
     repaired = data
     if _RAW.search(data):
         try:
