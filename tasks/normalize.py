@@ -15,7 +15,7 @@ from tasks.answers import ANSWERED, MISSING, Answers, decode_error
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
-from tasks.codecs.base import DecodeError, Vectors
+from tasks.codecs.base import UNFORESEEN, DecodeError, Vectors
 from tasks.codecs.chat_completion import plain_frame
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.context import run_log
@@ -91,6 +91,7 @@ class Normalizer:
         self._causes: dict[str, list[Any]] = {}
         self._finish: Counter[str] = Counter()
         self._unanswered: Counter[str] = Counter()
+        self.oddities: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
 
     def plain_answers(self, index: pq.ParquetFile) -> PlainAnswers:
@@ -156,17 +157,31 @@ class Normalizer:
                 return self._failed(first, self._missing(self._last[self._range, row.shard or ""]))
             if kind != ANSWERED:
                 return self._failed(first, self._record_error(decode_error(answers.get(place))))
+            decoder, output = self._decoders[row.shard or ""], answers.get(place)
             try:
-                decoded.append(self._decoders[row.shard or ""].decode(answers.get(place), row.context))
+                decoded.append(decoder.decode(output, row.context))
             except DecodeError as error:
                 return self._failed(first, unreadable_output(f"The model's output cannot be read: {error}"))
-        return self._completed(rows, decoded)
+            except UNFORESEEN as error:
+                return self._unforeseen(first, error)
+        try:
+            return self._completed(rows, decoded)
+        except UNFORESEEN as error:
+            return self._unforeseen(first, error)
+
+    def _unforeseen(self, row: IndexRow, error: Exception) -> Result:
+        """A fault of ours: it costs one answer, and is said, where it would cost the batch."""
+        name = type(error).__name__
+        self.oddities[f"answers that this program failed to read ({name}): please report it"] += 1
+        return self._failed(row, unreadable_output(f"The model's output cannot be read ({name})."))
 
     def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
         contexts = [each.context for each in rows]
         body = build(self._endpoint, outcomes, contexts, id=id, created=self._created, model=self._model)
+        line = output_line(id, row.custom_id, msgspec.json.encode(body))
+        table_rows = list(self._table_rows(row, outcomes))
         usage = usage_of(outcomes)
         result = self.result
         result.completed += 1
@@ -177,8 +192,7 @@ class Normalizer:
             result.completion_tokens += usage.completion
             result.cached_tokens += usage.cached
             result.reasoning_tokens += usage.reasoning
-        line = output_line(id, row.custom_id, msgspec.json.encode(body))
-        return Result(line, True, list(self._table_rows(row, outcomes)))
+        return Result(line, True, table_rows)
 
     def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[TableRow]:
         """A Parquet row per choice, or per embedding."""
@@ -252,7 +266,7 @@ class Normalizer:
         self.result.finish_reasons = dict(self._finish)
         most = sorted(self._causes.items(), key=lambda item: -item[1][0])[:_SHOWN_CAUSES]
         self.result.causes = {cause: (count, id, line) for cause, (count, id, line) in most}
-        self.result.oddities = dict(oddities)
+        self.result.oddities = dict(oddities + self.oddities)
         self.result.unanswered = dict(self._unanswered)
         return self.result
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.bedrock.records import OutputRecord
-from tasks.codecs.base import Answer, DecodeError, FinishReason
+from tasks.codecs.base import UNFORESEEN, Answer, DecodeError, FinishReason
 from tasks.codecs.chat_completion import is_plain
 from tasks.openai_format.results import LINE_ENDS, Frame, escape_line_ends
 
@@ -53,7 +53,7 @@ class PlainAnswers:
             if way and not record.has_error:
                 try:
                     answer = decoders[way - 1](record.model_output)
-                except DecodeError:
+                except (DecodeError, *UNFORESEEN):
                     # It is decoded again in the general way, and its error said there.
                     continue
                 if is_plain(answer):

@@ -149,10 +149,10 @@ class Bedrock:
         kind = self._faults.take_next("rubbish_replies")
         if kind is None:
             return _json(answer)
-        body = rubbish.spoiled(kind, answer)
+        reply = rubbish.spoiled(kind, answer)
         if kind == "broken off":
-            return Response(_breaking(body), headers={"Content-Length": str(len(body) + 1)})
-        return Response(body, content_type="application/json")
+            return Response(_breaking(reply), headers={"Content-Length": str(len(reply) + 1)})
+        return Response(reply, content_type="application/json")
 
     def _admin(self, request: Request, parts: list[str]) -> Response:
         if parts == ["journal"]:

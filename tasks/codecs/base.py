@@ -32,6 +32,10 @@ class DecodeError(Exception):
     """A modelOutput does not have the shape that its family documents."""
 
 
+#: What data can raise that nobody thought of; not what the machine, S3 or our own account can.
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
 class Policy:
     """What happens to a field that the target cannot honour: an error, or a counted drop.
 
