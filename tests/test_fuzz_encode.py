@@ -308,7 +308,7 @@ def check(lines: list[bytes], outcomes: list[list[Any]]) -> None:
             OUTCOMES[each.code or ""] += 1
             OUTCOMES.update(
                 kind
-                for kind in (HALF_PAIR, NO_NUMBER, "levels deep", "usable URL", "no bucket")
+                for kind in (HALF_PAIR, NO_NUMBER, "levels deep", "plain http or https URL", "no bucket")
                 if kind in each.message
             )
 

@@ -64,6 +64,8 @@ class DecodeError(Exception):
 _FIELD: Final = re.compile(r"[A-Za-z_][\w.$\[\]-]{0,99}(?: \([\w ]{1,40}\))?", re.ASCII)
 _MOST_NAMES: Final = 200
 _OTHER_FIELDS: Final = "other fields"
+#: What data can raise that nobody thought of; not what the machine, S3 or our own account can.
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Policy:
