@@ -5,10 +5,12 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasks.bedrock import aws
 from tasks.errors import BatchFailedError, PipelineError
@@ -18,6 +20,39 @@ from tasks.storage.uris import parse_input_uri
 
 if TYPE_CHECKING:
     from flows.compare import Comparison
+
+
+class _Signalled(KeyboardInterrupt):
+    """A signal asked this process to end: Ctrl-C by other means."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and a closed terminal end this process as Ctrl-C does: Python exits, and stops what it started.
+
+    Prefect's temporary server is stopped when Python exits, which a plain SIGTERM would not let it do. While a flow
+    runs, Prefect has a handler of its own, which calls this one in the end.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(number: int, frame: object) -> NoReturn:
+        for each in numbers:
+            # Once is enough: a second one must not cut the tidying up short.
+            signal.signal(each, signal.SIG_IGN)
+        raise _Signalled(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            # `nohup` has the terminal's end ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """The exit status, as shells have it."""
+    return 128 + (error.number if isinstance(error, _Signalled) else signal.SIGINT)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -103,11 +138,12 @@ def _model(text: str) -> str | dict[str, Any]:
 
 
 def run_comparison(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
+    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted, 143 terminated."""
     options = _comparison_parser().parse_args(arguments)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     from flows.compare import compare_models, estimate
 
+    _end_in_order()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
             models = [_model(text) for text in options.models]
@@ -122,10 +158,10 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
         except PipelineError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch for each batch to stop them.", file=sys.stderr)  # fmt: skip
-            return 130
+            return _interrupted(error)
         files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
         if options.output_dir:
             files = _download_comparison(comparison, files, options.output_dir)
@@ -171,7 +207,7 @@ def _print_estimate(rows: list[dict[str, Any]]) -> None:
 
 
 def run_batch(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
+    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted, 143 terminated."""
     parser = _parser()
     options = parser.parse_args(arguments)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
@@ -179,6 +215,7 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
     from flows.runners import spare_memory
 
     spare_memory()
+    _end_in_order()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
             batch = batch_inference(options.input_file, options.model, wait=not options.no_wait, **_common(options))
@@ -189,13 +226,13 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
         except PipelineError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if options.stop and (stopped := _stop()) is not None:
                 print_table(stopped, download(stopped, options.output_dir) if options.output_dir else {})
-                return 130
+                return _interrupted(error)
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch to stop them.", file=sys.stderr)  # fmt: skip
-            return 130
+            return _interrupted(error)
         files = download(batch, options.output_dir) if options.output_dir else {}
         print_table(batch, files)
         return status
