@@ -37,7 +37,7 @@ def _end_in_order() -> None:
     """
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-    def end(number: int, frame: object) -> NoReturn:
+    def end(number: int, frame: object) -> NoReturn:  # noqa: ARG001
         for each in numbers:
             # Once is enough: a second one must not cut the tidying up short.
             signal.signal(each, signal.SIG_IGN)

@@ -4,7 +4,9 @@ Hooks run in another process than the run, with no memory of it. Prefect swallow
 fail to do is said in the run's own log. Where no hook ever runs, the collector does the same.
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from prefect import get_client
@@ -17,6 +19,8 @@ from flows.noted_runs import end_cancelled, others_at_work
 from flows.operations import cancel
 from tasks.runs import batch_of_run, forget_run
 from tasks.settings import load_settings
+from tasks.state import BatchRef
+from tasks.stop import stop_batch
 
 
 class _Logs:
@@ -26,33 +30,49 @@ class _Logs:
         about = flow_runs[-1]
         self._logs = [(flow_run_logger(run, flow), "" if run is about else f"{about.name}: ") for run in flow_runs]
 
-    def say(self, level: int, text: str, *values: object) -> None:
+    def say(self, text: str, *values: object, level: int = logging.INFO) -> None:
         for log, start in self._logs:
             log.log(level, "%s" + text, start, *values)
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """Say what could not be done; the run's note leaves it to the collector."""
+        try:
+            yield
+        except Exception as error:
+            self.say(
+                "The Bedrock jobs of this run may still be running (%s): the next collect-batches run stops them, or "
+                "cancel-batch", error, level=logging.ERROR,
+            )  # fmt: skip
 
 
 def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Cancelling a batch's run stops its jobs and collects what was answered."""
-    _stop(flow_run, _Logs(flow, flow_run))
+    logs = _Logs(flow, flow_run)
+    with logs.failures():
+        ref = _stop(flow_run, logs)
+        if ref is not None:
+            _collect(flow_run, ref, logs)
 
 
-def stop_all_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+def stop_all_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancelling a comparison stops the jobs of all its variants, and collects what was answered."""
-    log = flow_run_logger(flow_run, flow)
-    try:
-        children = _children(flow_run)
-    except Exception as error:
-        log.error(
-            "The batches of this comparison could not be found (%s): the next collect-batches run stops them, or "
-            "cancel-batch for each", error,
-        )  # fmt: skip
-        return
-    if not children:
-        log.info("The comparison was cancelled before it began a batch: nothing runs on Bedrock")
-    for child in children:
-        _stop(child, _Logs(flow, flow_run, child))
-        # A sub-flow's process is its parent's: nobody else would end it.
-        end_cancelled([child, flow_run])
+    log = _Logs(flow, flow_run)
+    with log.failures():
+        children = [(child, _Logs(flow, flow_run, child)) for child in _children(flow_run)]
+        stopped: list[tuple[FlowRun, BatchRef, _Logs]] = []
+        # All jobs cost money until they are stopped; what was answered can wait.
+        for child, logs in children:
+            with logs.failures():
+                ref = _stop(child, logs)
+                if ref is not None:
+                    stopped.append((child, ref, logs))
+        for child, ref, logs in stopped:
+            with logs.failures():
+                _collect(child, ref, logs)
+        for child, _ in children:
+            # A sub-flow's process was its parent's: nobody else would end it.
+            end_cancelled([child, flow_run.model_copy(update={"state": state})], needed=[flow_run.id])
 
 
 def _children(flow_run: FlowRun) -> list[FlowRun]:
@@ -61,27 +81,25 @@ def _children(flow_run: FlowRun) -> list[FlowRun]:
         return client.read_flow_runs(flow_run_filter=mine)
 
 
-def _stop(flow_run: FlowRun, logs: _Logs) -> None:
-    """Stop what a cancelled run set going on Bedrock; what it cannot do is left to the collector, with the note."""
-    try:
-        ref = batch_of_run(flow_run.id)
-        if ref is None:
-            logs.say(logging.INFO, "The run was cancelled while it drove no batch: no job of its own runs on Bedrock")
-            return
-        others = others_at_work(load_settings(), flow_run.id, ref.batch_id)
-        if others:
-            logs.say(logging.INFO, "Batch %s goes on: run %s works on it as well", ref.batch_id, others[0])
-        else:
-            logs.say(logging.INFO, "Stopping the Bedrock jobs of batch %s", ref.batch_id)
-            batch = cancel(ref)
-            logs.say(logging.INFO, "Batch %s is %s", batch.id, batch.status)
-            if not batch.finished:
-                # Another runner collects; the note lets the collector see to it that it happens.
-                return
+def _stop(flow_run: FlowRun, logs: _Logs) -> BatchRef | None:
+    """Stop the jobs that a cancelled run set going; returns its batch where there is something to collect."""
+    ref = batch_of_run(flow_run.id)
+    if ref is None:
+        logs.say("The run was cancelled while it drove no batch: no job of its own runs on Bedrock")
+        return None
+    others = others_at_work(load_settings(), flow_run.id, ref.batch_id)
+    if others:
+        logs.say("Batch %s goes on: run %s works on it as well", ref.batch_id, others[0])
         forget_run(ref.root, flow_run.id)
-    except Exception as error:
-        logs.say(
-            logging.ERROR,
-            "The Bedrock jobs of this run may still be running (%s): the next collect-batches run stops them, or "
-            "cancel-batch", error,
-        )  # fmt: skip
+        return None
+    logs.say("Stopping the Bedrock jobs of batch %s", ref.batch_id)
+    stop_batch(ref)
+    return ref
+
+
+def _collect(flow_run: FlowRun, ref: BatchRef, logs: _Logs) -> None:
+    batch = cancel(ref)
+    logs.say("Batch %s is %s", batch.id, batch.status)
+    if batch.finished:
+        # Otherwise another runner collects, and the note has the collector see to it that it happens.
+        forget_run(ref.root, flow_run.id)

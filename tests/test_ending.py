@@ -89,17 +89,17 @@ def test_a_command_that_is_told_to_end_leaves_no_server(
     assert {batch.status for batch in list_batches()} == {"in_progress"}
 
 
-def test_make_up_ends_its_server_with_itself(commands: Any) -> None:
+def test_make_up_ends_its_server_with_itself(tmp_path: Path, commands: Any) -> None:
     port = free_port()
-    up = commands("deployments.up", "--port", str(port))
+    up = commands("deployments.up", "--port", str(port), "--home", str(tmp_path / "up"))
 
     def served() -> bool:
         assert up.process.poll() is None, up.said
-        return "can be triggered" in up.said or "being served" in up.said
+        return "prefect deployment run" in up.said
 
     until(served, "the deployments are served")
     # A second one does not take the first one's server for its own.
-    second = commands("deployments.up", "--port", str(port))
+    second = commands("deployments.up", "--port", str(port), "--home", str(tmp_path / "up"))
     assert second.process.wait(60) == 1
     assert second.said.startswith(f"Port {port} is taken")
     assert second.said.count("\n") == 1
@@ -117,8 +117,8 @@ def test_make_up_ends_its_server_with_itself(commands: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL], ids=["HUP", "KILL"])
-def test_make_up_ends_its_server_while_it_starts(number: signal.Signals, commands: Any) -> None:
-    up = commands("deployments.up", "--port", str(free_port()))
+def test_make_up_ends_its_server_while_it_starts(number: signal.Signals, tmp_path: Path, commands: Any) -> None:
+    up = commands("deployments.up", "--port", str(free_port()), "--home", str(tmp_path / "up"))
     until(lambda: len(up.alive()) >= 2, "it has started a server")
     os.kill(up.process.pid, number)
     until(lambda: not up.alive(), "no process is left", 30)
