@@ -39,10 +39,11 @@ kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make t
 scale: $(STAMP)  ## 100,000 and 1,000,000 lines end to end in the sandbox: wall time of each stage, memory.
 	$(BIN)/python -m tests.scale
 
-check: $(STAMP)  ## Formatting, lint and types.
+check: $(STAMP)  ## Formatting, lint, types and the import contract.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## Measure convert and normalise beside two floors, in one run.
 	$(BIN)/python -m tests.bench

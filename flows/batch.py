@@ -9,17 +9,19 @@ from prefect.runtime import flow_run as current_run
 from pydantic import BeforeValidator, Field
 
 from flows.hooks import stop_on_cancel
+from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
-from flows.stages import drive
 from tasks.assemble import publish_results
-from tasks.batches import batch_failed, fail_batch, name_batch, open_or_resume, require_minimum, require_role
+from tasks.batch.lease import holding
+from tasks.batch.lifecycle import batch_failed, fail_batch
+from tasks.batch.options import place_order
+from tasks.batch.registry import run_noted
+from tasks.batch.store import read
 from tasks.errors import BatchFailedError
-from tasks.lease import holding
-from tasks.memory import give_back
+from tasks.inputs.plan import size_sampler
+from tasks.open import name_batch, open_or_resume, require_minimum, require_role
 from tasks.openai_format.batch import Batch
-from tasks.order import place_order, size_sampler
-from tasks.runs import run_noted
-from tasks.state import read
+from tasks.support.memory import release_memory
 from tasks.validate import validate
 
 __all__ = ["BatchFailedError", "batch_inference"]
@@ -119,7 +121,7 @@ def batch_inference(
                 raise fail_batch(own, [refusal])
             # The offsets of all requests have gone into the plan.
             del summary
-            give_back()
+            release_memory()
             with run_noted(ref):
                 drive(own, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.storage.objects import DOWNLOADS
 from tasks.storage.uris import parse_input_uri
-from tasks.words import counted, cut
+from tasks.support.words import counted, cut
 
 if TYPE_CHECKING:
     from flows.compare import Comparison
@@ -308,7 +308,7 @@ def _require_server() -> None:
 def _stop() -> Batch | None:
     """Stop the jobs of the interrupted run and collect what was answered; None where it had no batch yet."""
     from flows.operations import cancel_batch
-    from tasks.runs import latest_batch
+    from tasks.batch.registry import latest_batch
 
     ref = latest_batch()
     if ref is None:

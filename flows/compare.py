@@ -14,12 +14,13 @@ from pydantic import Field
 from flows.batch import PathText, batch_inference
 from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
+from tasks.batch.options import read_metadata
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
 from tasks.comparison.reference import read_reference
-from tasks.comparison.result import Comparison, ComparisonRef, comparison_id
-from tasks.comparison.stages import (
+from tasks.comparison.result import Comparison, ComparisonFailedError, ComparisonRef, comparison_id
+from tasks.comparison.tasks import (
     collect_verdicts,
     join,
     parameters_of,
@@ -29,16 +30,15 @@ from tasks.comparison.stages import (
     write_report,
 )
 from tasks.comparison.variants import Variant, read_variants
-from tasks.context import run_log
-from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
+from tasks.errors import BatchFailedError, PipelineError
+from tasks.inputs.media import buckets_of
+from tasks.inputs.summary import InputSummary
 from tasks.openai_format.batch import Batch
-from tasks.order import read_metadata
 from tasks.settings import copies_of, load_settings
 from tasks.storage.bucket import check_bucket
-from tasks.storage.media import buckets_of
-from tasks.summary import InputSummary
+from tasks.support.run_context import run_log
+from tasks.support.words import counted, cut
 from tasks.validate import validate
-from tasks.words import counted, cut
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 

@@ -17,10 +17,10 @@ from prefect.logging.loggers import flow_run_logger
 
 from flows.noted_runs import end_cancelled, others_at_work
 from flows.operations import cancel
-from tasks.runs import batch_of_run, forget_run
+from tasks.batch.paths import BatchRef
+from tasks.batch.registry import batch_of_run, forget_run
+from tasks.cancel import stop_batch
 from tasks.settings import load_settings
-from tasks.state import BatchRef
-from tasks.stop import stop_batch
 
 
 class _Logs:

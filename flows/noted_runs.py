@@ -16,11 +16,12 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled
 
-from tasks.context import run_log
+from tasks.batch.paths import BatchRef
+from tasks.batch.registry import forget_run, list_notes
+from tasks.batch.store import load
 from tasks.errors import PipelineError
-from tasks.runs import forget_run, list_notes
 from tasks.settings import Settings
-from tasks.state import BatchRef, load
+from tasks.support.run_context import run_log
 
 _CANCELLED = (StateType.CANCELLING, StateType.CANCELLED)
 _OVER = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED)

@@ -9,20 +9,21 @@ from msgspec.structs import replace
 from prefect import flow
 
 from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
+from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
-from flows.stages import drive
-from tasks.batches import tidy
+from tasks.batch.lease import trying_to_hold
+from tasks.batch.lifecycle import tidy
+from tasks.batch.paths import BatchRef
+from tasks.batch.registry import mark_closed, open_batches
+from tasks.batch.store import batch_ids, load, read
 from tasks.bedrock.events import batch_of_event
-from tasks.context import run_log
+from tasks.cancel import stop_batch
 from tasks.errors import PipelineError
-from tasks.lease import trying_to_hold
 from tasks.openai_format.batch import Batch
-from tasks.runs import mark_closed, open_batches
 from tasks.settings import load_settings
-from tasks.state import BatchRef, batch_ids, load, read
-from tasks.stop import stop_batch
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
-from tasks.words import counted
+from tasks.support.run_context import run_log
+from tasks.support.words import counted
 
 
 def _ref(batch_id: str) -> BatchRef:

@@ -9,22 +9,23 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.bedrock import aws
+from tasks import aws
+from tasks.batch.document import BatchDocument, Range
+from tasks.batch.paths import BatchRef, result_piece
+from tasks.batch.store import update
 from tasks.bedrock.causes import said
 from tasks.errors import AccountingError
-from tasks.index import read_index
-from tasks.normalize import RangeResult, add_up
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
-from tasks.paths import piece
-from tasks.patience import STAGE
-from tasks.results import copy_groups, table_writer
-from tasks.state import BatchDocument, BatchRef, Range, update
+from tasks.results.files import copy_groups, table_writer
+from tasks.results.totals import RangeResult, add_up
+from tasks.shards.index import read_index
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
-from tasks.words import counted, tally
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted, tally
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
 _COPY_BYTES = 4 << 20
@@ -65,8 +66,8 @@ def put_together(
 
 def _copy_proven(ref: BatchRef, range_: Range, output: S3Writer, errors: S3Writer) -> int:
     """Copy a range's lines, holding each against the index: every request next in one of the two files."""
-    answers = _Lines(piece(ref, range_, OUTPUT))
-    failures = _Lines(piece(ref, range_, ERRORS))
+    answers = _Lines(result_piece(ref, range_, OUTPUT))
+    failures = _Lines(result_piece(ref, range_, ERRORS))
     count = 0
     previous = range_.first_request - 1
     for batch in read_index(ref, range_).iter_batches(columns=["request", "custom_id"]):
@@ -119,7 +120,7 @@ class _Lines:
 def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
     with table_writer(out) as writer:
         for range_ in ranges:
-            uri = piece(ref, range_, PARQUET)
+            uri = result_piece(ref, range_, PARQUET)
             with local_copy(uri) as local:
                 for table in copy_groups(pq.ParquetFile(local)):
                     writer.write_table(table)
@@ -216,7 +217,7 @@ def _copy(source: S3Uri, target: S3Uri, kms_key: str | None, owner: str | None) 
         raise aws.explain(error, f"copying {source} to {target}") from error
 
 
-@task(name="assemble", task_run_name="assemble", **STAGE)
+@task(name="assemble", task_run_name="assemble", **STAGE_OPTIONS)
 def assemble(
     ref: BatchRef, document: BatchDocument, results: list[RangeResult], warnings: Sequence[str] = ()
 ) -> BatchDocument:
@@ -230,7 +231,7 @@ def assemble(
     return document
 
 
-@task(name="publish", task_run_name="publish", **STAGE)
+@task(name="publish", task_run_name="publish", **STAGE_OPTIONS)
 def publish_results(
     ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
 ) -> BatchDocument:

@@ -9,130 +9,42 @@ import msgspec
 import numpy as np
 from prefect import get_run_logger, task
 
+from tasks.batch.document import BatchDocument, Range, Segment
+from tasks.batch.paths import BatchRef, index_object
 from tasks.bedrock.models import parse_model
-from tasks.bedrock.names import PADDING_PREFIX, record_id
+from tasks.bedrock.names import record_id
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
-from tasks.context import run_log
 from tasks.errors import InputFileError
-from tasks.index import Index
-from tasks.layout import Layout, read_layout
-from tasks.memory import give_back, keep
+from tasks.fast.match import LineBlock
+from tasks.fast.records import PlainRecords, form_of
+from tasks.inputs.layout import Layout, read_layout
+from tasks.inputs.media import Media, buckets_of
+from tasks.inputs.summary import BadLines, InvalidLine
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error, error_type
-from tasks.openai_format.uniform import Block
-from tasks.paths import index_object, shard_object
-from tasks.patience import STAGE
-from tasks.records import PlainRecords, form_of
-from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
-from tasks.storage.media import Media, buckets_of
+from tasks.shards.index import Index
+from tasks.shards.writer import Converted, ShardWriter
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
-from tasks.summary import BadLines, InvalidLine
-from tasks.words import counted
+from tasks.support.memory import keep_freed_memory, release_memory
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
+from tasks.support.words import counted
 
 _SPACE = 0x20
+
+
 #: Lines that are converted at a time, where they are converted one by one.
 _LINES = 4096
+
+
 #: Places where this program failed that are logged of one range.
 _MOST_FAULTS = 20
 
 
-class Converted(msgspec.Struct):
-    """What became of one range."""
-
-    range: int
-    requests: int
-    rejected: int
-    shards: list[Shard]
-    dropped: dict[str, int]
-
-
-class ShardWriter:
-    """Writes records into as many objects as the limits ask for, cutting between requests only."""
-
-    def __init__(
-        self,
-        ref: BatchRef,
-        range_: Range,
-        document: BatchDocument,
-        padding: bytes,
-        invocation: InvocationType,
-        suffix: str,
-        open_object: Callable[[S3Uri, str | None], S3Writer] = S3Writer,
-    ) -> None:
-        section = document.bedrock
-        self._ref, self._range, self._limits, self._padding = ref, range_, section.limits, padding
-        self._invocation, self._suffix = invocation, suffix
-        self._open = open_object
-        self._pad = section.options.get("below_minimum") == "pad"
-        self._immediate = document.completion_window == "immediate"
-        self._writer: S3Writer | None = None
-        self._records = 0
-        self._bytes = 0
-        self.shards: list[Shard] = []
-
-    @property
-    def current(self) -> str:
-        """The id of the shard that the next records go to, if there is room."""
-        number = f"{self._range.index:05d}{self._suffix}"
-        return number if not self.shards else f"{number}-{len(self.shards)}"
-
-    def fits(self, records: int, size: int) -> bool:
-        """Whether the current object has room for so many more records of so many bytes in all."""
-        return (
-            self._records + records <= self._limits["max_records_per_job"]
-            and self._bytes + size <= self._limits["max_bytes_per_file"]
-        )
-
-    def room(self, sizes: Any) -> int:
-        """How many of the next records the current object has room for, by their sizes in bytes."""
-        left = self._limits["max_bytes_per_file"] - self._bytes
-        upto = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
-        return min(upto, self._limits["max_records_per_job"] - self._records)
-
-    def add(self, records: int, data: bytes | memoryview) -> None:
-        """Write the records of one or more requests, into another object where the current one has no room."""
-        if self._records and not self.fits(records, len(data)):
-            self.close()
-        if self._writer is None:
-            self._writer = self._open(shard_object(self._ref, self.current), self._ref.kms_key)
-        self._writer.write(data)
-        self._records += records
-        self._bytes += len(data)
-
-    def close(self) -> None:
-        """Finish the current object, padded to the job's minimum where the user chose that."""
-        if self._writer is None:
-            return
-        minimum = self._limits["min_records_per_job"]
-        below = self._records < minimum
-        missing = minimum - self._records if below and self._pad and not self._immediate else 0
-        for number in range(missing):
-            self._writer.write(padding_record(number, self._padding))
-        self._writer.close()
-        self.shards.append(
-            Shard(
-                id=self.current,
-                epoch=self._ref.epoch,
-                ranges=[self._range.index],
-                invocation=self._invocation,
-                records=self._records,
-                padding=missing,
-                bytes=self._writer.bytes_written,
-                etag=self._writer.etag,
-                route="on_demand" if self._immediate or (below and not self._pad) else "batch",
-            )
-        )
-        self._writer, self._records, self._bytes = None, 0, 0
-
-    def abort(self) -> None:
-        if self._writer is not None:
-            self._writer.abort()
-
-
-def _lines_of(data: bytes, block: Block) -> list[bytes]:
+def _lines_of(data: bytes, block: LineBlock) -> list[bytes]:
     return data[block.starts[0] : block.ends[-1]].split(b"\n") if len(block.starts) else []
 
 
@@ -140,11 +52,6 @@ def _alike(values: Any) -> Iterator[tuple[int, int]]:
     """Runs of the same value, as first and last + 1."""
     cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     yield from ((first, last) for first, last in pairwise(cuts) if first < last)
-
-
-def padding_record(number: int, model_input: bytes) -> bytes:
-    """A record that only fills a job up to its minimum."""
-    return b'{"recordId":"%b%09d","modelInput":%b}\n' % (PADDING_PREFIX.encode(), number, model_input)
 
 
 class _Faults:
@@ -198,7 +105,7 @@ class Converter:
         self._file = source.name
         self._index.start_file(segment.source)
         for data, found in self._layout.read(source, segment):
-            if isinstance(found, Block):
+            if isinstance(found, LineBlock):
                 request, number = self._block(data, found, request, number, bad_lines)
             else:
                 request, number = self._one_by_one(found, request, number, bad_lines)
@@ -211,7 +118,7 @@ class Converter:
             request, number = self._lines(some, request, number, bad_lines.within(request, request + len(some)))
         return request, number
 
-    def _block(self, data: bytes, found: Block, request: int, number: int, bad_lines: BadLines) -> tuple[int, int]:
+    def _block(self, data: bytes, found: LineBlock, request: int, number: int, bad_lines: BadLines) -> tuple[int, int]:
         """Convert a block of lines of which many fit a template: those in whole runs, the others one by one."""
         shapes = np.where(self._has_form[found.shapes], found.shapes, 0)
         if 2 * np.count_nonzero(shapes) <= len(shapes):
@@ -227,7 +134,7 @@ class Converter:
         shapes[np.searchsorted(requests, bad)] = 0
         if 2 * np.count_nonzero(shapes) <= len(shapes):
             return self._one_by_one(_lines_of(data, found), request, number, bad_lines)
-        block = Block(found.starts, found.ends, shapes, found.sizes)
+        block = LineBlock(found.starts, found.ends, shapes, found.sizes)
         records = PlainRecords(data, block, requests, self._layout.templates, self._forms)
         for first, last in block.runs():
             for begin, end in _alike(self._kinds[shapes[first:last]]):
@@ -337,7 +244,7 @@ def convert_range(
     A request that cannot be converted is recorded in the index with its error and is never sent.
     Raises InputFileError when the input is not the one that was validated, PipelineError when S3 refuses.
     """
-    keep()
+    keep_freed_memory()
     section = document.bedrock
     options = section.options
     # The family was settled when the batch was opened; what an application profile stands for is in base_model.
@@ -405,11 +312,11 @@ def _request_error(error: RequestError) -> bytes:
     return encode_error(HttpError(error.status, error.message, error_type(error.status), error.code, error.param))
 
 
-@task(name="convert", task_run_name="convert-{range_.name}", **STAGE)
+@task(name="convert", task_run_name="convert-{range_.name}", **STAGE_OPTIONS)
 def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     """Convert one range of the input into records, and upload them with their index."""
     done = convert_range(ref, document, range_)
-    give_back()
+    release_memory()
     get_run_logger().info(
         "Converted %s: %s into %s, %s rejected", range_.name, counted(done.requests, "request"),
         counted(sum(shard.records for shard in done.shards), "record"), f"{done.rejected:,}",

@@ -8,7 +8,7 @@ PipelineError                 every error the pipeline raises on purpose
 ├── BatchNotFoundError        no batch of that id under the prefix
 ├── StateConflictError        another runner changed batch.json meanwhile
 ├── LostLeaseError            another runner took the batch over from this one
-├── ComparisonFailedError     no model of a comparison has results; `.comparison` says why each has none
+├── ComparisonFailedError     no model of a comparison has results (`tasks.comparison.result`)
 └── AccountingError           promise 1 does not hold: a request is lost or there twice
 
 Messages name the cause and the remedy, never a prompt or a credential.
@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.comparison.result import Comparison
     from tasks.openai_format.batch import Batch
 
 
@@ -81,11 +80,3 @@ class BatchFailedError(PipelineError):
     def __init__(self, message: str, batch: Batch) -> None:
         super().__init__(message)
         self.batch = batch
-
-
-class ComparisonFailedError(PipelineError):
-    """No variant of a comparison has results. `comparison` holds the cause of each, in `failed`."""
-
-    def __init__(self, message: str, comparison: Comparison) -> None:
-        super().__init__(message)
-        self.comparison = comparison

@@ -7,53 +7,23 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.bedrock import aws
-from tasks.paths import answers_folder
-from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef, Job, Shard
-from tasks.storage.listing import list_folder
+from tasks import aws
+from tasks.batch.document import BatchDocument, Job, Shard
+from tasks.batch.paths import BatchRef, answers_folder
+from tasks.results.outputs import Manifest, OutputObject, ShardOutput, list_outputs
 from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
-from tasks.words import counted
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 _MANIFEST = "manifest.json.out"
+
+
 _OUTPUT_SUFFIX = ".jsonl.out"
+
+
 #: A job may say Completed before its output can be listed: so many looks, about a minute in all.
 _LISTING_ATTEMPTS = 11
-
-
-class OutputObject(msgspec.Struct, frozen=True):
-    uri: str
-    etag: str
-    bytes: int
-    #: Which of the shard's jobs wrote it.
-    attempt: int = 1
-
-
-class Manifest(msgspec.Struct, rename="camel", frozen=True):
-    """manifest.json.out: what the job counted."""
-
-    total_record_count: int | None = None
-    processed_record_count: int | None = None
-    success_record_count: int | None = None
-    error_record_count: int | None = None
-    input_token_count: int | None = None
-    output_token_count: int | None = None
-
-
-class ShardOutput(msgspec.Struct):
-    """All output objects of one shard, of every attempt at it, the oldest first."""
-
-    shard: str
-    objects: list[OutputObject]
-    manifest: Manifest | None
-    warnings: list[str]
-    #: Where answers on demand lie, an object each: too many to be handed around.
-    folder: S3Uri | None = None
-
-    def found(self) -> list[OutputObject]:
-        """The objects; those of answers on demand are listed now."""
-        return _list(self.folder) if self.folder else self.objects
 
 
 def find_output(ref: BatchRef, shard: Shard) -> ShardOutput:
@@ -95,20 +65,12 @@ def _disagreements(manifest: Manifest, job: Job, records: int) -> Iterator[str]:
 
 def _list_when_there(folder: S3Uri, job: Job) -> list[OutputObject]:
     for attempt in range(_LISTING_ATTEMPTS):
-        listed = _list(folder)
+        listed = list_outputs(folder)
         if job.status not in ("Completed", "PartiallyCompleted") or any(o.uri.endswith(_OUTPUT_SUFFIX) for o in listed):
             return listed
         if attempt < _LISTING_ATTEMPTS - 1:
             time.sleep(min(2**attempt / 8, 10))
     return listed
-
-
-def _list(folder: S3Uri) -> list[OutputObject]:
-    objects = [
-        OutputObject(str(S3Uri(folder.bucket, entry["Key"])), entry["ETag"], entry["Size"])
-        for entry in list_folder(folder)
-    ]
-    return sorted(objects, key=lambda o: o.uri)
 
 
 def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None:
@@ -125,7 +87,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
         return None
 
 
-@task(name="fetch", task_run_name="fetch", **STAGE)
+@task(name="fetch", task_run_name="fetch", **STAGE_OPTIONS)
 def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
     """Find the output of every shard; by shard id."""
     log = get_run_logger()

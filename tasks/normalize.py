@@ -1,6 +1,6 @@
 """Stage 7: answers back into OpenAI's format, range by range, each in the order of the input."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,63 +11,68 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from tasks.answers import ANSWERED, MISSING, PASSING, Answers, decode_error
+from tasks.batch.document import BatchDocument, Range, Shard
+from tasks.batch.paths import BatchRef
+from tasks.batch.rounds import asks_again, current_shards, may_be_asked_again
 from tasks.bedrock.causes import record_cause, said
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
 from tasks.codecs.base import UNFORESEEN, DecodeError, Vectors
-from tasks.codecs.chat_completion import plain_frame
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
-from tasks.context import run_log
-from tasks.fetch import ShardOutput
-from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
-from tasks.memory import give_back, keep
-from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
+from tasks.codecs.endpoints.chat_completion import plain_frame
+from tasks.fast.answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import (
     HttpError,
     RunError,
     answered_frame,
+    decode_http_error,
     error_line,
     http_error,
     output_line,
     unreadable_output,
 )
-from tasks.openai_format.results import decode_error as http_error_of
-from tasks.patience import STAGE
-from tasks.plain_answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
-from tasks.results import Block, Result, Results, TableRow
-from tasks.rounds import Piece, current_shards, left_undone, write_pieces
-from tasks.state import BatchDocument, BatchRef, Range, Shard
-from tasks.words import counted, cut, tally
+from tasks.results.answers import ANSWERED, MISSING, RETRYABLE, Answers, decode_record_error
+from tasks.results.files import Result, ResultBlock, Results, TableRow
+from tasks.results.outputs import ShardOutput
+from tasks.results.totals import RangeResult
+from tasks.shards.gather import write_remainders
+from tasks.shards.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
+from tasks.support.memory import keep_freed_memory, release_memory
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
+from tasks.support.words import counted, cut, tally
+
+
+def left_undone(
+    document: BatchDocument, range_: Range, index: pq.ParquetFile, answers: Answers
+) -> dict[str, set[bytes]]:
+    """The recordIds of a range that the next round asks again, by the shard that asked them last."""
+    wanted: dict[str, set[bytes]] = defaultdict(set)
+    rows = np.flatnonzero(np.frombuffer(answers.kinds, dtype=np.uint8) <= RETRYABLE)
+    if not len(rows) or not asks_again(document):
+        return wanted
+    current = current_shards(document)
+    table = index.read(columns=["record_id", "shard"]).take(rows)
+    for row, record, shard_id in zip(
+        rows.tolist(), table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True
+    ):
+        # Requests that were never sent have no recordId.
+        if record is not None:
+            last = current[range_.index, shard_id]
+            if may_be_asked_again(last, missing=answers.kinds[row] == MISSING):
+                wanted[last.id].add(record.encode())
+    return wanted
+
 
 _SHOWN_CAUSES = 50
+
+
 _FINISHES = len(FINISH_REASONS) + 1
+
+
 _MOST_WAYS = 255
-
-
-class RangeResult(msgspec.Struct):
-    """What became of the requests of one range; adds up to the batch's counts."""
-
-    range: int
-    completed: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    without_usage: int = 0
-    #: Requests that failed for a cause that passes: asked again, they may be answered.
-    retryable: int = 0
-    finish_reasons: dict[str, int] = {}
-    #: Errors by cause, each with the custom_id and line of its first request.
-    causes: dict[str, tuple[int, str, int]] = {}
-    oddities: dict[str, int] = {}
-    #: Requests that were never answered: "failed", "cancelled" or "expired".
-    unanswered: dict[str, int] = {}
-    #: What another round asks again. Then nothing else is settled.
-    again: list[Piece] = []
 
 
 class Normalizer:
@@ -138,7 +143,7 @@ class Normalizer:
             **columns, "custom_id": ids, "content": texts, "line": batch["line"], "choice": 0, "ok": True,
             "status_code": 200, "model": self._model, "file": pa.array(self._files).take(batch["file"]),
         }  # fmt: skip
-        results.add_block(Block(rows - first, fill(self._frame, gaps), cells, others))
+        results.add_block(ResultBlock(rows - first, fill(self._frame, gaps), cells, others))
 
     def _count_plain(self, columns: dict[str, pa.Array], finish: Any) -> None:
         result = self.result
@@ -153,15 +158,15 @@ class Normalizer:
         """The result of one request, in the general way."""
         first = rows[0]
         if first.error is not None:
-            return self._failed(first, http_error_of(first.error), ours=True)
+            return self._failed(first, decode_http_error(first.error), ours=True)
         decoded: list[Outcome] = []
         for place, row in enumerate(rows, first_row):
             kind = answers.kinds[place]
-            self.result.retryable += kind <= PASSING
+            self.result.retryable += kind <= RETRYABLE
             if kind == MISSING:
                 return self._failed(first, self._missing(self._last[self._range, row.shard or ""]), ours=True)
             if kind != ANSWERED:
-                return self._failed(first, self._record_error(decode_error(answers.get(place))))
+                return self._failed(first, self._record_error(decode_record_error(answers.get(place))))
             decoder, output = self._decoders[row.shard or ""], answers.get(place)
             try:
                 decoded.append(decoder.decode(output, row.context))
@@ -287,7 +292,7 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
 
     Raises AccountingError where index and input disagree.
     """
-    keep()
+    keep_freed_memory()
     normalizer = Normalizer(ref, document, range_)
     index = read_index(ref, range_)
     per_request = records_per_request(index, range_)
@@ -296,7 +301,7 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
         answers.load(outputs)
         wanted = left_undone(document, range_, index, answers)
         if wanted:
-            return RangeResult(range_.index, again=write_pieces(ref, document, range_, wanted))
+            return RangeResult(range_.index, again=write_remainders(ref, document, range_, wanted))
         row = 0
         with Results(ref, range_, document.bedrock.model) as results:
             if plain is None:
@@ -311,25 +316,12 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
         return normalizer.finish(answers.oddities)
 
 
-def add_up(results: list[RangeResult]) -> BatchUsage:
-    """The batch's usage object."""
-    prompt = sum(result.prompt_tokens for result in results)
-    completion = sum(result.completion_tokens for result in results)
-    return BatchUsage(
-        input_tokens=prompt,
-        input_tokens_details=InputTokensDetails(cached_tokens=sum(result.cached_tokens for result in results)),
-        output_tokens=completion,
-        output_tokens_details=OutputTokensDetails(reasoning_tokens=sum(result.reasoning_tokens for result in results)),
-        total_tokens=prompt + completion,
-    )
-
-
-@task(name="normalize", task_run_name="normalize-{range_.name}", **STAGE)
+@task(name="normalize", task_run_name="normalize-{range_.name}", **STAGE_OPTIONS)
 def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: dict[str, ShardOutput]) -> RangeResult:
     """Join, decode and write one range's answers in OpenAI's format."""
     shards = [shard.id for shard in document.bedrock.shards or [] if range_.index in shard.ranges]
     result = normalize_range(ref, document, range_, [outputs[shard] for shard in shards])
-    give_back()
+    release_memory()
     log = run_log()
     if result.again:
         again = counted(sum(piece.records for piece in result.again), "record is", "records are")

@@ -10,18 +10,19 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.bedrock import aws
+from tasks import aws
+from tasks.batch.document import BatchDocument, Shard
+from tasks.batch.lease import require_lease
+from tasks.batch.paths import BatchRef, answers_folder, lost_folder, shard_object
+from tasks.batch.store import is_conflict, read, update
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply, invoke
-from tasks.lease import require_lease
-from tasks.paths import answers_folder, lost_folder, shard_object
-from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef, Shard, is_conflict, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
-from tasks.words import counted
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 #: Calls in flight at once; the runtime's quotas are per minute, and botocore backs off when they are hit.
 CONCURRENCY_VARIABLE = "BEDROCK_BATCH_ON_DEMAND_CONCURRENCY"
@@ -82,7 +83,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
 
     Each answer is put into S3 as soon as it is there: a run that is killed asks for none of them again.
     It is put there as it came: whether it can be read is found out later, when it cannot be asked and paid for again.
-    Records that fail for a passing cause are asked for again, up to BEDROCK_BATCH_MAX_ROUNDS times in all.
+    Records that fail for a transient cause are asked for again, up to BEDROCK_BATCH_MAX_ROUNDS times in all.
     """
     section = document.bedrock
     done = answered(ref, shard)
@@ -95,7 +96,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
 
         def ask(record: _Record, last: bool = last) -> str | None:
             reply = _ask(ref, shard, record, section.model, lost)
-            if reply.passing and not last:
+            if reply.retryable and not last:
                 return None
             _store(ref, shard, record.record_id, reply.line)
             return record.record_id
@@ -121,7 +122,7 @@ def _ask(ref: BatchRef, shard: Shard, record: _Record, model_id: str, lost: Lost
             lost.note(record.record_id)
             aws.back_off(RESENDS)
     message = f"No reply came to {RESENDS + 1} calls, each of which may have been carried out and billed."
-    return error_reply(record.record_id, 504, message)._replace(passing=False)
+    return error_reply(record.record_id, 504, message)._replace(retryable=False)
 
 
 def _in_parallel(ask: Callable[[_Record], str | None], records: Iterator[_Record]) -> Iterator[str | None]:
@@ -171,7 +172,7 @@ def _put(uri: S3Uri, body: bytes, kms_key: str | None, **condition: Any) -> None
         aws.back_off(attempt)
 
 
-@task(name="answer on demand", task_run_name="answer-on-demand", **STAGE)
+@task(name="answer on demand", task_run_name="answer-on-demand", **STAGE_OPTIONS)
 def answer_on_demand(ref: BatchRef) -> int:
     """Answer the shards that no job takes; returns the number of calls made."""
     log = get_run_logger()

@@ -8,16 +8,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.bedrock import aws
-from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job, stop_job
+from tasks import aws
+from tasks.batch.document import BatchDocument, Job, Shard
+from tasks.batch.jobs import Progress, running_shards, stop_running, waiting_shards
+from tasks.batch.paths import BatchRef
+from tasks.batch.store import read, update
+from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job
 from tasks.errors import TransientError
-from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
-from tasks.submit import Progress, running_shards, waiting_shards
-from tasks.words import counted
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 #: The adaptive interval: a tenth of the time waited so far, within these bounds, in seconds.
 _SHORTEST, _LONGEST, _SHARE = 1.0, 60.0, 0.1
+
+
 _NEW_SECONDS = 120.0
 
 
@@ -77,18 +81,6 @@ def _take_counts(job: Job, status: JobStatus | None) -> None:
         job.succeeded, job.errored = max(job.succeeded, status.succeeded), max(job.errored, status.errored)
 
 
-def stop_running(document: BatchDocument) -> int:
-    """Stop every job of the batch that runs; returns how many were. Raises PipelineError."""
-    stopped: int = 0
-    try:
-        for shard in running_shards(document):
-            if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
-                stopped += stop_job(shard.job.arn)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, "stopping the jobs") from error
-    return stopped
-
-
 def _processed(shard: Shard) -> int:
     if shard.job is None:
         return 0
@@ -106,7 +98,7 @@ def describe(document: BatchDocument) -> tuple[str, float]:
     return f"{processed:,} of {counted(total, 'record')}; jobs: {parts}", 100.0 * processed / total if total else 100.0
 
 
-@task(name="poll", task_run_name="poll", **STAGE)
+@task(name="poll", task_run_name="poll", **STAGE_OPTIONS)
 def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     """Wait until all jobs are over, or until one is and another waits for its slot.
 
@@ -147,7 +139,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     return Progress(len(waiting_shards(document)), running)
 
 
-@task(name="look", task_run_name="look", **STAGE)
+@task(name="look", task_run_name="look", **STAGE_OPTIONS)
 def look_once(ref: BatchRef) -> None:
     """Look at the running jobs once, for a run that does not wait."""
     document = read(ref)

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.markdown import code, one_line, plain
-from tasks.normalize import RangeResult
-from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef
-from tasks.words import counted
+from tasks.batch.document import BatchDocument
+from tasks.batch.paths import BatchRef
+from tasks.results.totals import RangeResult
+from tasks.support.markdown import code, one_line, plain
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 _SHOWN_CAUSES = 10
 
@@ -78,7 +79,7 @@ def _types(document: BatchDocument) -> str:
     return f", {' and '.join(types)}" if types else ""
 
 
-@task(name="report", task_run_name="report", **STAGE)
+@task(name="report", task_run_name="report", **STAGE_OPTIONS)
 def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> None:
     """Leave the summary in the UI, and its main lines in the log."""
     create_markdown_artifact(

@@ -1,16 +1,20 @@
 """Stage 4: submit the shards that wait for a job, never more than the model's quota of jobs in flight."""
 
 import re
-import time
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.batches import fail_batch, parse_window
-from tasks.bedrock import aws
+from tasks import aws
+from tasks.batch.document import BatchDocument, Job, Shard
+from tasks.batch.jobs import Progress, adopt_unsure, is_running, note_jobs, running_shards, waiting_shards
+from tasks.batch.lease import require_lease
+from tasks.batch.lifecycle import fail_batch
+from tasks.batch.options import parse_window
+from tasks.batch.paths import BatchRef, shard_object
+from tasks.batch.store import read, update
 from tasks.bedrock.jobs import (
-    FINAL_STATUSES,
     JobRequest,
     NoFreeSlot,
     count_open_jobs,
@@ -21,12 +25,9 @@ from tasks.bedrock.jobs import (
 )
 from tasks.bedrock.names import client_request_token, job_name
 from tasks.errors import LostLeaseError
-from tasks.lease import require_lease
 from tasks.openai_format.batch import BatchError
-from tasks.paths import shard_object
-from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
-from tasks.words import counted
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 #: Errors of a create call that no waiting mends.
 _PERMANENT = frozenset({"ValidationException", "AccessDeniedException", "ResourceNotFoundException",
@@ -41,39 +42,13 @@ _NO_MODEL = re.compile(
     r"|\bbatch inference\b.*\bnot (?:supported|available)\b.*\bmodel|\bmodel\b.*\bnot support(?:ed)?\b.*\bbatch\b",
     re.IGNORECASE,
 )
+
+
 #: What makes a message that has a model in it one about something else.
 _NOT_THE_MODEL = re.compile(
     r"\b(?:role|bucket|kms|key|principal|job name|(?:model)?invocation ?type|not authorized to perform)\b",
     re.IGNORECASE,
 )
-
-
-class Progress(msgspec.Struct):
-    """Where the jobs of a batch stand after a pass."""
-
-    waiting: int
-    in_flight: int
-    submitted: int = 0
-
-    @property
-    def open(self) -> bool:
-        return self.waiting > 0 or self.in_flight > 0
-
-
-def waiting_shards(document: BatchDocument) -> list[Shard]:
-    """Shards that need a job and have none: never submitted, submitted without a known reply, or failed before."""
-    if document.status in ("cancelling", "cancelled"):
-        return []
-    return [s for s in document.bedrock.shards or [] if s.route == "batch" and not s.done and not _running(s)]
-
-
-def running_shards(document: BatchDocument) -> list[Shard]:
-    return [s for s in document.bedrock.shards or [] if s.route == "batch" and not s.done and _running(s)]
-
-
-def _running(shard: Shard) -> bool:
-    job = shard.job
-    return job is not None and job.arn is not None and job.status not in FINAL_STATUSES
 
 
 def submit_jobs(ref: BatchRef) -> Progress:
@@ -111,25 +86,11 @@ def submit_jobs(ref: BatchRef) -> Progress:
     return Progress(len(waiting) - len(arns), running + len(arns), len(arns))
 
 
-def adopt_unsure(ref: BatchRef, document: BatchDocument) -> BatchDocument:
-    """Find the jobs that were about to be submitted when a run was cut off, and note those that Bedrock has."""
-    found = {}
-    for shard in document.bedrock.shards or []:
-        if shard.job is not None and shard.job.arn is None:
-            try:
-                arn = find_job(shard.job.name, shard.job.token)
-            except (ClientError, BotoCoreError) as error:
-                raise aws.explain(error, f"looking for the job {shard.job.name}") from error
-            if arn:
-                found[shard.id] = arn
-    return _note(ref, found) if found else document
-
-
 def _intend(ref: BatchRef, document: BatchDocument, chosen: set[str]) -> None:
     if document.status == "cancelling":
         return
     for number, shard in enumerate(document.bedrock.shards or []):
-        if shard.id not in chosen or _running(shard) or (shard.job and not shard.job.arn):
+        if shard.id not in chosen or is_running(shard) or (shard.job and not shard.job.arn):
             continue
         attempt = len(shard.jobs) + 1
         name = job_name(ref.batch_id, number, attempt, document.bedrock.job_name)
@@ -168,21 +129,10 @@ def _look(job: Job) -> str | None:
         return None
 
 
-def _note(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
-    def change(document: BatchDocument) -> None:
-        for shard in document.bedrock.shards or []:
-            if shard.id in arns and shard.job is not None:
-                shard.job.arn = arns[shard.id]
-                shard.job.status = shard.job.status or "Submitted"
-                shard.job.submitted_at = shard.job.submitted_at or int(time.time())
-
-    return update(ref, change)
-
-
 def _note_or_stop(ref: BatchRef, shard: Shard, arn: str) -> None:
     """Note a new job; stop it where another runner has taken over meanwhile, and asks those records some other way."""
     try:
-        _note(ref, {shard.id: arn})
+        note_jobs(ref, {shard.id: arn})
     except LostLeaseError:
         token = shard.job.token if shard.job else ""
         document = read(msgspec.structs.replace(ref, holder=None))
@@ -211,7 +161,7 @@ def _error_code(error: ClientError | BotoCoreError) -> str:
     return "permission_denied" if aws.is_denied(error) else "invalid_request"
 
 
-@task(name="submit", task_run_name="submit", **STAGE)
+@task(name="submit", task_run_name="submit", **STAGE_OPTIONS)
 def submit(ref: BatchRef) -> Progress:
     """Submit as many waiting shards as Bedrock takes now."""
     progress = submit_jobs(ref)

@@ -6,17 +6,18 @@ from itertools import groupby
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.batches import discard, fail_batch
-from tasks.bedrock import aws
-from tasks.convert import Converted
+from tasks import aws
+from tasks.batch.document import BatchDocument, Shard
+from tasks.batch.lifecycle import discard, fail_batch
+from tasks.batch.paths import BatchRef, shard_object
+from tasks.batch.store import read, update
 from tasks.errors import PipelineError
 from tasks.openai_format.batch import BatchError
-from tasks.paths import shard_object
-from tasks.patience import STAGE
-from tasks.rounds import Piece, gather, merge
-from tasks.state import BatchDocument, BatchRef, Shard, read, update
+from tasks.shards.gather import Remainder, gather, merge
+from tasks.shards.writer import Converted
 from tasks.storage.objects import head_object
-from tasks.words import counted
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 
 def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
@@ -78,9 +79,9 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
     return [*(shard.model_copy(update=asked_by_others) if shard.id in left else shard for shard in shards), *made]
 
 
-def _as_piece(ref: BatchRef, shard: Shard) -> Piece:
+def _as_piece(ref: BatchRef, shard: Shard) -> Remainder:
     uri = shard_object(ref, shard.id, shard.epoch)
-    return Piece(shard.id, shard.ranges[0], shard.records, shard.invocation, str(uri), shard.bytes, shard.etag)
+    return Remainder(shard.id, shard.ranges[0], shard.records, shard.invocation, str(uri), shard.bytes, shard.etag)
 
 
 def _verify(ref: BatchRef, shard: Shard) -> None:
@@ -94,7 +95,7 @@ def _verify(ref: BatchRef, shard: Shard) -> None:
                             "somebody else writes there. Run the same call again.")  # fmt: skip
 
 
-@task(name="upload", task_run_name="upload", **STAGE)
+@task(name="upload", task_run_name="upload", **STAGE_OPTIONS)
 def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
     """Check the uploaded shards against what was written, and settle them in batch.json."""
     log = get_run_logger()

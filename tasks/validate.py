@@ -16,10 +16,10 @@ from blake3 import blake3
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from tasks.duplicates import find_duplicates, hash_of, hashes_of
-from tasks.layout import Layout
-from tasks.markdown import plain
-from tasks.memory import give_back, keep
+from tasks.fast.match import LineBlock, Templates
+from tasks.inputs.duplicates import find_duplicates, hash_of, hashes_of
+from tasks.inputs.layout import Layout
+from tasks.inputs.summary import InputSummary, InvalidLine
 from tasks.openai_format.requests import (
     CHAT,
     Envelope,
@@ -28,13 +28,13 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
-from tasks.openai_format.scan import is_utf8
-from tasks.openai_format.uniform import Block, Templates
-from tasks.patience import STAGE
-from tasks.scratch import scratch_folder, scratch_space
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
-from tasks.summary import InputSummary, InvalidLine
-from tasks.words import counted
+from tasks.support.columns import is_utf8
+from tasks.support.markdown import plain
+from tasks.support.memory import keep_freed_memory, release_memory
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.scratch import scratch_folder, scratch_space
+from tasks.support.words import counted
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
 SHOWN_ERRORS = 100
@@ -177,7 +177,7 @@ class Validator:
         if self.model is None:
             self.model = envelope.model
 
-    def _take(self, offset: int, uniform: Block, first: int, last: int, number: int, hashes: Any) -> None:
+    def _take(self, offset: int, uniform: LineBlock, first: int, last: int, number: int, hashes: Any) -> None:
         """Take a run of lines that fit a template, all at once."""
         if first >= last:
             return
@@ -187,7 +187,7 @@ class Validator:
         self.hashes.frombytes(hashes[first:last].tobytes())
         self._seen_bytes += int((ends - starts).sum())
 
-    def _measure_block(self, uniform: Block) -> None:
+    def _measure_block(self, uniform: LineBlock) -> None:
         """Count the records of lines that fit a template: they differ from the template's own by their text alone."""
         assert self._sample is not None
         known = self._templates.known
@@ -290,7 +290,7 @@ def validate_input(
     `served` are the endpoints of the chosen model's family; `work` is a folder for the list of bad lines; `sample`
     tells what a line's records will be. Raises InputFileError when the input cannot be read.
     """
-    keep()
+    keep_freed_memory()
     wanted = canonical_endpoint(endpoint) if endpoint else None
     sources = find_sources(input_file)
     with scratch_space():
@@ -300,7 +300,7 @@ def validate_input(
     return summary
 
 
-@task(name="validate", task_run_name="validate", **STAGE)
+@task(name="validate", task_run_name="validate", **STAGE_OPTIONS)
 def validate(
     input_file: str,
     endpoint: str | None,
@@ -316,7 +316,7 @@ def validate(
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    give_back()
+    release_memory()
     files = counted(len(summary.sources), "file") if len(summary.sources) > 1 else summary.sources[0].name
     bad_lines = counted(summary.invalid, "bad line")
     log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)

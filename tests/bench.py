@@ -96,8 +96,9 @@ def in_turn(**stages: Callable[[], Any]) -> dict[str, float]:
 
 def prepare(path: Path) -> tuple[Any, Any, Callable[[], Any]]:
     """Validate the input and open the batch, as the flow does; also what to validate with."""
-    from tasks.batches import name_batch, resume_batch
-    from tasks.order import place_order, size_sampler
+    from tasks.batch.options import place_order
+    from tasks.inputs.plan import size_sampler
+    from tasks.open import name_batch, resume_batch
     from tasks.validate import validate_input
 
     order = place_order(
@@ -160,9 +161,10 @@ def convert_stage(path: Path) -> dict[str, float]:
 
 
 def run_job(path: Path) -> dict[str, float]:
+    from tasks.batch.jobs import running_shards
+    from tasks.batch.store import read
     from tasks.poll import look
-    from tasks.state import read
-    from tasks.submit import running_shards, submit_jobs
+    from tasks.submit import submit_jobs
 
     ref, document, _ = prepare(path)
     submit_jobs(ref)
@@ -174,8 +176,8 @@ def run_job(path: Path) -> dict[str, float]:
 
 
 def normalize_stage(path: Path) -> dict[str, float]:
+    from tasks import aws
     from tasks.assemble import put_together
-    from tasks.bedrock import aws
     from tasks.fetch import find_output
     from tasks.normalize import normalize_range
     from tasks.storage.uris import parse_input_uri
@@ -284,7 +286,7 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
     from tasks.comparison.join import Join, Side
     from tasks.comparison.measures import measure
     from tasks.comparison.variants import Variant
-    from tasks.results import RESULT_SCHEMA, table_writer
+    from tasks.results.files import RESULT_SCHEMA, table_writer
     from tasks.settings import load_settings
     from tasks.storage.reader import find_sources
     from tasks.storage.writer import S3Writer

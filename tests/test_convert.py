@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.anthropic import AnthropicCodec
 from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.encoder import Encoder
+from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.errors import ConfigurationError
+from tasks.fast.records import form_of
+from tasks.fast.template import learn
+from tasks.inputs.plan import size_sampler
 from tasks.openai_format.faults import HALF_PAIR, MAX_DEPTH, NO_NUMBER, fault_of, first_custom_id, nests_too_deeply
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import error_line
-from tasks.openai_format.template import learn
-from tasks.order import size_sampler
-from tasks.records import form_of
 from tests.codecs.helpers import CALL, RESULTS, TOOL, user
 from tests.conftest import CLAUDE, NOVA, chat
 from tests.test_fuzz_encode import converted

@@ -12,8 +12,8 @@ import pytest
 
 import tasks
 from tasks.codecs.base import ConversionFault, RequestError
-from tasks.comparison.result import Comparison
-from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
+from tasks.comparison.result import Comparison, ComparisonFailedError
+from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors
 from tasks.openai_format.requests import LineError
 

@@ -17,17 +17,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks import convert as convert_module
-from tasks.answers import ANSWERED, Answers
+from tasks.batch.document import BatchDocument, BedrockSection, Range, Segment
+from tasks.batch.paths import BatchRef, shard_object
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import job_name
 from tasks.bedrock.records import decode_output_line
 from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError, InputFileError
-from tasks.index import INDEX_SCHEMA, Index, requests_of
+from tasks.fast.match import Templates
 from tasks.openai_format.requests import CHAT
-from tasks.openai_format.uniform import Templates
-from tasks.state import BatchDocument, BatchRef, BedrockSection, Range, Segment
+from tasks.results.answers import ANSWERED, Answers
+from tasks.shards.index import INDEX_SCHEMA, Index, requests_of
+from tasks.shards.writer import ShardWriter
 from tasks.storage import reader
 from tasks.storage.reader import find_sources, read_lines
 from tasks.storage.uris import S3Uri, parse_location
@@ -197,7 +199,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
     WRITTEN.clear()
     index, encoder = Index(), Encoder(parse_model(model), CHAT, "error" if model == CLAUDE else "drop")
     writers = {
-        kind: convert_module.ShardWriter(ref, range_, document, b"{}", kind, kind[:1].lower(), _Memory)  # type: ignore[arg-type]
+        kind: ShardWriter(ref, range_, document, b"{}", kind, kind[:1].lower(), _Memory)  # type: ignore[arg-type]
         for kind in get_args(InvocationType)
     }
     layout = Validator(None, frozenset({CHAT})).run([source], folder).layout
@@ -217,7 +219,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
     for row in rows:
         name = row[shard]
         if name is not None:
-            record = records[str(convert_module.shard_object(ref, name))].pop(0)
+            record = records[str(shard_object(ref, name))].pop(0)
             assert record["recordId"] == row[INDEX_SCHEMA.names.index("record_id")]
             # Unlike ==, text tells 1 from 1.0 and from true.
             made.append((name[5], json.dumps(record, sort_keys=True)))

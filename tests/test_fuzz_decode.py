@@ -18,17 +18,18 @@ from hypothesis import strategies as st
 
 from deployments.sandbox import models as sandbox_models
 from deployments.sandbox.checks import Refused
-from tasks.answers import ANSWERED, MISSING, Answers
+from tasks.batch.document import BatchDocument, BedrockSection, Range, Segment, Shard
+from tasks.batch.paths import BatchRef
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import encode_output_line
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import Encoder, codec_of
-from tasks.index import IndexRow
 from tasks.normalize import Normalizer
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
-from tasks.results import Result, _table_of_rows
-from tasks.state import BatchDocument, BatchRef, BedrockSection, Range, Segment, Shard
+from tasks.results.answers import ANSWERED, MISSING, Answers
+from tasks.results.files import Result, _table_of_rows
+from tasks.shards.index import IndexRow
 from tasks.storage.uris import S3Uri
 from tests.codecs.helpers import TOOL
 from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, TYPES

@@ -18,22 +18,24 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from tasks import aws
 from tasks import convert as convert_module
-from tasks.bedrock import aws
+from tasks.batch.document import BatchDocument, BedrockSection, Range, Segment
+from tasks.batch.paths import BatchRef
 from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_for
 from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import Encoder
-from tasks.index import Index, requests_of
+from tasks.inputs import media
+from tasks.inputs.media import Media
+from tasks.inputs.summary import BadLines, InvalidLine
 from tasks.openai_format.faults import HALF_PAIR, MAX_DEPTH, NO_NUMBER
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
-from tasks.openai_format.results import decode_error, error_line
-from tasks.state import BatchDocument, BatchRef, BedrockSection, Range, Segment
-from tasks.storage import media
-from tasks.storage.media import Media
+from tasks.openai_format.results import decode_http_error, error_line
+from tasks.shards.index import Index, requests_of
+from tasks.shards.writer import ShardWriter
 from tasks.storage.reader import find_sources
 from tasks.storage.uris import S3Uri
-from tasks.summary import BadLines, InvalidLine
 from tasks.validate import Validator
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL
 from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, SCHEMA
@@ -218,7 +220,7 @@ def converted(
     WRITTEN.clear()
     index = Index()
     writers = {
-        kind: convert_module.ShardWriter(ref, range_, document, b"{}", kind, kind[:1].lower(), _Memory)  # type: ignore[arg-type]
+        kind: ShardWriter(ref, range_, document, b"{}", kind, kind[:1].lower(), _Memory)  # type: ignore[arg-type]
         for kind in get_args(InvocationType)
     }
     converter = convert_module.Converter(document, encoder(), writers.__getitem__, index, summary.layout)
@@ -237,7 +239,7 @@ def converted(
         for row in group:
             outcomes[row.request][0] = row.custom_id
             outcomes[row.request].append(
-                decode_error(row.error) if row.error is not None else records.pop(row.record_id)
+                decode_http_error(row.error) if row.error is not None else records.pop(row.record_id)
             )
     assert not records
     return outcomes

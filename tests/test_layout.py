@@ -11,11 +11,11 @@ import pytest
 
 from tasks.bedrock.limits import Limits
 from tasks.errors import InputFileError
-from tasks.layout import Layout
-from tasks.openai_format.uniform import Block
-from tasks.plan import plan_ranges
+from tasks.fast.match import LineBlock
+from tasks.inputs.layout import Layout
+from tasks.inputs.plan import plan_ranges
+from tasks.inputs.summary import InputSummary
 from tasks.storage.reader import find_sources
-from tasks.summary import InputSummary
 from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
 
@@ -48,7 +48,7 @@ def as_read(summary: InputSummary, layout: Layout, most: int) -> list[bytes]:
         for segment in range_.segments:
             requests = 0
             for data, each in layout.read(summary.sources[segment.source], segment):
-                if not isinstance(each, Block):
+                if not isinstance(each, LineBlock):
                     lines = each
                 else:
                     bounds = list(zip(each.starts.tolist(), each.ends.tolist(), strict=True))
@@ -60,7 +60,7 @@ def as_read(summary: InputSummary, layout: Layout, most: int) -> list[bytes]:
     return found
 
 
-def check_bounds(data: bytes, block: Block, lines: list[bytes], templates: list) -> None:  # type: ignore[type-arg]
+def check_bounds(data: bytes, block: LineBlock, lines: list[bytes], templates: list) -> None:  # type: ignore[type-arg]
     ids = [data[start:end] for start, end in zip(*block.custom_ids(templates), strict=True)]
     for row, (line, shape, custom_id) in enumerate(zip(lines, block.shapes, ids, strict=True)):
         if not shape:

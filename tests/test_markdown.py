@@ -9,10 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from tasks.markdown import MOST_CHARACTERS, code, one_line, plain
+from tasks.batch.document import BatchDocument, BedrockSection
+from tasks.batch.paths import BatchRef
 from tasks.report import summary_markdown
-from tasks.state import BatchDocument, BatchRef, BedrockSection
 from tasks.storage.uris import S3Uri
+from tasks.support.markdown import MOST_CHARACTERS, code, one_line, plain
 
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = [
@@ -69,7 +70,7 @@ def test_one_line() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_summary_of_a_batch(text: str) -> None:
-    from tasks.normalize import RangeResult
+    from tasks.results.totals import RangeResult
 
     section = BedrockSection(model=text, base_model=text, family="f", options={}, limits={})
     section.dropped_fields, section.warnings = {text: 3}, [text]

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
+from tasks.batch.document import BatchDocument, BedrockSection, Range, Segment
+from tasks.batch.paths import BatchRef
 from tasks.bedrock.models import parse_model
 from tasks.codecs.encoder import Encoder
 from tasks.convert import Converter, _invalid_lines
-from tasks.index import Index
+from tasks.inputs.summary import BadLines, InputSummary
 from tasks.openai_format.requests import CHAT
-from tasks.state import BatchDocument, BatchRef, BedrockSection, Range, Segment
+from tasks.shards.index import Index
 from tasks.storage import reader
 from tasks.storage.reader import find_sources
 from tasks.storage.uris import S3Uri
-from tasks.summary import BadLines, InputSummary
 from tasks.validate import Validator
 from tests.conftest import CLAUDE, chat
 
@@ -124,7 +125,7 @@ class _Nowhere:
 
 
 def test_bad_lines_are_held_as_long_as_they_are_needed() -> None:
-    from tasks.summary import InvalidLine
+    from tasks.inputs.summary import InvalidLine
 
     taken = []
 

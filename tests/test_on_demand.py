@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from tasks import on_demand
+from tasks.batch.document import BatchDocument, BedrockSection, Shard
+from tasks.batch.paths import BatchRef
 from tasks.bedrock.records import encode_output_line
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply
 from tasks.on_demand import RESENDS, answer_shard, sent_again
-from tasks.state import BatchDocument, BatchRef, BedrockSection, Shard
 from tasks.storage.uris import S3Uri
 
 REF = BatchRef(S3Uri("bucket", "prefix"), "batch_1")

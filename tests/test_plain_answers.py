@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import normalize
-from tasks.batches import name_batch, resume_batch, store_invalid_lines
+from tasks.batch.options import place_order
+from tasks.batch.paths import result_piece
+from tasks.batch.store import read
 from tasks.convert import convert_range
-from tasks.fetch import OutputObject, ShardOutput
-from tasks.order import place_order, size_sampler
-from tasks.plain_answers import PlainAnswers
-from tasks.results import piece
-from tasks.state import read
+from tasks.fast.answers import PlainAnswers
+from tasks.inputs.plan import size_sampler
+from tasks.open import name_batch, resume_batch, store_invalid_lines
+from tasks.results.outputs import OutputObject, ShardOutput
 from tasks.upload import commit_shards
 from tasks.validate import validate_input
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, chat, write_lines
@@ -112,7 +113,7 @@ def test_columns_and_records_give_the_same_files(
     def run(outputs: list[ShardOutput]) -> tuple[Any, ...]:
         result = normalize.normalize_range(ref, document, range_, outputs)
         names = ("output.jsonl", "errors.jsonl", "results.parquet")
-        output, errors, table = (sandbox.read(str(piece(ref, range_, name))) for name in names)
+        output, errors, table = (sandbox.read(str(result_piece(ref, range_, name))) for name in names)
         assert result.completed == output.count(b"\n")
         assert result.completed + result.failed == LINES
         assert len((output + errors).decode().splitlines()) == LINES

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.answers import Answers
 from tasks.errors import ConfigurationError
 from tasks.openai_format.requests import CHAT
-from tasks.scratch import ScratchFile, scratch_folder
+from tasks.results.answers import Answers
+from tasks.support.scratch import ScratchFile, scratch_folder
 from tasks.validate import validate_input
 from tests.conftest import write_chats
 

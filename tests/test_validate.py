@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.bedrock.limits import Limits
+from tasks.fast.match import Templates
+from tasks.inputs.plan import plan_ranges
 from tasks.openai_format.requests import MAX_LINE_BYTES, LineError, check_line
-from tasks.openai_format.uniform import Templates
-from tasks.plan import plan_ranges
 from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
 

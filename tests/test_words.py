@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from flows.cli import account_of
 from tasks.openai_format.batch import Batch, RequestCounts
-from tasks.words import counted, cut, tally
+from tasks.support.words import counted, cut, tally
 
 
 def test_numbers() -> None:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from tasks.bedrock.surrogates import LONE, without_lone_surrogates
+from tasks.support.surrogates import LONE, without_lone_surrogates
 
 
 class RecordError(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +25,7 @@ class RecordError(msgspec.Struct, frozen=True, gc=False):
     unreadable: bool = False
 
     @property
-    def passing(self) -> bool:
+    def retryable(self) -> bool:
         """Whether the same record may be answered later: throttled, timed out, expired, or the service's own fault."""
         return not self.unreadable and (self.expired or self.status in (408, 429) or self.status >= 500)
 

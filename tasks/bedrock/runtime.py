@@ -27,7 +27,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.bedrock.causes import said
 from tasks.bedrock.records import RecordError, encode_error_line, encode_output_line
 from tasks.errors import ConfigurationError, PipelineError
@@ -58,7 +58,7 @@ class Reply(NamedTuple):
     """What became of one record: an output line, and whether asking again may give another."""
 
     line: bytes
-    passing: bool = False
+    retryable: bool = False
 
 
 def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Invocation) -> Reply:
@@ -89,7 +89,7 @@ def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Invoca
 
 
 def error_reply(record_id: str, status: int, message: str) -> Reply:
-    return Reply(encode_error_line(record_id, status, message), RecordError(status, message).passing)
+    return Reply(encode_error_line(record_id, status, message), RecordError(status, message).retryable)
 
 
 def _call(model_input: bytes, model_id: str, invocation: Invocation) -> bytes:

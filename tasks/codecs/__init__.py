@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 from tasks.bedrock.models import Model
+from tasks.codecs import families
 from tasks.codecs.base import ChatCodec, Codec
 
 
@@ -12,8 +13,8 @@ from tasks.codecs.base import ChatCodec, Codec
 def all_codecs() -> tuple[Codec, ...]:
     """Every family module's CODEC (or CODECS); the one that serves any model, Converse, comes last."""
     found: list[Codec] = []
-    for info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{info.name}")
+    for info in pkgutil.iter_modules(families.__path__):
+        module = importlib.import_module(f"{families.__name__}.{info.name}")
         found += [module.CODEC] if hasattr(module, "CODEC") else getattr(module, "CODECS", ())
     return tuple(sorted(found, key=lambda codec: codec.family == "converse"))
 

@@ -6,14 +6,14 @@ from typing import Any, cast
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.bedrock.surrogates import without_lone_surrogates
 from tasks.codecs.base import Answer, ChatCodec, Context, DecodeError, EmbeddingCodec, InvocationType, Usage, Vectors
-from tasks.codecs.chat_completion import build_chat_completion, sum_usage
-from tasks.codecs.completions import build_completion
-from tasks.codecs.embeddings import build_embeddings, total_tokens
 from tasks.codecs.encoder import codec_of
-from tasks.codecs.responses import build_response
+from tasks.codecs.endpoints.chat_completion import build_chat_completion, sum_usage
+from tasks.codecs.endpoints.completions import build_completion
+from tasks.codecs.endpoints.embeddings import build_embeddings, total_tokens
+from tasks.codecs.endpoints.responses import build_response
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
+from tasks.support.surrogates import without_lone_surrogates
 
 _decode_context = msgspec.json.Decoder(Context).decode
 

@@ -19,12 +19,12 @@ from tasks.codecs.base import (
     RequestError,
     dumps,
 )
-from tasks.codecs.chat import parse_chat
-from tasks.codecs.completions import parse_completion
-from tasks.codecs.embeddings import parse_embeddings
-from tasks.codecs.plain import PlainEncoder, plain_encoder
-from tasks.codecs.responses import parse_response
+from tasks.codecs.endpoints.chat import parse_chat
+from tasks.codecs.endpoints.completions import parse_completion
+from tasks.codecs.endpoints.embeddings import parse_embeddings
+from tasks.codecs.endpoints.responses import parse_response
 from tasks.errors import PipelineError
+from tasks.fast.line import PlainEncoder, plain_encoder
 from tasks.openai_format.faults import MAX_DEPTH, NOT_JSON, fault_of, nests_too_deeply
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 

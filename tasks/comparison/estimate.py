@@ -9,12 +9,12 @@ from prefect import get_run_logger, task
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import Rate, rate_for
-from tasks.codecs.chat import MAX_CHOICES
+from tasks.codecs.endpoints.chat import MAX_CHOICES
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
-from tasks.patience import STAGE
 from tasks.storage.reader import Source
-from tasks.words import counted
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
 
 #: English text has about four bytes a token; other scripts have more bytes and about as many tokens.
 BYTES_PER_TOKEN = 4
@@ -145,7 +145,7 @@ def summary(estimates: list[Estimate]) -> list[dict[str, Any]]:
     return rows
 
 
-@task(name="estimate", task_run_name="estimate", **STAGE)
+@task(name="estimate", task_run_name="estimate", **STAGE_OPTIONS)
 def estimate_cost(
     variants: list[Variant], sources: list[Source], requests: int, window: str, endpoint: str | None = None
 ) -> list[Estimate]:

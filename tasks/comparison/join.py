@@ -26,7 +26,7 @@ from tasks.storage.objects import local_copy
 from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
-from tasks.words import cut
+from tasks.support.words import cut
 
 _COLUMNS = ("custom_id", "file", "line", "ok", "status_code", "content", "refusal", "tool_calls", "finish_reason",
             "prompt_tokens", "completion_tokens", "error_code", "error_message")  # fmt: skip

@@ -17,7 +17,7 @@ from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.comparison.texts import normalise
 from tasks.comparison.verdict import percent, verdict
-from tasks.markdown import plain
+from tasks.support.markdown import plain
 
 _EXAMPLES = 20
 #: Characters of a sentence or a note in the short form: it may name many variants.

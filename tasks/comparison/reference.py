@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputFileError
 from tasks.storage.reader import UNLIMITED, find_sources, open_source, read_lines
-from tasks.words import cut
+from tasks.support.words import cut
 
 #: Names of the column that holds the answer, the first that is there.
 _ANSWERS = ("label", "reference", "answer", "expected", "ideal", "target")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, Field
 
+from tasks.errors import PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.settings import Settings
 from tasks.storage.uris import S3Uri
@@ -53,3 +54,11 @@ class ComparisonRef(msgspec.Struct, frozen=True):
 def comparison_id(*parts: Any) -> str:
     """The same parts name the same comparison."""
     return "cmp_" + hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:32]
+
+
+class ComparisonFailedError(PipelineError):
+    """No variant of a comparison has results. `comparison` holds the cause of each, in `failed`."""
+
+    def __init__(self, message: str, comparison: Comparison) -> None:
+        super().__init__(message)
+        self.comparison = comparison

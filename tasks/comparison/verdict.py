@@ -2,7 +2,7 @@
 
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers, Pair
-from tasks.words import counted
+from tasks.support.words import counted
 
 #: Below this chance of so uneven a split, a difference is called one.
 _SIGNIFICANT = 0.05

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from tasks.errors import PortableError
 from tasks.openai_format.faults import NOT_JSON, fault_of, first_custom_id
 
 CHAT: Final = "/v1/chat/completions"
@@ -45,7 +44,7 @@ SURELY_TEXT_PAIRS: Final = frozenset(
 )
 
 
-class LineError(PortableError):
+class LineError(Exception):
     """What is wrong with one input line, in OpenAI's words: `code`, `param`, `message`."""
 
     def __init__(self, code: str, message: str, param: str | None = None, custom_id: str | None = None) -> None:
@@ -54,6 +53,9 @@ class LineError(PortableError):
         self.message = message
         self.param = param
         self.custom_id = custom_id
+
+    def __reduce__(self) -> tuple[type["LineError"], tuple[str | None, ...]]:
+        return type(self), (self.code, self.message, self.param, self.custom_id)
 
 
 # msgspec knows no `Raw | None`.

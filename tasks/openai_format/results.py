@@ -103,7 +103,7 @@ def encode_error(error: HttpError) -> bytes:
     return _encode(error)
 
 
-def decode_error(data: bytes) -> HttpError:
+def decode_http_error(data: bytes) -> HttpError:
     return _decode_error(data)
 
 

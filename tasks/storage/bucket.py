@@ -4,7 +4,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.errors import ConfigurationError, PipelineError
 from tasks.storage.uris import S3Uri
 

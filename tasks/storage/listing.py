@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.storage.uris import S3Uri
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import IO, TYPE_CHECKING, Any
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
 
-from tasks.bedrock import aws
-from tasks.context import current_run, run_log
-from tasks.scratch import ScratchFile
+from tasks import aws
 from tasks.storage.uris import S3Uri
+from tasks.support.run_context import current_run, run_log
+from tasks.support.scratch import ScratchFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef

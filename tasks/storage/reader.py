@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.errors import InputFileError, PipelineError
 from tasks.openai_format.requests import MAX_LINE_BYTES
 from tasks.storage.globs import literal_brackets, readings

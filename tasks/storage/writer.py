@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.storage.uris import S3Uri
 
 if TYPE_CHECKING:

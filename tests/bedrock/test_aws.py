@@ -24,7 +24,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.errors import ConfigurationError, PipelineError, TransientError
 from tasks.storage.bucket import check_bucket
 from tasks.storage.listing import list_folder

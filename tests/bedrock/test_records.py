@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from tasks.answers import ANSWERED, MISSING, PASSING, REFUSED, Answers, decode_error
 from tasks.bedrock.records import RecordError, decode_output_line, encode_error_line
-from tasks.bedrock.surrogates import without_lone_surrogates
+from tasks.results.answers import ANSWERED, MISSING, REFUSED, RETRYABLE, Answers, decode_record_error
+from tasks.support.surrogates import without_lone_surrogates
 
 GOOD = b'{"recordId":"r000000001","modelInput":{},"modelOutput":{"a":1}}'
 CUT = b'{"recordId":"r000000001","modelOutput":{"content":"It is'
@@ -59,7 +59,7 @@ def test_whose_a_line_is(line: bytes, record_id: str | None) -> None:
     outcome = decode_output_line(line)
     assert outcome.record_id == record_id
     assert isinstance(outcome.outcome, RecordError)
-    assert (outcome.outcome.status, outcome.outcome.passing) == (502, False)
+    assert (outcome.outcome.status, outcome.outcome.retryable) == (502, False)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_line_that_cannot_be_read_is_neither_missing_nor_asked_again(lines: li
         assert answers.kinds[1] == kind
         assert sum(answers.oddities.values()) == odd
         if kind == REFUSED:
-            assert answers.kinds[1] > PASSING
-            assert decode_error(answers.get(1)).unreadable
+            assert answers.kinds[1] > RETRYABLE
+            assert decode_record_error(answers.get(1)).unreadable
 
 
 def test_a_message_with_a_lone_surrogate_is_written() -> None:

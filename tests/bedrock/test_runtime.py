@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tasks.bedrock import aws, runtime
+from tasks import aws
+from tasks.bedrock import runtime
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.records import RecordError, decode_output_lines
 from tasks.bedrock.runtime import LostReplyError, Reply, invoke
@@ -56,13 +57,13 @@ def test_replies_that_cannot_be_read_are_paid_once(sandbox: Sandbox, model: str,
     sandbox.faults(rubbish_replies=[kind])
     reply = ask(model, invocation)
     outcome = outcome_of(reply)
-    assert not reply.passing
+    assert not reply.retryable
     if isinstance(outcome, bytes):
         with pytest.raises(DecodeError):
             Decoder(parse_model(model), CHAT, invocation).decode(outcome, None)
     else:
         assert outcome.unreadable
-        assert not outcome.passing
+        assert not outcome.retryable
     assert sandbox.journal()["paid"] == 1
 
 
@@ -88,7 +89,7 @@ def test_what_was_not_carried_out_is_tried_again(
         sandbox.faults(**{fault: 1.0})
         calls = sandbox.calls(invocation)
         reply = ask(model, invocation)
-        assert reply.passing
+        assert reply.retryable
         assert sandbox.calls(invocation) - calls == runtime._TRIES
         sandbox.faults(**{fault: 0.0})
     assert sandbox.journal()["paid"] == 20

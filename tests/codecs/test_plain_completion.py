@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.codecs.base import Answer, ToolCall, Usage
-from tasks.codecs.chat_completion import build_chat_completion, is_plain, plain_frame
+from tasks.codecs.endpoints.chat_completion import build_chat_completion, is_plain, plain_frame
+from tasks.fast.answers import escape, fill
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, escape_line_ends, output_line
-from tasks.plain_answers import escape, fill
 
 KEY = "0123456789abcdef"
 counts = st.integers(0, 2**40)

@@ -21,7 +21,7 @@ from tasks.comparison.page import html as page_html
 from tasks.comparison.texts import Wanted, asked, keeps_form, normalise, valid_calls
 from tasks.comparison.variants import Variant
 from tasks.errors import AccountingError
-from tasks.results import RESULT_SCHEMA
+from tasks.results.files import RESULT_SCHEMA
 from tasks.storage.reader import find_sources
 from tasks.storage.uris import S3Uri
 from tests.conftest import Sandbox, chat, write_lines

@@ -365,8 +365,9 @@ def test_odd_output_ends_with_an_exact_account(
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 120)), CLAUDE, **FAST)
     _, errors = account(sandbox, batch, [f"req-{i}" for i in range(120)])
     assert 7 <= len(errors) <= 9
+    from tasks.batch.paths import BatchRef
+    from tasks.batch.store import read
     from tasks.settings import load_settings
-    from tasks.state import BatchRef, read
 
     warnings = " ".join(read(BatchRef(load_settings().root, batch.id)).bedrock.warnings)
     assert "3 output records that were never asked for" in warnings
@@ -430,9 +431,10 @@ def test_cancelling_from_elsewhere_collects_what_was_answered(
     sandbox.faults(hold=True)
 
     def stop_soon() -> None:
+        from tasks.batch.paths import BatchRef
+        from tasks.batch.store import batch_ids
+        from tasks.cancel import stop_batch
         from tasks.settings import load_settings
-        from tasks.state import BatchRef, batch_ids
-        from tasks.stop import stop_batch
 
         root = load_settings().root
         while not any(job["status"] == "InProgress" for job in sandbox.jobs(root.key)):

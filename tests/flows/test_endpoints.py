@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.batch import BatchFailedError, batch_inference
+from tasks.batch.store import update
 from tasks.errors import TransientError
-from tasks.state import update
 from tests.codecs.helpers import PNG, TOOL
 from tests.conftest import CLAUDE, LLAMA, NOVA, SAMPLES, Sandbox, account, chat, write_lines
 

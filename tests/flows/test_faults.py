@@ -8,9 +8,10 @@ import pytest
 
 from flows.batch import batch_inference
 from flows.operations import batch_output, list_batches
+from tasks.batch.paths import BatchRef
+from tasks.batch.store import read
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
-from tasks.state import BatchRef, read
 from tests.conftest import CLAUDE, LLAMA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
 

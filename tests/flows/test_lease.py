@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from flows.operations import cancel_batch, collect_batches, list_batches
-from tasks import lease
+from tasks.batch import lease
+from tasks.batch.paths import BatchRef
+from tasks.batch.store import read
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
-from tasks.state import BatchRef, read
 from tests.codecs.helpers import TOOL
 from tests.conftest import CLAUDE, Sandbox, account, chat, write_chats, write_lines
 from tests.flows.processes import ROOT, Nursery
@@ -27,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them"),
 ]
 #: A second of silence is enough.
-SOON = {"tasks.lease": {"TAKEOVER_SECONDS": 1.0, "_LOOK_SECONDS": 0.2}}
+SOON = {"tasks.batch.lease": {"TAKEOVER_SECONDS": 1.0, "_LOOK_SECONDS": 0.2}}
 IDS = [f"req-{i}" for i in range(200)]
 
 #: Where the driver is paused: the n-th call of an operation, on a key that holds a text, before or after it.
@@ -56,7 +57,7 @@ def named(prefix: str) -> set[str]:
     ref = BatchRef(settings.root, batch.id)
     document = read(ref)
     files = {uri for uri in (document.output_file, document.error_file, document.parquet_file) if uri}
-    from tasks.paths import index_object, shard_object
+    from tasks.batch.paths import index_object, shard_object
 
     section = document.bedrock
     files |= {str(shard_object(ref, shard.id, shard.epoch)) for shard in section.shards or []}
@@ -102,7 +103,7 @@ def test_a_driver_that_wakes_on_demand_pays_for_what_was_on_its_way(
     monkeypatch.setenv("BEDROCK_BATCH_ON_DEMAND_CONCURRENCY", "4")
     path = str(write_chats(tmp_path / "in.jsonl", 90))
     # Without a heartbeat of its own in between: nothing but the question before a call tells it.
-    patch = {"tasks.lease": {"_DOUBT_SECONDS": 1.5}}
+    patch = {"tasks.batch.lease": {"_DOUBT_SECONDS": 1.5}}
     paused = runs.start(
         "batch_inference", path, CLAUDE, completion_window="immediate", at=("InvokeModel", 30, ""),
         number=signal.SIGSTOP, patch=patch,

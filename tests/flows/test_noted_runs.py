@@ -9,10 +9,10 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
 
 from flows.noted_runs import NotedRun, batches_to_stop
-from tasks import runs
+from tasks.batch import registry as runs
+from tasks.batch.paths import BatchRef
 from tasks.errors import PipelineError
 from tasks.settings import load_settings
-from tasks.state import BatchRef
 from tests.conftest import Sandbox
 
 

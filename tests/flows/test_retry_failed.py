@@ -8,8 +8,9 @@ import pytest
 from flows.batch import batch_inference
 from flows.compare import compare_models
 from flows.operations import cancel_batch, collect_batches
+from tasks.batch.paths import BatchRef
+from tasks.batch.store import read
 from tasks.settings import load_settings
-from tasks.state import BatchRef, read
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, chat, write_chats, write_lines
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -1,4 +1,4 @@
-"""What failed for a passing cause is asked again, and nothing that has an answer."""
+"""What failed for a transient cause is asked again, and nothing that has an answer."""
 
 from pathlib import Path
 from typing import Any

@@ -10,12 +10,14 @@ import pytest
 
 from flows.batch import batch_inference
 from flows.operations import cancel_batch, collect_batches, list_batches, retrieve_batch
-from tasks import lease
+from tasks.batch import lease
+from tasks.batch.document import LeaseState
+from tasks.batch.paths import BatchRef
+from tasks.batch.store import read, update
 from tasks.bedrock.events import batch_of_event
 from tasks.errors import LostLeaseError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
-from tasks.state import BatchRef, LeaseState, read, update
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
 

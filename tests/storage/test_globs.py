@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.errors import ConfigurationError, InputFileError
 from tasks.storage import reader
 from tasks.storage.globs import readings

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from tasks.codecs.base import RequestError
+from tasks.inputs import media
+from tasks.inputs.addresses import _CLOSED_4, _CLOSED_6, is_public, public_address
+from tasks.inputs.media import Media
 from tasks.settings import copies_of, load_settings
-from tasks.storage import media
-from tasks.storage.addresses import _CLOSED_4, _CLOSED_6, is_public, public_address
-from tasks.storage.media import Media
 from tests.codecs.helpers import PNG
 from tests.conftest import Sandbox
 

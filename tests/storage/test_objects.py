@@ -5,7 +5,7 @@ import logging
 import pytest
 from botocore.exceptions import ClientError
 
-from tasks.bedrock import aws
+from tasks import aws
 from tasks.storage.objects import delete_object, head_object, read_object
 from tasks.storage.uris import S3Uri
 from tests.conftest import Sandbox

@@ -1,0 +1,167 @@
+"""What the user asked for: from a call's parameters, everything checked that can be without reading the input."""
+
+from typing import Any, Literal
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks import aws
+from tasks.bedrock.limits import Limits, limits_for
+from tasks.bedrock.models import Model, parse_model
+from tasks.codecs import codec_for
+from tasks.codecs.base import Codec
+from tasks.errors import ConfigurationError
+from tasks.openai_format.requests import canonical_endpoint
+from tasks.settings import Settings, account_id, load_settings
+from tasks.storage.bucket import check_bucket
+from tasks.storage.uris import parse_location
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the user asked for, checked; all that a batch is opened with."""
+
+    input_file: str
+    model: Model
+    codec: Codec
+    completion_window: str
+    window_hours: int | None
+    metadata: dict[str, str]
+    job_name: str | None
+    on_invalid: str
+    unsupported: str
+    below_minimum: str
+    invocation: Literal["auto", "InvokeModel", "Converse"]
+    fetch_images: bool
+    retry_failed: bool
+    limits: Limits
+    settings: Settings
+    output_location: str | None
+    output_kms_key: str | None
+    #: The account of the bucket of `output_location`, where it was named.
+    output_owner: str | None
+
+    @property
+    def immediate(self) -> bool:
+        return self.window_hours is None
+
+
+def parse_window(completion_window: str) -> int | None:
+    """Hours of a completion window, `24h` to `168h` or `1d` to `7d`; None for `immediate`. Raises ValueError."""
+    text = completion_window.strip().lower()
+    if text == "immediate":
+        return None
+    number, unit = text[:-1], text[-1:]
+    hours = int(number) * {"h": 1, "d": 24}[unit] if number.isdigit() and unit in ("h", "d") else 0
+    if not 24 <= hours <= 168:
+        raise ValueError(
+            f"completion_window must be 24h to 168h (or 1d to 7d), or 'immediate', not {completion_window!r}: "
+            "a Bedrock job runs for at least a day and at most a week."
+        )
+    return hours
+
+
+def place_order(
+    input_file: str,
+    model: str,
+    *,
+    endpoint: str | None,
+    completion_window: str,
+    metadata: dict[str, Any] | None,
+    job_name: str | None,
+    role_arn: str | None,
+    output_data_config: dict[str, Any] | None,
+    on_invalid: str,
+    unsupported: str,
+    below_minimum: str,
+    invocation: Literal["auto", "InvokeModel", "Converse"],
+    fetch_images: bool,
+    retry_failed: bool,
+) -> Order:
+    """Check and complete what the user asked for. Raises ConfigurationError naming the parameter that is wrong."""
+    try:
+        parsed = parse_model(model)
+        limits = limits_for(parsed)
+        window_hours = parse_window(completion_window)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    settings = load_settings(role_arn)
+    labels = read_metadata(metadata)
+    location = output_location(output_data_config)
+    owner = output_owner(output_data_config)
+    at_home = location is not None and parse_location(location, "output_data_config").bucket == settings.root.bucket
+    if owner and at_home:
+        # The jobs read and write this very bucket.
+        settings = msgspec.structs.replace(settings, bucket_owner=owner)
+    resolved = _resolve(parsed)
+    codec = codec_for(resolved)
+    wanted = canonical_endpoint(endpoint) if endpoint else None
+    if wanted and wanted not in codec.endpoints:
+        raise ConfigurationError(
+            f"endpoint {wanted} is not served by {model} ({codec.family}); it serves {', '.join(codec.endpoints)}."
+        )
+    check_bucket(settings.root, settings.bucket_owner)
+    return Order(
+        input_file=input_file,
+        model=resolved,
+        codec=codec,
+        completion_window=completion_window,
+        window_hours=window_hours,
+        metadata=labels,
+        job_name=job_name,
+        on_invalid=on_invalid,
+        unsupported=unsupported,
+        below_minimum=below_minimum,
+        invocation=invocation,
+        fetch_images=fetch_images,
+        retry_failed=retry_failed,
+        limits=limits,
+        settings=settings,
+        output_location=location,
+        output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
+        output_owner=settings.bucket_owner if at_home else owner,
+    )
+
+
+def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
+    """The metadata of a batch; none is an empty one. Raises ConfigurationError naming the entry that is no text."""
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            kind = type(value if isinstance(key, str) else key).__name__
+            raise ConfigurationError(
+                f"metadata[{key!r}] must be text, not {kind}: metadata is a dictionary of texts, as OpenAI's is."
+            )
+    return dict(metadata or {})
+
+
+def output_location(output_data_config: dict[str, Any] | None) -> str | None:
+    """Where `output_data_config` wants the result files; None without it. Raises ConfigurationError."""
+    uri = _s3_output(output_data_config).get("s3Uri")
+    if output_data_config and not uri:
+        raise ConfigurationError('output_data_config must be {"s3OutputDataConfig": {"s3Uri": "s3://…"}}.')
+    if uri:
+        parse_location(uri, "output_data_config")
+    return uri
+
+
+def output_owner(output_data_config: dict[str, Any] | None) -> str | None:
+    """The account that `output_data_config` says its bucket belongs to. Raises ConfigurationError."""
+    owner = _s3_output(output_data_config).get("s3BucketOwner")
+    return account_id(owner, "output_data_config.s3OutputDataConfig.s3BucketOwner") if owner is not None else None
+
+
+def _s3_output(output_data_config: dict[str, Any] | None) -> dict[str, Any]:
+    inner = (output_data_config or {}).get("s3OutputDataConfig")
+    return inner if isinstance(inner, dict) else {}
+
+
+def _resolve(model: Model) -> Model:
+    """What an application inference profile stands for: only the service knows."""
+    if model.base_id:
+        return model
+    try:
+        profile = aws.bedrock().get_inference_profile(inferenceProfileIdentifier=model.id)
+        base = parse_model(profile["models"][0]["modelArn"])
+    except (ClientError, BotoCoreError, ValueError, LookupError):
+        # Without the permission to look it up, Converse serves any chat model.
+        return model
+    return Model(model.id, base.base_id, base.provider, model.region)

@@ -1,0 +1,121 @@
+"""batch.json read, created and updated, by conditional writes only."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+
+from tasks import aws
+from tasks.batch.document import BatchDocument
+from tasks.batch.paths import BatchRef
+from tasks.errors import BatchNotFoundError, LostLeaseError, PipelineError, StateConflictError
+from tasks.storage.objects import read_object
+from tasks.storage.uris import S3Uri
+from tasks.storage.writer import encryption
+
+#: What S3 says to a conditional write that comes too late; 409 where two came at once.
+_CONFLICTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
+    """batch.json and its ETag, or None. Raises PipelineError when it cannot be read or is not ours."""
+    uri = ref.document
+    try:
+        body, etag = read_object(uri)
+    except ClientError as error:
+        if aws.code_of(error) in ("NoSuchKey", "404"):
+            return None
+        raise aws.explain(error, f"reading {uri}") from error
+    except BotoCoreError as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    try:
+        return BatchDocument.model_validate_json(body), etag
+    except ValidationError as error:
+        raise PipelineError(
+            f"{uri} is not a batch of this program ({error.error_count()} fields are off): move it away."
+        ) from None
+
+
+def read(ref: BatchRef) -> BatchDocument:
+    """batch.json of a batch that must exist.
+
+    Raises BatchNotFoundError; LostLeaseError where `ref` names a lease that another runner has taken over.
+    """
+    return _load_held(ref)[0]
+
+
+def _load_held(ref: BatchRef) -> tuple[BatchDocument, str]:
+    loaded = load(ref)
+    if loaded is None:
+        raise BatchNotFoundError(f"There is no batch {ref.batch_id} under {ref.root}.")
+    if ref.holder is not None and loaded[0].bedrock.lease.holder != ref.holder:
+        raise LostLeaseError(f"Another runner has taken batch {ref.batch_id} over; it carries on there.")
+    return loaded
+
+
+def create(ref: BatchRef, document: BatchDocument) -> BatchDocument:
+    """Write a new batch.json; where another runner was faster, its document is returned instead."""
+    try:
+        _put(ref, document, IfNoneMatch="*")
+        return document
+    except StateConflictError:
+        return read(ref)
+
+
+def update(ref: BatchRef, change: Callable[[BatchDocument], None]) -> BatchDocument:
+    """Apply `change` to the current document; repeated on the newer one whenever somebody else was faster.
+
+    `change` must bear being applied again. Nothing is written where it changes nothing. Raises LostLeaseError, and
+    writes nothing, where `ref` names a lease that another runner has taken over: the write is conditional on the very
+    document that still named it.
+    """
+    for attempt in range(20):
+        document, etag = _load_held(ref)
+        before = document.model_dump_json()
+        change(document)
+        if document.model_dump_json() == before:
+            return document
+        try:
+            _put(ref, document, IfMatch=etag)
+            return document
+        except StateConflictError:
+            aws.back_off(min(attempt, 4))
+    raise StateConflictError(f"{ref.document} is being changed by others all the time; try again.")
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a conditional write came too late."""
+    return aws.code_of(error) in _CONFLICTS
+
+
+def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
+    uri = ref.document
+    options: Any = {**condition, **encryption(ref.kms_key)}
+    try:
+        aws.s3().put_object(
+            Bucket=uri.bucket,
+            Key=uri.key,
+            Body=document.model_dump_json(indent=1).encode(),
+            ContentType="application/json",
+            **options,
+        )
+    except ClientError as error:
+        if is_conflict(error):
+            raise StateConflictError(f"{uri} was changed meanwhile.") from None
+        raise aws.explain(error, f"writing {uri}") from error
+    except BotoCoreError as error:
+        raise aws.explain(error, f"writing {uri}") from error
+
+
+def batch_ids(root: S3Uri) -> Iterator[str]:
+    """The ids of all batches under a root, in S3's order."""
+    prefix = root.join("batches").key + "/"
+    try:
+        for page in (
+            aws.s3().get_paginator("list_objects_v2").paginate(Bucket=root.bucket, Prefix=prefix, Delimiter="/")
+        ):
+            for entry in page.get("CommonPrefixes", []):
+                yield entry["Prefix"][len(prefix) :].strip("/")
+    except (ClientError, BotoCoreError) as error:
+        raise aws.explain(error, f"listing {root}") from error

@@ -1,0 +1,86 @@
+"""/v1/embeddings: inputs to texts, and vectors to OpenAI's list of embeddings.
+
+Source: https://platform.openai.com/docs/api-reference/embeddings.
+"""
+
+import base64
+import sys
+from array import array
+from typing import Any, Final
+
+import msgspec
+
+from tasks.codecs.base import Context, Embeddings, RequestError, Vectors
+from tasks.codecs.endpoints.chat import integer, leftovers
+
+#: OpenAI's own limit on the inputs of one request.
+MAX_INPUTS: Final = 2048
+
+
+_MAPPED: Final = frozenset({"input", "dimensions", "encoding_format"})
+
+
+def parse_embeddings(body: dict[str, Any]) -> tuple[Embeddings, Context]:
+    """The texts of an embeddings body. Raises RequestError naming the field that is wrong."""
+    given = body.get("input")
+    texts: list[Any] = given if isinstance(given, list) else [given]
+    if any(isinstance(item, int | list) for item in texts):
+        raise RequestError(
+            "'input' holds token ids, which only the tokenizer of the OpenAI model can read; give text.",
+            "input",
+            "unsupported_parameter",
+        )
+    if not texts or not all(isinstance(item, str) for item in texts):
+        raise RequestError("'input' must be a string or a list of strings.", "input", "invalid_type")
+    if not all(item.strip() for item in texts):
+        raise RequestError("'input' must not hold blank text.", "input")
+    if len(texts) > MAX_INPUTS:
+        raise RequestError(f"'input' must hold at most {MAX_INPUTS:,} texts.", "input")
+    encoding = body.get("encoding_format")
+    if encoding not in (None, "float", "base64"):
+        raise RequestError("'encoding_format' must be float or base64.", "encoding_format")
+    request = Embeddings(texts, integer(body, "dimensions", 1), leftovers(body, _MAPPED))
+    return request, Context(base64=encoding == "base64")
+
+
+class _Embedding(msgspec.Struct, gc=False):
+    object: str
+    index: int
+    embedding: list[float] | str
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(msgspec.Struct, gc=False):
+    object: str
+    data: list[_Embedding]
+    model: str
+    usage: _Usage | None
+
+
+def build_embeddings(answers: list[Vectors], *, model: str, context: Context | None) -> EmbeddingList:
+    """OpenAI's embeddings response; `usage` is null where the family counts no tokens."""
+    vectors = [vector for answer in answers for vector in answer.vectors]
+    as_text = context is not None and context.base64
+    data = [
+        _Embedding("embedding", index, _base64(vector) if as_text else vector) for index, vector in enumerate(vectors)
+    ]
+    total = total_tokens(answers)
+    return EmbeddingList("list", data, model, None if total is None else _Usage(total, total))
+
+
+def total_tokens(answers: list[Vectors]) -> int | None:
+    """The tokens of all records together; None unless each was counted."""
+    counts = [answer.tokens for answer in answers if answer.tokens is not None]
+    return sum(counts) if len(counts) == len(answers) else None
+
+
+def _base64(vector: list[float]) -> str:
+    """Little-endian float32, as OpenAI's clients decode it."""
+    floats = array("f", vector)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return base64.b64encode(floats.tobytes()).decode()

@@ -1,0 +1,253 @@
+"""/v1/responses: its input to a `Chat`, and answers to a Response object. Stateful features are refused by name.
+
+Source: https://platform.openai.com/docs/api-reference/responses.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    Context,
+    JsonFormat,
+    Policy,
+    RequestError,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+    Usage,
+)
+from tasks.codecs.endpoints._content import arguments, parse_parts
+from tasks.codecs.endpoints.chat import (
+    integer,
+    json_format,
+    leftovers,
+    parse_effort,
+    parse_sampling,
+    parse_tool,
+    parse_tool_choice,
+    settle,
+)
+from tasks.codecs.endpoints.chat_completion import sum_usage
+
+_MAPPED: Final = frozenset(
+    {"input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice",
+     "parallel_tool_calls", "text", "reasoning", "background", "include", "truncation", "previous_response_id",
+     "conversation", "prompt", "max_tool_calls"}
+)  # fmt: skip
+
+
+#: Features that live on OpenAI's servers.
+_STATEFUL: Final = ("previous_response_id", "conversation", "prompt")
+
+
+_REPEATED: Final = ("instructions", "max_output_tokens", "temperature", "top_p", "metadata", "parallel_tool_calls",
+                    "tool_choice", "tools", "text", "reasoning", "user")  # fmt: skip
+
+
+def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
+    """The neutral form of a responses body. Raises RequestError naming the field that is wrong."""
+    for field in _STATEFUL:
+        if body.get(field) is not None:
+            policy.refuse_always(field, "it is kept on OpenAI's servers; send the whole conversation as input.")
+    if body.get("background"):
+        policy.refuse("background", "a batch is in the background already.")
+    if body.get("include"):
+        policy.refuse("include", "there is nothing more to include.")
+    if body.get("truncation") not in (None, "disabled"):
+        policy.refuse("truncation", "input is not cut.")
+    if body.get("max_tool_calls") is not None:
+        policy.refuse("max_tool_calls", "no tools run within a batch.")
+    system, turns = _parse_input(body.get("input"), policy)
+    instructions = body.get("instructions")
+    if instructions is not None:
+        if not isinstance(instructions, str):
+            raise RequestError("'instructions' must be a string.", "instructions", "invalid_type")
+        system = [instructions, *system]
+    chat = Chat([text for text in system if text.strip()], settle(turns, policy))
+    chat.max_tokens = integer(body, "max_output_tokens", 1)
+    parse_sampling(body, chat)
+    chat.tools = _parse_tools(body.get("tools"), policy)
+    chat.tool_choice = _parse_choice(body.get("tool_choice"), chat.tools, policy)
+    chat.parallel_tool_calls = body.get("parallel_tool_calls") if chat.tools else None
+    chat.json_format, chat.rest = _parse_text(body.get("text"))
+    reasoning = body.get("reasoning")
+    if isinstance(reasoning, dict):
+        chat.reasoning_effort = parse_effort(reasoning.get("effort"), "reasoning.effort")
+        for field in ("summary", "generate_summary"):
+            if reasoning.get(field) not in (None, "auto"):
+                policy.refuse(f"reasoning.{field}", "reasoning comes as it is.")
+    elif reasoning is not None:
+        raise RequestError("'reasoning' must be an object.", "reasoning", "invalid_type")
+    chat.rest |= leftovers(body, _MAPPED)
+    return chat, Context(repeat={field: body[field] for field in _REPEATED if body.get(field) is not None})
+
+
+def _parse_text(text: Any) -> tuple[JsonFormat | None, dict[str, Any]]:
+    if text is None:
+        return None, {}
+    if not isinstance(text, dict):
+        raise RequestError("'text' must be an object.", "text", "invalid_type")
+    rest = {"text.verbosity": text["verbosity"]} if text.get("verbosity") not in (None, "medium") else {}
+    wanted = text.get("format")
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if wanted is None or kind == "text":
+        return None, rest
+    if kind == "json_object":
+        return JsonFormat("json_object", None), rest
+    if kind == "json_schema":
+        return json_format(wanted, "text.format"), rest
+    raise RequestError("'text.format.type' must be text, json_object or json_schema.", "text.format.type")
+
+
+def _parse_tools(tools: Any, policy: Policy) -> list[Tool]:
+    if tools is None:
+        return []
+    if not isinstance(tools, list):
+        raise RequestError("'tools' must be a list.", "tools", "invalid_type")
+    parsed = []
+    for index, tool in enumerate(tools):
+        if isinstance(tool, dict) and tool.get("type") == "function":
+            parsed.append(parse_tool(tool, f"tools[{index}]"))
+        else:
+            policy.refuse(f"tools[{index}]", "only function tools exist outside OpenAI.", count_as="tools[] (built-in)")
+    return parsed
+
+
+def _parse_choice(choice: Any, tools: list[Tool], policy: Policy) -> str | None:
+    if isinstance(choice, dict):
+        if choice.get("type") != "function":
+            policy.refuse("tool_choice", "only function tools exist outside OpenAI.")
+            return None
+        choice = {"type": "function", "function": {"name": choice.get("name")}}
+    return parse_tool_choice(choice, tools)
+
+
+def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
+    if isinstance(given, str):
+        return [], [Turn("user", [Text(given)])]
+    if not isinstance(given, list):
+        raise RequestError("'input' must be a string or a list of items.", "input", "invalid_type")
+    system: list[str] = []
+    turns: list[Turn] = []
+    for index, item in enumerate(given):
+        where = f"input[{index}]"
+        if not isinstance(item, dict):
+            raise RequestError(f"'{where}' must be an object.", where, "invalid_type")
+        kind = item.get("type", "message" if "role" in item else None)
+        if kind == "message":
+            _add_message(item, where, policy, system, turns)
+        elif kind == "function_call":
+            name = item.get("name")
+            if not isinstance(name, str) or not item.get("call_id"):
+                raise RequestError(f"'{where}' must have a call_id and a name.", where)
+            call = ToolCall(str(item["call_id"]), name, arguments(item.get("arguments"), f"{where}.arguments"))
+            turns.append(Turn("assistant", [call]))
+        elif kind == "function_call_output":
+            parts = parse_parts(item.get("output"), f"{where}.output", policy)
+            kept = [part for part in parts if not (isinstance(part, Text) and not part.text.strip())]
+            turns.append(Turn("user", [ToolResult(str(item.get("call_id")), kept)]))
+        elif kind == "reasoning":
+            policy.refuse(where, "its content is sealed for OpenAI's own models.", count_as="input[] (reasoning)")
+        elif kind == "item_reference":
+            policy.refuse_always(where, "it is kept on OpenAI's servers; send the item itself.")
+        else:
+            what = f"type {kind}" if isinstance(kind, str) else "no known type"
+            policy.refuse_always(where, f"items of {what} exist at OpenAI only.")
+    return system, turns
+
+
+def _add_message(item: dict[str, Any], where: str, policy: Policy, system: list[str], turns: list[Turn]) -> None:
+    role = item.get("role")
+    parts = parse_parts(item.get("content"), f"{where}.content", policy)
+    if role in ("system", "developer"):
+        system += [part.text for part in parts if isinstance(part, Text)]
+    elif role in ("user", "assistant"):
+        turns.append(Turn(role, list(parts)))
+    else:
+        raise RequestError(f"'{where}.role' must be system, developer, user or assistant.", f"{where}.role")
+
+
+class _InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int
+
+
+class _ResponseUsage(msgspec.Struct, gc=False):
+    input_tokens: int
+    input_tokens_details: _InputDetails
+    output_tokens: int
+    output_tokens_details: _OutputDetails
+    total_tokens: int
+
+
+def build_response(
+    answers: list[Answer], *, id: str, created: int, model: str, contexts: list[Context | None]
+) -> dict[str, Any]:
+    """OpenAI's Response object of one request."""
+    answer = answers[0]
+    repeat = (contexts[0].repeat if contexts[0] is not None else None) or {}
+    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(answer.finish_reason)
+    status = "incomplete" if reason and not answer.refusal else "completed"
+    return {
+        "id": f"resp_{id}",
+        "object": "response",
+        "created_at": created,
+        "status": status,
+        "background": False,
+        "error": None,
+        "incomplete_details": {"reason": reason} if status == "incomplete" else None,
+        "instructions": None,
+        "max_output_tokens": None,
+        "metadata": {},
+        "output": list(_items(answer, id, status)),
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "store": False,
+        "temperature": None,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "truncation": "disabled",
+        "usage": _usage(sum_usage(answers)),
+        **repeat,
+        "model": model,
+    }
+
+
+def _items(answer: Answer, id: str, status: str) -> Any:
+    if answer.reasoning:
+        text = {"type": "reasoning_text", "text": answer.reasoning}
+        yield {"id": f"rs_{id}", "type": "reasoning", "summary": [], "content": [text], "status": "completed"}
+    content: list[dict[str, Any]] = []
+    if answer.refusal:
+        content.append({"type": "refusal", "refusal": answer.refusal})
+    elif answer.content is not None:
+        content.append({"type": "output_text", "text": answer.content, "annotations": [], "logprobs": []})
+    if content:
+        yield {"id": f"msg_{id}", "type": "message", "role": "assistant", "status": status, "content": content}
+    for number, call in enumerate(answer.tool_calls):
+        yield {"id": f"fc_{id}_{number}", "type": "function_call", "call_id": call.id, "name": call.name,
+               "arguments": call.arguments.decode(), "status": "completed"}  # fmt: skip
+
+
+def _usage(usage: Usage | None) -> _ResponseUsage | None:
+    if usage is None:
+        return None
+    return _ResponseUsage(
+        usage.prompt,
+        _InputDetails(usage.cached, usage.written),
+        usage.completion,
+        _OutputDetails(usage.reasoning),
+        usage.prompt + usage.completion,
+    )

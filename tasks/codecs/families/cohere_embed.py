@@ -1,0 +1,72 @@
+"""Cohere Embed v3 and v4: up to 96 texts a record.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed.html and …-embed-v4.html
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import DecodeError, Embeddings, Policy, RequestError, Vectors
+from tasks.codecs.families._common import decode_as
+from tasks.codecs.families.titan_embeddings import check_dimensions
+from tasks.openai_format.requests import EMBEDDINGS
+
+_MOST_TEXTS: Final = 96
+
+
+_INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clustering")
+
+
+_TRUNCATE: Final = {"v3": ("NONE", "START", "END"), "v4": ("NONE", "LEFT", "RIGHT")}
+
+
+class _Output(msgspec.Struct, gc=False):
+    embeddings: list[list[float]] | dict[str, list[list[float]]]
+
+
+_decode = msgspec.json.Decoder(_Output).decode
+
+
+class CohereEmbedCodec:
+    family = "cohere-embed"
+    endpoints = frozenset({EMBEDDINGS})
+
+    def serves(self, model: Model) -> bool:
+        return model.provider == "cohere" and model.name.startswith("embed")
+
+    def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
+        newest = "embed-v4" in model.base_id
+        wanted = check_dimensions(request, (256, 512, 1024, 1536) if newest else (1024,), policy)
+        kind = request.rest.pop("input_type", "search_document")
+        if kind not in _INPUT_TYPES:
+            raise RequestError(f"'input_type' must be one of {', '.join(_INPUT_TYPES)}.", "input_type")
+        shape: dict[str, Any] = {"input_type": kind, "embedding_types": ["float"]}
+        truncate = request.rest.pop("truncate", None)
+        if truncate is not None:
+            if truncate not in _TRUNCATE["v4" if newest else "v3"]:
+                raise RequestError("'truncate' is not one of the model's ways.", "truncate")
+            shape["truncate"] = truncate
+        if wanted is not None and newest:
+            shape["output_dimension"] = wanted
+        for field in request.rest:
+            policy.refuse(field, "there is no equivalent.")
+        starts = range(0, len(request.texts), _MOST_TEXTS)
+        return [{"texts": request.texts[start : start + _MOST_TEXTS], **shape} for start in starts]
+
+    def decode_embeddings(self, output: bytes) -> Vectors:
+        found = decode_as(_decode, output, "a Cohere embedding").embeddings
+        vectors = found.get("float") if isinstance(found, dict) else found
+        if vectors is None:
+            raise DecodeError("not a Cohere embedding (no floats)")
+        if len(vectors) > _MOST_TEXTS:
+            raise DecodeError("not a Cohere embedding (more of them than texts were sent)")
+        # Its body counts no tokens.
+        return Vectors(vectors, None)
+
+    def padding(self) -> bytes:
+        return b'{"texts":["Hi"],"input_type":"search_document"}'
+
+
+CODEC = CohereEmbedCodec()

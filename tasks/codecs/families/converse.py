@@ -1,0 +1,297 @@
+"""Converse: one body for every chat model that has it, and the parts that Nova's native body shares with it.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    Document,
+    Encoded,
+    FinishReason,
+    Image,
+    InvocationType,
+    JsonFormat,
+    Number,
+    Part,
+    PlainForm,
+    Policy,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+    dumps,
+)
+from tasks.codecs.families._common import (
+    EMPTY_OBJECT,
+    decode_as,
+    plain_sampling,
+    refuse_rest,
+    refuse_unseen,
+    safe_tool_id,
+    stop_sequences,
+    take,
+    tool_arguments,
+    unit_temperature,
+)
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "malformed_model_output": "stop",
+    "malformed_tool_use": "stop",
+}
+
+
+class _ReasoningText(msgspec.Struct, gc=False):
+    text: str | None = None
+
+
+class _Reasoning(msgspec.Struct, rename="camel", gc=False):
+    reasoning_text: _ReasoningText | None = None
+
+
+class _ToolUse(msgspec.Struct, rename="camel", gc=False):
+    tool_use_id: str
+    name: str
+    input: msgspec.Raw = EMPTY_OBJECT
+
+
+class _Block(msgspec.Struct, rename="camel", gc=False):
+    # A batch job echoes every alternative of the union, the others as null: only values count, not keys.
+    text: str | None = None
+    tool_use: _ToolUse | None = None
+    reasoning_content: _Reasoning | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: list[_Block] | None = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    message: _Message | None = None
+
+
+class _Usage(msgspec.Struct, rename="camel", gc=False):
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    cache_read_input_token_count: int | None = None
+    cache_write_input_token_count: int | None = None
+
+
+class _Response(msgspec.Struct, rename="camel", gc=False):
+    output: _Output
+    stop_reason: str | None = None
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+
+
+def encode_content(part: Part) -> dict[str, Any]:
+    """One ContentBlock."""
+    match part:
+        case Text(text):
+            return {"text": text}
+        case Image(format, data):
+            return {"image": {"format": format, "source": {"bytes": data}}}
+        case Document(format, name, data):
+            return {"document": {"format": format, "name": name, "source": {"bytes": data}}}
+        case ToolCall(id, name, arguments):
+            return {"toolUse": {"toolUseId": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}}
+        case ToolResult(id, parts):
+            # A result needs content, and blank text is refused: an empty answer becomes an empty object.
+            content = [encode_content(inner) for inner in parts] or [{"json": {}}]
+            return {"toolResult": {"toolUseId": safe_tool_id(id), "content": content}}
+
+
+def encode_conversation(chat: Chat) -> dict[str, Any]:
+    """`system` and `messages`."""
+    body: dict[str, Any] = {}
+    if chat.system:
+        body["system"] = [{"text": text} for text in chat.system]
+    body["messages"] = [
+        {"role": turn.role, "content": [encode_content(part) for part in turn.parts]} for turn in chat.turns
+    ]
+    _number_documents(body["messages"])
+    return body
+
+
+def _number_documents(messages: list[dict[str, Any]]) -> None:
+    """Documents of one conversation must not share a name."""
+    seen: set[str] = set()
+    for message in messages:
+        for block in message["content"]:
+            document = block.get("document")
+            if document is None:
+                continue
+            name, number = document["name"], 1
+            while document["name"] in seen:
+                number += 1
+                document["name"] = f"{name[:190]} {number}"
+            seen.add(document["name"])
+
+
+def encode_inference_config(chat: Chat, policy: Policy) -> dict[str, Any]:
+    values = {
+        "maxTokens": chat.max_tokens,
+        "temperature": unit_temperature(chat, policy),
+        "topP": chat.top_p,
+        "stopSequences": stop_sequences(chat, policy) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def plain_form(opening: bytes) -> PlainForm:
+    """The same for plain text; `opening` starts the object."""
+    return PlainForm(
+        opening=opening,
+        system=(b'"system":[{"text":', b"}],"),
+        user=(b'{"role":"user","content":[{"text":', b"}]}"),
+        assistant=(b'{"role":"assistant","content":[{"text":', b"}]}"),
+        parameters=_plain_parameters,
+    )
+
+
+def _plain_parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
+    if not plain_sampling(max_tokens, temperature, top_p):
+        return None
+    values = {"maxTokens": max_tokens, "temperature": temperature, "topP": top_p}
+    config = {name: value for name, value in values.items() if value is not None}
+    return b'],"inferenceConfig":%b}' % dumps(config) if config else b"]}"
+
+
+def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
+    """The answer in a Converse response, or in Nova's native one, which has its shape."""
+    response = decode_as(_decode, output, what, "usage")
+    if response.output.message is None:
+        raise DecodeError(f"not {what} (no message)")
+    text: list[str] = []
+    reasoning: list[str] = []
+    calls: list[ToolCall] = []
+    for block in response.output.message.content or ():
+        if block.text is not None:
+            text.append(block.text)
+        elif block.tool_use is not None:
+            use = block.tool_use
+            calls.append(ToolCall(use.tool_use_id, use.name, tool_arguments(use.input)))
+        elif block.reasoning_content is not None and block.reasoning_content.reasoning_text is not None:
+            reasoning.append(block.reasoning_content.reasoning_text.text or "")
+    finish = _FINISH.get(response.stop_reason or "end_turn", "stop")
+    answer = Answer("".join(text) if text or not calls else None, finish, _usage(response.usage), calls)
+    if reasoning:
+        answer.reasoning = "".join(reasoning)
+    return answer
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    # Nova's native body names the cache counters with ...TokenCount; either way input_tokens excludes them.
+    cached = usage.cache_read_input_tokens or usage.cache_read_input_token_count or 0
+    written = usage.cache_write_input_tokens or usage.cache_write_input_token_count or 0
+    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, written=written)
+
+
+def _text_format(wanted: JsonFormat) -> dict[str, Any]:
+    """outputConfig.textFormat; its schema is a string."""
+    structure: dict[str, Any] = {"schema": dumps(wanted.schema or {"type": "object"}).decode(), "name": wanted.name}
+    if wanted.description:
+        structure["description"] = wanted.description
+    return {"type": "json_schema", "structure": {"jsonSchema": structure}}
+
+
+def nova_reasons(model: Model) -> bool:
+    """Nova 2 and later have reasoningConfig."""
+    return model.provider == "amazon" and model.name.startswith(("nova-2", "nova-3"))
+
+
+def reasoning_config(effort: str) -> dict[str, Any]:
+    """Nova's reasoningConfig for one of OpenAI's efforts."""
+    if effort == "none":
+        return {"type": "disabled"}
+    level = {"minimal": "low", "xhigh": "high"}.get(effort, effort)
+    return {"type": "enabled", "maxReasoningEffort": level}
+
+
+class ConverseCodec:
+    family = "converse"
+    prefers: InvocationType = "Converse"
+    native_tools = False
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+
+    def serves(self, model: Model) -> bool:
+        return True
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        if chat.uses_tools:
+            self._refuse_tools(chat, policy)
+        refuse_unseen(chat, model, policy)
+        additional = self._additional(chat, model, policy)
+        config = encode_inference_config(chat, policy)
+        refuse_rest(chat, policy)
+        body = encode_conversation(chat)
+        if config:
+            body["inferenceConfig"] = config
+        if additional:
+            body["additionalModelRequestFields"] = additional
+        if chat.json_format is not None:
+            body["outputConfig"] = {"textFormat": _text_format(chat.json_format)}
+        return Encoded(body)
+
+    @staticmethod
+    def _additional(chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+        """What Converse itself has no word for, in the model's own words."""
+        given = take(chat, "additionalModelRequestFields")
+        fields = dict(given) if isinstance(given, dict) else {}
+        nova = model.provider == "amazon"
+        if "top_k" in chat.rest:
+            top_k = take(chat, "top_k")
+            fields |= {"inferenceConfig": {"topK": top_k}} if nova else {"top_k": top_k}
+        for field in ("thinking", "anthropic_beta"):
+            if field in chat.rest and model.provider == "anthropic":
+                fields[field] = take(chat, field)
+        effort = chat.reasoning_effort
+        if effort is not None:
+            if nova_reasons(model):
+                fields["reasoningConfig"] = reasoning_config(effort)
+            elif model.provider == "openai" and effort in ("low", "medium", "high"):
+                fields["reasoning_effort"] = effort
+            elif effort != "none":
+                policy.refuse("reasoning_effort", "this model has no such setting in Converse.")
+        return fields
+
+    def plain_form(self, model: Model) -> PlainForm:
+        return plain_form(b"{")
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        return decode_response(output, "a Converse response")
+
+    def padding(self) -> bytes:
+        return b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}],"inferenceConfig":{"maxTokens":1}}'
+
+    @staticmethod
+    def _refuse_tools(chat: Chat, policy: Policy) -> None:
+        """Converse jobs answer a toolConfig with an error (UG/batch-inference), and tool blocks need one."""
+        why = "a Converse batch job takes no tools; choose a Claude or Nova model."
+        if any(isinstance(part, ToolCall | ToolResult) for turn in chat.turns for part in turn.parts):
+            # Leaving calls and results out of a conversation would change what is asked.
+            policy.refuse_always("messages[].tool_calls", why)
+        policy.refuse("tools", why)
+
+
+CODEC = ConverseCodec()

@@ -1,0 +1,152 @@
+"""Amazon Nova understanding models: the messages-v1 body, as InvokeModel takes it.
+
+Source: https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema.html
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
+from tasks.codecs.families._common import force_json_tool, named_function, refuse_rest, refuse_unseen, take
+from tasks.codecs.families._schemas import inline_references
+from tasks.codecs.families.converse import (
+    decode_response,
+    encode_conversation,
+    encode_inference_config,
+    nova_reasons,
+    plain_form,
+    reasoning_config,
+)
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+
+_UNDERSTANDING: Final = re.compile(r"nova-(?:\d-)?(?:micro|lite|pro|premier|omni)")
+
+
+#: What Nova takes at the root of a tool's schema.
+_ROOT_KEYS: Final = frozenset({"type", "properties", "required"})
+
+
+#: Root keys that say nothing a model acts on.
+_ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
+
+
+class NovaCodec:
+    family = "nova"
+    prefers: InvocationType = "InvokeModel"
+    native_tools = True
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+
+    def serves(self, model: Model) -> bool:
+        return model.provider == "amazon" and bool(_UNDERSTANDING.match(model.name))
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        refuse_unseen(chat, model, policy)
+        _check_format(chat, policy)
+        json_tool = force_json_tool(chat, policy)
+        reasoning = _reasoning(chat, model, policy)
+        config = encode_inference_config(chat, policy)
+        top_k = take(chat, "top_k")
+        if top_k is not None:
+            config["topK"] = top_k
+        extra = take(chat, "additionalModelRequestFields")
+        refuse_rest(chat, policy)
+        body: dict[str, Any] = {"schemaVersion": "messages-v1", **encode_conversation(chat)}
+        if config:
+            body["inferenceConfig"] = config
+        tools = _encode_tools(chat, policy)
+        if tools:
+            body["toolConfig"] = tools
+        if reasoning:
+            body["reasoningConfig"] = reasoning
+        if isinstance(extra, dict):
+            body |= extra
+        return Encoded(body, json_tool)
+
+    def plain_form(self, model: Model) -> PlainForm:
+        return plain_form(b'{"schemaVersion":"messages-v1",')
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        return decode_response(output, "a Nova response")
+
+    def padding(self) -> bytes:
+        return (
+            b'{"schemaVersion":"messages-v1","messages":[{"role":"user","content":[{"text":"Hi"}]}],'
+            b'"inferenceConfig":{"maxTokens":1}}'
+        )
+
+
+def _check_format(chat: Chat, policy: Policy) -> None:
+    """Refuse, or leave out, a response_format whose schema Nova's tools cannot hold."""
+    if chat.json_format is None or chat.json_format.schema is None:
+        return
+    try:
+        inline_references(chat.json_format.schema, "response_format.json_schema.schema")
+    except RequestError as error:
+        policy.refuse("response_format", f"{error.message}")
+        chat.json_format = None
+
+
+def _reasoning(chat: Chat, model: Model, policy: Policy) -> dict[str, Any] | None:
+    effort = chat.reasoning_effort
+    if effort is None or (effort == "none" and not nova_reasons(model)):
+        return None
+    if not nova_reasons(model):
+        policy.refuse("reasoning_effort", "this Nova generation does not reason.")
+        return None
+    config = reasoning_config(effort)
+    if config.get("maxReasoningEffort") == "high":
+        # At high effort Nova sets its own length and sampling, and refuses ours.
+        for field in ("max_tokens", "temperature", "top_p"):
+            if getattr(chat, field) is not None:
+                policy.refuse(field, "it cannot be set at high reasoning effort.")
+                setattr(chat, field, None)
+    return config
+
+
+def _encode_tools(chat: Chat, policy: Policy) -> dict[str, Any] | None:
+    if not chat.uses_tools:
+        return None
+    used = {part.name: None for turn in chat.turns for part in turn.parts if isinstance(part, ToolCall)}
+    if chat.tool_choice == "none" and not used:
+        # Nova has no "none"; without calls to explain, tools that must not be called need not be there.
+        return None
+    if chat.tool_choice == "none" and chat.tools:
+        policy.refuse("tool_choice", 'it has no "none", and earlier tool calls need their tools declared.')
+    if chat.parallel_tool_calls is False:
+        policy.refuse("parallel_tool_calls", "it cannot be kept to one call.")
+    declared = {tool.name for tool in chat.tools}
+    tools = list(chat.tools) + [
+        Tool(name, None, {"type": "object", "properties": {}}, None) for name in used if name not in declared
+    ]
+    encoded: dict[str, Any] = {"tools": [_encode_tool(tool, policy) for tool in tools]}
+    choice = chat.tool_choice
+    if choice == "required":
+        encoded["toolChoice"] = {"any": {}}
+    elif choice == "auto":
+        encoded["toolChoice"] = {"auto": {}}
+    elif choice is not None and choice != "none":
+        encoded["toolChoice"] = {"tool": {"name": named_function(choice)}}
+    return encoded
+
+
+def _encode_tool(tool: Tool, policy: Policy) -> dict[str, Any]:
+    if tool.strict:
+        policy.refuse("tools[].function.strict", "it does not enforce schemas.")
+    spec: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        spec["description"] = tool.description
+    schema = {"type": "object", "properties": {}, **inline_references(tool.parameters, "tools[].function.parameters")}
+    if isinstance(schema.get("additionalProperties"), bool):
+        # Open is what a schema is without saying so; and of a closed one, Nova fills in declared properties only.
+        del schema["additionalProperties"]
+    for key in schema.keys() - _ROOT_KEYS - _ANNOTATIONS:
+        policy.refuse(f"tools[].function.parameters.{key}",
+                      "at the root of a tool's schema it takes type, properties and required only.")  # fmt: skip
+    spec["inputSchema"] = {"json": {key: value for key, value in schema.items() if key in _ROOT_KEYS}}
+    return {"toolSpec": spec}
+
+
+CODEC = NovaCodec()

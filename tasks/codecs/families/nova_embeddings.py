@@ -1,0 +1,66 @@
+"""Amazon Nova Multimodal Embeddings, for text. One text a record.
+
+Source: https://docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
+from tasks.codecs.families._common import decode_as
+from tasks.codecs.families.titan_embeddings import check_dimensions
+from tasks.openai_format.requests import EMBEDDINGS
+
+_DIMENSIONS: Final = (256, 384, 1024, 3072)
+
+
+class _Embedding(msgspec.Struct, gc=False):
+    embedding: list[float]
+
+
+class _Output(msgspec.Struct, gc=False):
+    embeddings: list[_Embedding]
+
+
+_decode = msgspec.json.Decoder(_Output).decode
+
+
+class NovaEmbeddingsCodec:
+    family = "nova-embeddings"
+    endpoints = frozenset({EMBEDDINGS})
+
+    def serves(self, model: Model) -> bool:
+        return model.provider == "amazon" and model.name.startswith("nova") and "embeddings" in model.name
+
+    def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
+        wanted = check_dimensions(request, _DIMENSIONS, policy)
+        purpose = request.rest.pop("embeddingPurpose", "GENERIC_INDEX")
+        for field in request.rest:
+            policy.refuse(field, "there is no equivalent.")
+        parameters: dict[str, Any] = {"embeddingPurpose": purpose, "embeddingDimension": wanted or _DIMENSIONS[-1]}
+        return [
+            {
+                "schemaVersion": "nova-multimodal-embed-v1",
+                "taskType": "SINGLE_EMBEDDING",
+                "singleEmbeddingParams": {**parameters, "text": {"value": text, "truncationMode": "END"}},
+            }
+            for text in request.texts
+        ]
+
+    def decode_embeddings(self, output: bytes) -> Vectors:
+        found = decode_as(_decode, output, "a Nova embedding").embeddings
+        if not found:
+            raise DecodeError("not a Nova embedding (no vector)")
+        # Its body counts no tokens.
+        return Vectors([found[0].embedding], None)
+
+    def padding(self) -> bytes:
+        return (
+            b'{"schemaVersion":"nova-multimodal-embed-v1","taskType":"SINGLE_EMBEDDING","singleEmbeddingParams":'
+            b'{"embeddingPurpose":"GENERIC_INDEX","embeddingDimension":256,"text":{"value":"Hi","truncationMode":"END"}}}'
+        )
+
+
+CODEC = NovaEmbeddingsCodec()

@@ -1,0 +1,397 @@
+"""Models whose native body is OpenAI's chat completion: gpt-oss, Qwen, DeepSeek V3, Gemma, Kimi, MiniMax, GLM …
+
+Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html; the open-weight families'
+bodies are the same, with the quirks in `_QUIRKS`.
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    Document,
+    Encoded,
+    FinishReason,
+    Image,
+    InvocationType,
+    Number,
+    PlainForm,
+    Policy,
+    RequestError,
+    Text,
+    ToolCall,
+    ToolResult,
+    Turn,
+    Usage,
+    dumps,
+)
+from tasks.codecs.families._common import (
+    EMPTY_OBJECT,
+    decode_as,
+    named_function,
+    refuse_rest,
+    take,
+    tool_arguments,
+    unit_temperature,
+)
+from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+#: Fields that go through by OpenAI's own name.
+_PASSED: Final = ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "top_k")
+
+
+_TAGGED: Final = re.compile(r"\s*<(reasoning|think)>(.*?)(?:</\1>\s*|\Z)", re.DOTALL)
+
+
+class Quirks(msgspec.Struct, frozen=True):
+    """What one family does otherwise."""
+
+    temperature_to_1: bool = False
+    stop: bool = True
+    images: bool = False
+    tools: bool = True
+    required: bool = True
+    effort: bool = False
+    penalties: bool = True
+    max_tokens: str = "max_tokens"
+
+
+#: By the start of the base model id; the first that fits counts.
+_QUIRKS: Final = (
+    ("openai.", Quirks(effort=True, max_tokens="max_completion_tokens")),
+    ("moonshot", Quirks(temperature_to_1=True, stop=False, required=False)),
+    ("mistral.", Quirks(temperature_to_1=True, images=True)),
+    ("google.gemma", Quirks(images=True, tools=False)),
+    ("qwen.qwen3-vl", Quirks(images=True)),
+    ("ai21.", Quirks(penalties=False)),
+)
+
+
+_SERVED: Final = re.compile(
+    r"openai\.gpt-oss|qwen\.|deepseek\.v3|google\.gemma|moonshot(ai)?\.|minimax\.|nvidia\.|zai\.|ai21\.jamba|writer\."
+)
+
+
+class _TopLogprob(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class _Logprob(_TopLogprob, gc=False):
+    top_logprobs: list[_TopLogprob] = []
+
+
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[_Logprob] | None = None
+    refusal: list[_Logprob] | None = None
+
+
+# msgspec knows no `Raw | None`.
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str
+    arguments: msgspec.Raw = EMPTY_OBJECT
+
+
+class _Call(msgspec.Struct, gc=False):
+    function: _Function
+    id: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Any = None
+    tool_calls: list[_Call] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: str | None = None
+    stop_reason: str | None = None
+    logprobs: msgspec.Raw = _ABSENT
+
+
+class _CachedDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _ReasoningDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_tokens_details: _CachedDetails | None = None
+    completion_tokens_details: _ReasoningDetails | None = None
+
+
+class _Completion(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+
+
+_decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
+
+
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def split_reasoning(text: str) -> tuple[str | None, str]:
+    """Reasoning in leading tags, and the text after them. Cut off within the tags, all of it is reasoning."""
+    found = _TAGGED.match(text)
+    if found is None:
+        return None, text
+    return found[2].strip(), text[found.end() :]
+
+
+def encode_messages(chat: Chat, policy: Policy, *, images: bool) -> list[dict[str, Any]]:
+    """OpenAI messages of a chat."""
+    messages: list[dict[str, Any]] = []
+    if chat.system:
+        messages.append({"role": "system", "content": "\n\n".join(chat.system)})
+    for turn in chat.turns:
+        messages += _turn(turn, policy, images=images)
+    if not any(message["role"] == "user" for message in messages):
+        raise RequestError("'messages' holds no user message with content that this model takes.", "messages")
+    return messages
+
+
+def _turn(turn: Turn, policy: Policy, *, images: bool) -> list[dict[str, Any]]:
+    results = [
+        {"role": "tool", "tool_call_id": part.id, "content": _flat(part.parts, policy)}
+        for part in turn.parts
+        if isinstance(part, ToolResult)
+    ]
+    content: list[dict[str, Any]] = []
+    for part in turn.parts:
+        if isinstance(part, Text):
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, Image) and images:
+            content.append({"type": "image_url", "image_url": {"url": f"data:image/{part.format};base64,{part.data}"}})
+        elif isinstance(part, Image | Document):
+            policy.refuse(
+                "messages[].content[]", "it takes text only.", count_as=f"messages[].content[] ({part.format})"
+            )
+    calls = [
+        {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments.decode()}}
+        for part in turn.parts
+        if isinstance(part, ToolCall)
+    ]
+    text_only = all(part["type"] == "text" for part in content)
+    plain: Any = "\n".join(part["text"] for part in content) if text_only else content
+    if calls:
+        return [{"role": "assistant", "content": plain or None, "tool_calls": calls}]
+    return results + ([{"role": turn.role, "content": plain}] if content else [])
+
+
+def _flat(parts: list[Text | Image | Document], policy: Policy) -> str:
+    for part in parts:
+        if not isinstance(part, Text):
+            policy.refuse("messages[].content[]", "tool results are text.", count_as="messages[].content[] (tool)")
+    return "\n".join(part.text for part in parts if isinstance(part, Text))
+
+
+def encode_tools(chat: Chat, *, required: str = "required") -> dict[str, Any]:
+    """`tools` and `tool_choice`; `required` is the family's own word for it."""
+    if not chat.tools:
+        return {}
+    tools = []
+    for tool in chat.tools:
+        function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
+        if tool.description:
+            function["description"] = tool.description
+        if tool.strict is not None:
+            function["strict"] = tool.strict
+        tools.append({"type": "function", "function": function})
+    body: dict[str, Any] = {"tools": tools}
+    choice = chat.tool_choice
+    if choice is not None:
+        named = {"type": "function", "function": {"name": named_function(choice)}}
+        body["tool_choice"] = {"auto": "auto", "none": "none", "required": required}.get(choice, named)
+    return body
+
+
+class OpenAIBodiedCodec:
+    family = "openai-bodied"
+    prefers: InvocationType = "InvokeModel"
+    native_tools = True
+    endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+
+    def serves(self, model: Model) -> bool:
+        return bool(_SERVED.match(model.base_id))
+
+    def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        quirks = quirks_of(model)
+        body: dict[str, Any] = {"messages": encode_messages(chat, policy, images=quirks.images)}
+        if chat.max_tokens is not None:
+            body[quirks.max_tokens] = chat.max_tokens
+        temperature = unit_temperature(chat, policy) if quirks.temperature_to_1 else chat.temperature
+        for field, value in (("temperature", temperature), ("top_p", chat.top_p)):
+            if value is not None:
+                body[field] = value
+        if chat.stop and not quirks.stop:
+            policy.refuse("stop", "this model takes no stop sequences.")
+        elif chat.stop:
+            body["stop"] = chat.stop
+        self._tools(chat, quirks, body, policy)
+        self._format(chat, body)
+        if chat.reasoning_effort is not None:
+            if quirks.effort and chat.reasoning_effort in ("low", "medium", "high"):
+                body["reasoning_effort"] = chat.reasoning_effort
+            else:
+                policy.refuse("reasoning_effort", "it takes low, medium or high." if quirks.effort
+                              else "this model has no such setting.")  # fmt: skip
+        for field in _PASSED:
+            if field in chat.rest and (quirks.penalties or not field.endswith("penalty")):
+                body[field] = take(chat, field)
+        extra = take(chat, "additionalModelRequestFields")
+        if isinstance(extra, dict):
+            body |= extra
+        refuse_rest(chat, policy)
+        return Encoded(body)
+
+    @staticmethod
+    def _tools(chat: Chat, quirks: Quirks, body: dict[str, Any], policy: Policy) -> None:
+        if chat.uses_tools and not quirks.tools:
+            if any(isinstance(part, ToolCall | ToolResult) for turn in chat.turns for part in turn.parts):
+                policy.refuse_always("messages[].tool_calls", "this model takes no tools.")
+            policy.refuse("tools", "this model takes no tools.")
+            return
+        if chat.tool_choice == "required" and not quirks.required:
+            policy.refuse("tool_choice", 'it does not know "required".')
+            chat.tool_choice = "auto"
+        body |= encode_tools(chat)
+        if chat.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = chat.parallel_tool_calls
+
+    @staticmethod
+    def _format(chat: Chat, body: dict[str, Any]) -> None:
+        wanted = chat.json_format
+        if wanted is None:
+            return
+        if wanted.schema is None:
+            body["response_format"] = {"type": "json_object"}
+            return
+        schema: dict[str, Any] = {"name": wanted.name, "schema": wanted.schema}
+        if wanted.description:
+            schema["description"] = wanted.description
+        if wanted.strict is not None:
+            schema["strict"] = wanted.strict
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+    def plain_form(self, model: Model) -> PlainForm:
+        quirks = quirks_of(model)
+        highest = 1 if quirks.temperature_to_1 else 2
+
+        def parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
+            if not (temperature is None or 0 <= temperature <= highest) or not (top_p is None or 0 <= top_p <= 1):
+                return None
+            if max_tokens is not None and max_tokens < 1:
+                return None
+            values = {quirks.max_tokens: max_tokens, "temperature": temperature, "top_p": top_p}
+            kept = {name: value for name, value in values.items() if value is not None}
+            return b"]," + dumps(kept)[1:] if kept else b"]}"
+
+        return PlainForm(
+            opening=b"{",
+            system=None,
+            user=(b'{"role":"user","content":', b"}"),
+            assistant=(b'{"role":"assistant","content":', b"}"),
+            parameters=parameters,
+        )
+
+    def decode(self, output: bytes | msgspec.Raw) -> Answer:
+        return decode_completion(output, "a chat completion")
+
+    def padding(self) -> bytes:
+        return b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":1}'
+
+
+def quirks_of(model: Model) -> Quirks:
+    return next((quirks for start, quirks in _QUIRKS if model.base_id.startswith(start)), Quirks())
+
+
+def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
+    """The answer in a chat completion; some families name its finish_reason stop_reason."""
+    completion = decode_as(_decode, output, what, "usage")
+    if not completion.choices:
+        raise DecodeError(f"not {what} (no choices)")
+    choice = completion.choices[0]
+    message = choice.message
+    content = _text(message.content, what)
+    reasoning = message.reasoning_content or message.reasoning
+    if content and reasoning is None:
+        reasoning, content = split_reasoning(content)
+    calls = [
+        ToolCall(call.id or f"call_{number}", call.function.name, _arguments(call.function.arguments))
+        for number, call in enumerate(message.tool_calls or ())
+    ]
+    finish = _FINISH.get(choice.finish_reason or choice.stop_reason or "stop", "stop")
+    answer = Answer(content if content or not calls else None, finish, _usage(completion.usage), calls)
+    answer.reasoning, answer.refusal, answer.logprobs = reasoning, message.refusal, _logprobs(choice.logprobs)
+    return answer
+
+
+def _text(content: Any, what: str) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    if isinstance(content, list):
+        texts = [part.get("text") or "" for part in content if isinstance(part, dict)]
+        if all(isinstance(text, str) for text in texts):
+            return "".join(texts)
+    raise DecodeError(f"not {what} (its content is no text)")
+
+
+def _arguments(value: msgspec.Raw) -> bytes:
+    """Arguments as JSON text: a string is the model's own, an object is left as it is written."""
+    written = tool_arguments(value)
+    return _decode_text(written).encode() if written.startswith(b'"') else written
+
+
+def _logprobs(value: msgspec.Raw) -> _Logprobs | None:
+    """The answer does not depend on them: what cannot be read is left out. Raises DecodeError for what is no UTF-8."""
+    try:
+        found: _Logprobs | None = _decode_logprobs(value)
+    except UnicodeDecodeError:
+        raise DecodeError("its logprobs are no UTF-8") from None
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        (prompt.cached_tokens or 0) if prompt else 0,
+        (completion.reasoning_tokens or 0) if completion else 0,
+    )
+
+
+CODEC = OpenAIBodiedCodec()

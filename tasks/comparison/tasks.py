@@ -1,0 +1,189 @@
+"""The stages of a comparison as Prefect tasks."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks import aws
+from tasks.batch.lifecycle import first_causes
+from tasks.batch.paths import BatchRef
+from tasks.batch.store import read
+from tasks.bedrock.models import parse_model
+from tasks.bedrock.prices import Rate, rate_for
+from tasks.comparison.join import Join, Joined, Side
+from tasks.comparison.judge import Judge, Judged, read_verdicts, write_questions
+from tasks.comparison.measures import Numbers, measure
+from tasks.comparison.page import Page, html, markdown
+from tasks.comparison.result import Comparison, ComparisonRef
+from tasks.comparison.variants import Variant, slug, write_input
+from tasks.errors import InputFileError
+from tasks.inputs.summary import InputSummary
+from tasks.openai_format.batch import Batch
+from tasks.storage.reader import Source
+from tasks.storage.uris import S3Uri
+from tasks.storage.writer import S3Writer, abort_uploads
+from tasks.support.markdown import code, plain
+from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.words import counted
+
+
+def require_valid(summary: InputSummary, on_invalid: str) -> None:
+    """Raise InputFileError, before any model is asked, for an input that would fail every variant's batch."""
+    shutil.rmtree(summary.work, ignore_errors=True)
+    if summary.requests and (not summary.invalid or on_invalid == "skip"):
+        return
+    remedy = ' Mend the lines, or choose on_invalid="skip".' if summary.requests else ""
+    raise InputFileError(f"Nothing was submitted: {first_causes(summary.errors())}.{remedy}")
+
+
+@task(name="prepare inputs", task_run_name="prepare-inputs", **STAGE_OPTIONS)
+def prepare_inputs(
+    ref: ComparisonRef, variants: list[Variant], sources: list[Source], input_file: str, endpoint: str | None = None
+) -> list[str]:
+    """The input file of each variant: the dataset itself, or its copy with the variant's overrides."""
+    files = []
+    for number, variant in enumerate(variants):
+        if not variant.overrides:
+            files.append(input_file)
+            continue
+        target = ref.uri("inputs", f"{slug(variant.label, number)}.jsonl")
+        write_input(variant, sources, target, ref.settings.kms_key, endpoint)
+        files.append(str(target))
+    return files
+
+
+def _rate(ref: ComparisonRef, name: str, batch: Batch) -> Rate | None:
+    """The rate that a batch of a model was billed at, by where its records went."""
+    document = read(BatchRef(ref.settings.root, batch.id))
+    model = parse_model(name)
+    if not model.base_id:
+        model = parse_model(document.bedrock.base_model or name)
+    shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
+    total = sum(shard.records for shard in shards)
+    on_demand = sum(shard.records for shard in shards if shard.route == "on_demand")
+    direct, batched = rate_for(model, batch=False), rate_for(model, batch=True)
+    if direct is None or batched is None or not on_demand:
+        return batched
+    share = on_demand / total
+    if share == 1:
+        return direct
+    return msgspec.structs.replace(
+        batched, input=batched.input * (1 - share) + direct.input * share,
+        output=batched.output * (1 - share) + direct.output * share,
+    )  # fmt: skip
+
+
+@task(name="join", task_run_name="join", **STAGE_OPTIONS)
+def join(
+    ref: ComparisonRef, variants: list[Variant], batches: dict[str, Batch], sources: list[Source], requests: int,
+    reference: dict[str, str] | None,
+) -> tuple[Joined, Numbers]:  # fmt: skip
+    """Write the joined tables and compute the numbers."""
+    log = get_run_logger()
+    chosen = [v for v in variants if v.label in batches and batches[v.label].parquet_file]
+    sides = [Side(variant, _rate(ref, variant.model, batches[variant.label])) for variant in chosen]
+    joined = Join(sides, sources, requests, reference).run(
+        [batches[variant.label].parquet_file or "" for variant in chosen],
+        ref.uri("table.parquet"), ref.uri("answers.csv"), ref.settings.kms_key,
+    )  # fmt: skip
+    numbers = measure(joined)
+    log.info("Joined %s of %s", counted(joined.requests, "request"), counted(len(chosen), "variant"))
+    if reference is not None:
+        if not numbers.referenced:
+            raise InputFileError(
+                "The reference has no custom_id of the input: are they from the same dataset? "
+                f"It has {counted(len(reference), 'label')}, the input {counted(joined.requests, 'request')}."
+            )
+        if numbers.missing_references or numbers.extra_references:
+            log.warning(
+                "The reference lacks %s of the requests, and has %s of no request",
+                f"{numbers.missing_references:,}", counted(numbers.extra_references, "label"),
+            )  # fmt: skip
+    return joined, numbers
+
+
+@task(name="ask the judge", task_run_name="write-judge-questions", **STAGE_OPTIONS)
+def prepare_judge(ref: ComparisonRef, judge: Judge, labels: list[str]) -> tuple[str, int]:
+    """Write what the judge is asked; the file, and how many requests."""
+    target = ref.uri("inputs", "judge.jsonl")
+    return str(target), write_questions(judge, labels, ref.uri("table.parquet"), target, ref.settings.kms_key)
+
+
+@task(name="read the verdicts", task_run_name="read-verdicts", **STAGE_OPTIONS)
+def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch: Batch) -> Judged:
+    """Add up what the judge said, and what it cost."""
+    judged = read_verdicts(judge, labels, batch.id, batch.output_file)
+    rate = _rate(ref, judge.model, batch)
+    if rate is not None and batch.usage is not None:
+        judged.cost_usd = rate.cost(batch.usage.input_tokens, batch.usage.output_tokens)
+    verdicts = counted(judged.verdicts, "verdict")
+    get_run_logger().info("%s of the judge, %s unreadable", verdicts, f"{judged.unreadable:,}")
+    return judged
+
+
+@task(name="report", task_run_name="report", **STAGE_OPTIONS)
+def write_report(
+    ref: ComparisonRef, comparison: Comparison, joined: Joined | None, numbers: Numbers, judged: Judged | None,
+    note: str | None, parameters: list[tuple[str, str]],
+) -> Comparison:  # fmt: skip
+    """Write the page and the result, and leave the summary in the Prefect UI."""
+    name = PurePosixPath(comparison.input_file.rstrip("/")).name
+    page = Page(
+        id=ref.id, title=f"{name} on {counted(len(numbers.variants), 'variant')}",
+        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"), note=note, numbers=numbers, joined=joined,
+        judged=judged, failed=comparison.failed, parameters=parameters,
+    ).with_short_names()  # fmt: skip
+    report = ref.uri("report.html")
+    _write(ref, report, html(page).encode("utf-8", "replace"), "text/html; charset=utf-8")
+    comparison.report_file = str(report)
+    comparison.table_file, comparison.wide_file = str(ref.uri("table.parquet")), str(ref.uri("answers.csv"))
+    comparison.verdict = page.verdict
+    comparison.numbers = msgspec.to_builtins(numbers)
+    comparison.judged = msgspec.to_builtins(judged) if judged else None
+    comparison.cost_usd = {variant.label: variant.cost_usd for variant in numbers.variants}
+    state = comparison.model_dump_json(indent=1).encode()
+    _write(ref, ref.uri("comparison.json"), state, "application/json")
+    abort_uploads(ref.uri())
+    files = {
+        "Report": f"[{plain(str(report))}](<{_link(report)}>)", "Table": code(comparison.table_file),
+        "Answers side by side": code(comparison.wide_file),
+    }  # fmt: skip
+    create_markdown_artifact(key="model-comparison", markdown=markdown(page, files), description=plain(page.title))
+    for sentence in page.verdict:
+        get_run_logger().info("%s", sentence)
+    return comparison
+
+
+def _write(ref: ComparisonRef, uri: S3Uri, data: bytes, kind: str) -> None:
+    with S3Writer(uri, ref.settings.kms_key, kind) as out:
+        out.write(data)
+
+
+def _link(uri: S3Uri) -> str:
+    """Where a browser shows an object: the AWS console, or the store itself where another one is set."""
+    endpoint = str(aws.s3().meta.endpoint_url)
+    if ".amazonaws.com" in endpoint:
+        return f"https://console.aws.amazon.com/s3/object/{uri.bucket}?prefix={uri.key}"
+    return f"{endpoint}/{uri.bucket}/{uri.key}"
+
+
+def parameters_of(
+    variants: list[Variant], judge: Judge | None, reference: str | None, **options: Any
+) -> list[tuple[str, str]]:
+    """What a reader of the report needs to repeat the run."""
+    rows = []
+    for variant in variants:
+        more = {**({"overrides": variant.overrides} if variant.overrides else {}), **variant.options}
+        shown = variant.model + (f" with {msgspec.json.encode(more).decode()}" if more else "")
+        rows.append((f"Variant {variant.label}", shown))
+    rows += [(name, str(value)) for name, value in options.items() if value not in (None, {}, "")]
+    if reference:
+        rows.append(("reference", reference))
+    if judge:
+        rows.append(("judge", f"{judge.model}, {counted(judge.requests, 'request')}"))
+    return rows

@@ -1,0 +1,1 @@
+"""What comes back: the output of jobs, the answers in it, and the files that are made of them."""

@@ -1,0 +1,1 @@
+"""What any part may use: task options, the run and its log, memory, columns, words, temporary files."""
