@@ -16,6 +16,7 @@ from tasks.bedrock.names import record_id
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
 from tasks.errors import InputFileError
+from tasks.fast.line import FastEncoder, encoder_for
 from tasks.fast.match import LineBlock
 from tasks.fast.records import PlainRecords, form_of
 from tasks.inputs.layout import Layout, read_layout
@@ -89,7 +90,9 @@ class Converter:
         self._encoder, self._writers, self._index = encoder, writers, index
         self._largest = document.bedrock.limits["max_bytes_per_file"]
         self._layout = layout
-        self._forms = [form_of(template, encoder) for template in layout.templates]
+        fast = encoder if isinstance(encoder, FastEncoder) else None
+        self._encode_plain = fast.encode_plain_record if fast else None
+        self._forms = [form_of(template, fast) if fast else None for template in layout.templates]
         self._has_form = np.array([False, *(form is not None for form in self._forms)])
         # Records of a kind go to the same shard, and are indexed alike.
         kinds = [form and (form.invocation, form.context, form.dropped) for form in self._forms]
@@ -171,14 +174,14 @@ class Converter:
 
     def _lines(self, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]) -> tuple[int, int]:
         """Convert lines one by one, of which the first is line `number`; returns what the next one starts with."""
-        encode_plain = self._encoder.encode_plain_record
+        encode_plain = self._encode_plain
         for line in lines:
             if not line or (line[0] <= _SPACE and line.isspace()):
                 number += 1
                 continue
             bad = invalid.get(request) if invalid else None
             plain = None
-            if bad is None:
+            if bad is None and encode_plain is not None:
                 plain = encode_plain(line, b'{"recordId":"r%09d","modelInput":' % request)
             if plain is None:
                 self._one(request, number, line, bad)
@@ -251,7 +254,7 @@ def convert_range(
     model = parse_model(section.base_model or section.model)
     sources = [msgspec.convert(source, Source) for source in section.sources]
     fetch = Media(allow_http=bool(options.get("fetch_images")), buckets=_image_buckets(ref, document, sources)).fetch
-    encoder = Encoder(model, document.endpoint, options["unsupported"], options.get("invocation", "auto"), fetch)
+    encoder = encoder_for(model, document.endpoint, options["unsupported"], options.get("invocation", "auto"), fetch)
     writers: dict[InvocationType, ShardWriter] = {}
 
     def writer_for(invocation: InvocationType) -> ShardWriter:

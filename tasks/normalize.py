@@ -37,6 +37,7 @@ from tasks.results.answers import ANSWERED, MISSING, RETRYABLE, Answers, decode_
 from tasks.results.files import Result, ResultBlock, Results, TableRow
 from tasks.results.outputs import ShardOutput
 from tasks.results.totals import RangeResult
+from tasks.settings import fast_enabled
 from tasks.shards.gather import write_remainders
 from tasks.shards.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
 from tasks.support.memory import keep_freed_memory, release_memory
@@ -296,7 +297,8 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
     normalizer = Normalizer(ref, document, range_)
     index = read_index(ref, range_)
     per_request = records_per_request(index, range_)
-    plain = normalizer.plain_answers(index) if index.metadata.num_rows == range_.requests else None
+    one_record_each = index.metadata.num_rows == range_.requests
+    plain = normalizer.plain_answers(index) if one_record_each and fast_enabled() else None
     with Answers(range_.first_request, per_request, document.request_counts.total, plain) as answers:
         answers.load(outputs)
         wanted = left_undone(document, range_, index, answers)

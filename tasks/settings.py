@@ -16,6 +16,8 @@ from tasks.storage.uris import S3Uri, parse_location
 
 #: Names the buckets, beside the batch's and the input's, of which requests may refer to objects.
 IMAGE_BUCKETS_VARIABLE = "BEDROCK_BATCH_IMAGE_BUCKETS"
+#: 0 turns all short cuts for uniform files off.
+FAST_VARIABLE = "BEDROCK_BATCH_FAST"
 #: Those of the input that the batches' inputs are copies of.
 _copied_from: ContextVar[tuple[str, ...]] = ContextVar("copied_from", default=())
 
@@ -103,6 +105,17 @@ def copies_of(buckets: Collection[str]) -> Iterator[None]:
         yield
     finally:
         _copied_from.reset(token)
+
+
+def fast_enabled() -> bool:
+    """Whether files whose lines are alike take the short cuts of `tasks.fast`, which come to the same; 0 means not.
+
+    Raises ConfigurationError.
+    """
+    wanted = os.environ.get(FAST_VARIABLE, "").strip() or "1"
+    if wanted not in ("0", "1"):
+        raise ConfigurationError(f"{FAST_VARIABLE} must be 1 (the default) or 0, not {wanted!r}.")
+    return wanted == "1"
 
 
 def _load_block() -> BedrockBatchSettings | None:

@@ -28,6 +28,7 @@ from tasks.openai_format.requests import (
     check_line,
     custom_id_of,
 )
+from tasks.settings import fast_enabled
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
 from tasks.support.columns import is_utf8
 from tasks.support.markdown import plain
@@ -77,6 +78,7 @@ class Validator:
         self._sampled = [0, 0, 0, 0]
         self._exact = [0, 0, 0, 0]
         self._layout = Layout([], [])
+        self._fast = fast_enabled()
         self._templates = Templates(self._accept_template)
         # Records and their bytes of the templates' own lines.
         self._template_samples: list[tuple[int, int]] = []
@@ -145,7 +147,8 @@ class Validator:
         return number
 
     def _check(self, block: Lines, number: int, file: str, source: int) -> int:
-        uniform = self._templates.find(block.data) if self.endpoint in (None, CHAT) else None
+        fast = self._fast and self.endpoint in (None, CHAT)
+        uniform = self._templates.find(block.data) if fast else None
         self._layout.add(source, block.offset, block.data, uniform)
         if uniform is None:
             return self._check_lines(block.offset, block.lines, number, file)

@@ -10,9 +10,9 @@ import pytest
 
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Policy, RequestError
-from tasks.codecs.encoder import Encoder
 from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.errors import ConfigurationError
+from tasks.fast.line import FastEncoder
 from tasks.fast.records import form_of
 from tasks.fast.template import learn
 from tasks.inputs.plan import size_sampler
@@ -123,7 +123,7 @@ def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> N
     (line,) = lines({"text": "x", "seed": 1})
     template = learn(line)
     assert template is not None
-    encoder = Encoder(parse_model(CLAUDE), CHAT, "drop")
+    encoder = FastEncoder(parse_model(CLAUDE), CHAT, "drop")
     assert form_of(template, encoder) is not None
 
     def fail(*_: Any) -> Any:
@@ -142,7 +142,7 @@ def test_a_template_whose_records_grow_much_has_no_form() -> None:
         (line,) = lines({"text": "x", "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]})
         template = learn(line)
         assert template is not None
-        assert (form_of(template, Encoder(parse_model(NOVA), CHAT, "drop")) is not None) is fits
+        assert (form_of(template, FastEncoder(parse_model(NOVA), CHAT, "drop")) is not None) is fits
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import job_name
 from tasks.bedrock.records import decode_output_line
 from tasks.codecs.base import InvocationType
-from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError, InputFileError
+from tasks.fast.line import FastEncoder
 from tasks.fast.match import Templates
 from tasks.openai_format.requests import CHAT
 from tasks.results.answers import ANSWERED, Answers
@@ -197,7 +197,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
     )
     ref = BatchRef(S3Uri("bucket", "prefix"), "b")
     WRITTEN.clear()
-    index, encoder = Index(), Encoder(parse_model(model), CHAT, "error" if model == CLAUDE else "drop")
+    index, encoder = Index(), FastEncoder(parse_model(model), CHAT, "error" if model == CLAUDE else "drop")
     writers = {
         kind: ShardWriter(ref, range_, document, b"{}", kind, kind[:1].lower(), _Memory)  # type: ignore[arg-type]
         for kind in get_args(InvocationType)

@@ -26,6 +26,7 @@ from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_for
 from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import Encoder
+from tasks.fast.line import FastEncoder
 from tasks.inputs import media
 from tasks.inputs.media import Media
 from tasks.inputs.summary import BadLines, InvalidLine
@@ -202,7 +203,7 @@ def converted(
     parsed = parse_model(model)
 
     def encoder() -> Encoder:
-        return Encoder(parsed, endpoint, unsupported, invocation, Media(allow_http=True).fetch)  # type: ignore[arg-type]
+        return FastEncoder(parsed, endpoint, unsupported, invocation, Media(allow_http=True).fetch)  # type: ignore[arg-type]
 
     sampling = encoder()
     summary = Validator(endpoint, codec_for(parsed).endpoints, lambda line, _: sample(sampling, line)).run(

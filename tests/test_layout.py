@@ -11,6 +11,7 @@ import pytest
 
 from tasks.bedrock.limits import Limits
 from tasks.errors import InputFileError
+from tasks.fast.line import FastEncoder
 from tasks.fast.match import LineBlock
 from tasks.inputs.layout import Layout
 from tasks.inputs.plan import plan_ranges
@@ -114,9 +115,8 @@ def test_a_changed_input_is_refused(tmp_path: Path, change: str) -> None:
 def test_the_records_are_foreseen_exactly(tmp_path: Path) -> None:
     """The plan's sizes of lines that fit a template are the converter's own, to the byte."""
     from tasks.bedrock.models import parse_model
-    from tasks.codecs.encoder import Encoder
 
-    encoder = Encoder(parse_model("anthropic.claude-haiku-4-5-20251001-v1:0"), "/v1/chat/completions", "error")
+    encoder = FastEncoder(parse_model("anthropic.claude-haiku-4-5-20251001-v1:0"), "/v1/chat/completions", "error")
     lines = [json.dumps(chat(f"id-{n}", f"Question {n}" * (1 + n % 50))) for n in range(1500)]
     path = write_lines(tmp_path / "in.jsonl", lines)
     total = sum(len(encoder.encode(line.encode()).model_inputs[0]) for line in lines)

@@ -15,8 +15,8 @@ import pytest
 from tasks.batch.document import BatchDocument, BedrockSection, Range, Segment
 from tasks.batch.paths import BatchRef
 from tasks.bedrock.models import parse_model
-from tasks.codecs.encoder import Encoder
 from tasks.convert import Converter, _invalid_lines
+from tasks.fast.line import FastEncoder
 from tasks.inputs.summary import BadLines, InputSummary
 from tasks.openai_format.requests import CHAT
 from tasks.shards.index import Index
@@ -99,7 +99,7 @@ def _convert(path: Path, summary: InputSummary, monkeypatch: pytest.MonkeyPatch)
         id="b", endpoint=CHAT, input_file_id="i", completion_window="24h", status="validating", created_at=1,
         bedrock=BedrockSection(model=CLAUDE, family="x", options={}, limits=limits),
     )  # fmt: skip
-    index, encoder = Index(), Encoder(parse_model(CLAUDE), CHAT, "error")
+    index, encoder = Index(), FastEncoder(parse_model(CLAUDE), CHAT, "error")
     ref = BatchRef(S3Uri("bucket", "prefix"), "b")
     monkeypatch.setattr("tasks.convert.source_at", lambda _: find_sources(str(summary.invalid_file))[0])
     shard = _Nowhere()

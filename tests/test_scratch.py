@@ -43,7 +43,7 @@ def test_a_missing_folder(no_folder: Path) -> None:
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full refuses every write as a full disk does."""
     monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (open_full(), "/dev/null/none"))
-    monkeypatch.setattr("tasks.scratch.os.unlink", lambda _: None)
+    monkeypatch.setattr("tasks.support.scratch.os.unlink", lambda _: None)
     with ScratchFile() as file, pytest.raises(ConfigurationError, match=r"No space left on device.*set TMPDIR"):
         file.write(b"x")
 

@@ -1,4 +1,4 @@
-"""From an input line to modelInputs: the short cut for plain text chats, and the general way for everything else."""
+"""From an input line to modelInputs."""
 
 from collections.abc import Callable
 from typing import Any, Literal, cast
@@ -24,7 +24,6 @@ from tasks.codecs.endpoints.completions import parse_completion
 from tasks.codecs.endpoints.embeddings import parse_embeddings
 from tasks.codecs.endpoints.responses import parse_response
 from tasks.errors import PipelineError
-from tasks.fast.line import PlainEncoder, plain_encoder
 from tasks.openai_format.faults import MAX_DEPTH, NOT_JSON, fault_of, nests_too_deeply
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 
@@ -67,10 +66,6 @@ def _too_deep() -> RequestError:
     return RequestError(f"The body nests more than {MAX_DEPTH} levels deep.", "body")
 
 
-def _never(line: bytes, prefix: bytes) -> None:  # noqa: ARG001
-    return None
-
-
 def codec_of(model: Model, invocation: InvocationType) -> Codec:
     """The codec that made, and reads, the records of a type of job."""
     return converse_codec() if invocation == "Converse" else codec_for(model)
@@ -94,26 +89,15 @@ class Encoder:
         self._wanted = invocation
         #: The type of job that plain chats go to.
         self.plain_invocation: InvocationType = "InvokeModel"
-        form = None
         if endpoint == CHAT:
             self.plain_invocation = self._choose([])
-            form = cast(ChatCodec, codec_of(model, self.plain_invocation)).plain_form(model)
-        #: The short cut to a whole record line: from a line and the record's beginning, to custom_id and parts.
-        self.encode_plain_record: PlainEncoder = plain_encoder(form, RECORD_END) if form else _never
-        #: Whether there is such a short cut at all.
-        self.has_plain = form is not None
-        self._encode_plain: PlainEncoder = plain_encoder(form) if form else _never
 
     def encode(self, line: bytes) -> EncodedRequest:
         """The modelInputs of a line that passed validation. Raises RequestError when it cannot be sent."""
-        plain = self._encode_plain(line, b"")
-        if plain is not None:
-            custom_id, parts = plain
-            return EncodedRequest(custom_id, self.plain_invocation, [b"".join(parts)], [None])
         return self.encode_general(line)
 
     def encode_general(self, line: bytes) -> EncodedRequest:
-        """The way of everything that is not a plain chat; plain chats come out of it the same.
+        """The same for every line; `tasks.fast.line` has a short cut for some, which comes to the same.
 
         Whatever is wrong with a line, or with this program, is a RequestError of that line alone. What would befall
         any other line as well passes through: a PipelineError of fetching, and a lack of memory.

@@ -1,13 +1,16 @@
-"""The short cut for the common case: chats of plain text, whose text is passed on undecoded."""
+"""The short cut for one line: chats of plain text, whose text is passed on undecoded."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
-from tasks.codecs.base import PlainForm
+from tasks.bedrock.models import Model
+from tasks.codecs.base import ChatCodec, PlainForm
+from tasks.codecs.encoder import RECORD_END, EncodedRequest, Encoder, codec_of
 from tasks.fast.texts import text_of
-from tasks.openai_format.requests import SURELY_TEXT, SURELY_TEXT_PAIRS
+from tasks.openai_format.requests import CHAT, SURELY_TEXT, SURELY_TEXT_PAIRS
+from tasks.settings import fast_enabled
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -135,3 +138,45 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
             return None
 
     return encode
+
+
+def _never(line: bytes, prefix: bytes) -> None:  # noqa: ARG001
+    return None
+
+
+class FastEncoder(Encoder):
+    """The encoder with the short cut before the general way."""
+
+    def __init__(
+        self,
+        model: Model,
+        endpoint: str,
+        unsupported: Literal["error", "drop"],
+        invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
+        fetch: Callable[[str], bytes] | None = None,
+    ) -> None:
+        super().__init__(model, endpoint, unsupported, invocation, fetch)
+        form = None
+        if endpoint == CHAT:
+            form = cast(ChatCodec, codec_of(model, self.plain_invocation)).plain_form(model)
+        #: The short cut to a whole record line: from a line and the record's beginning, to custom_id and parts.
+        self.encode_plain_record: PlainEncoder = plain_encoder(form, RECORD_END) if form else _never
+        self._encode_plain: PlainEncoder = plain_encoder(form) if form else _never
+
+    def encode(self, line: bytes) -> EncodedRequest:
+        plain = self._encode_plain(line, b"")
+        if plain is not None:
+            custom_id, parts = plain
+            return EncodedRequest(custom_id, self.plain_invocation, [b"".join(parts)], [None])
+        return self.encode_general(line)
+
+
+def encoder_for(
+    model: Model,
+    endpoint: str,
+    unsupported: Literal["error", "drop"],
+    invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
+    fetch: Callable[[str], bytes] | None = None,
+) -> Encoder:
+    """An encoder: one with the short cut, unless the short cuts are turned off."""
+    return (FastEncoder if fast_enabled() else Encoder)(model, endpoint, unsupported, invocation, fetch)

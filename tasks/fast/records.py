@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.codecs.base import ChatCodec, InvocationType
-from tasks.codecs.encoder import RECORD_END, Encoder, codec_of
+from tasks.codecs.encoder import RECORD_END, codec_of
 from tasks.errors import PipelineError
+from tasks.fast.line import FastEncoder
 from tasks.fast.match import LineBlock
 from tasks.fast.template import Template
 from tasks.support.columns import digits, slices, texts_of
@@ -39,7 +40,7 @@ class RecordForm(msgspec.Struct, frozen=True):
     dropped: dict[str, int] = {}
 
 
-def form_of(template: Template, encoder: Encoder) -> RecordForm | None:
+def form_of(template: Template, encoder: FastEncoder) -> RecordForm | None:
     """How the encoder writes the template's own line, cut at its texts; None where it takes texts any other way."""
     try:
         form = _form_of(template, encoder)
@@ -53,7 +54,7 @@ def form_of(template: Template, encoder: Encoder) -> RecordForm | None:
         return None
 
 
-def _form_of(template: Template, encoder: Encoder) -> RecordForm | None:
+def _form_of(template: Template, encoder: FastEncoder) -> RecordForm | None:
     plain = encoder.encode_plain_record(template.line, b"")
     if plain is None:
         return _general_form(template, encoder)
@@ -73,7 +74,7 @@ def _form(around: list[bytes], slots: tuple[int, ...], invocation: InvocationTyp
     return RecordForm(tuple(fixed), slots, invocation, *rest)
 
 
-def _general_form(template: Template, encoder: Encoder) -> RecordForm | None:
+def _general_form(template: Template, encoder: FastEncoder) -> RecordForm | None:
     """The same for lines with tools, a response_format and the like: told from the line's record with other texts.
 
     Only where the family is known to pass texts on unchanged, and where each is a string by itself in the record.

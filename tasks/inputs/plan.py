@@ -11,6 +11,7 @@ from tasks.batch.options import Order
 from tasks.bedrock.limits import Limits
 from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
+from tasks.fast.line import encoder_for
 from tasks.inputs.summary import InputSummary
 
 #: Stands for an image that is not read yet: one pixel.
@@ -38,7 +39,7 @@ def size_sampler(order: Order) -> Callable[[bytes, str], tuple[int, int]]:
 
     def size(line: bytes, endpoint: str) -> tuple[int, int]:
         if endpoint not in encoders:
-            encoders[endpoint] = Encoder(order.model, endpoint, unsupported, order.invocation, fetch)
+            encoders[endpoint] = encoder_for(order.model, endpoint, unsupported, order.invocation, fetch)
         try:
             model_inputs = encoders[endpoint].encode(line).model_inputs
             size = sum(len(model_input) + _RECORD_OVERHEAD for model_input in model_inputs)

@@ -6,6 +6,7 @@ from typing import Any
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Answer
 from tasks.codecs.encoder import Encoder, codec_of
+from tasks.fast.line import FastEncoder
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOOL = {
@@ -42,7 +43,7 @@ def encode(model: str, body: dict[str, Any], unsupported: str = "error") -> dict
 
 
 def encoder_for(model: str, unsupported: str = "error") -> Encoder:
-    return Encoder(parse_model(model), "/v1/chat/completions", unsupported)  # type: ignore[arg-type]
+    return FastEncoder(parse_model(model), "/v1/chat/completions", unsupported)  # type: ignore[arg-type]
 
 
 def decode(model: str, output: Any, invocation: str = "") -> Answer:

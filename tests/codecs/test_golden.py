@@ -12,7 +12,7 @@ import pytest
 
 from tasks.bedrock.models import parse_model
 from tasks.codecs.decoder import Decoder, build
-from tasks.codecs.encoder import Encoder
+from tasks.fast.line import FastEncoder
 from tasks.openai_format.results import output_line
 
 CASES = [
@@ -25,7 +25,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: dict[str, Any]) -> None:
     model = parse_model(case["model"])
-    encoder = Encoder(model, case["endpoint"], "error", case["invocation"])
+    encoder = FastEncoder(model, case["endpoint"], "error", case["invocation"])
     encoded = encoder.encode(json.dumps({"custom_id": "x", "body": case["request"]}).encode())
     assert encoded.invocation == case["job"]
     assert [json.loads(each) for each in encoded.model_inputs] == [case["modelInput"]]

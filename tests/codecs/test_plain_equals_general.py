@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from deployments.sandbox import checks, native_checks
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import RequestError
-from tasks.codecs.encoder import Encoder
+from tasks.fast.line import FastEncoder
 from tests.conftest import CLAUDE, LLAMA, NOVA
 
 GPT_OSS, KIMI = "openai.gpt-oss-20b-1:0", "moonshotai.kimi-k2.5"
@@ -55,7 +55,7 @@ body = st.fixed_dictionaries(
 @given(body=body, escape=st.booleans())
 def test_plain_equals_general(model: str, body: dict[str, object], escape: bool) -> None:
     parsed = parse_model(model)
-    encoder = Encoder(parsed, "/v1/chat/completions", "error")
+    encoder = FastEncoder(parsed, "/v1/chat/completions", "error")
     line = json.dumps({"custom_id": "x", "body": body}, ensure_ascii=escape).encode("utf-8", "surrogatepass")
     short = encoder._encode_plain(line, b"")
     try:
