@@ -36,8 +36,9 @@ from tasks.context import run_log
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.order import read_metadata
-from tasks.settings import load_settings
+from tasks.settings import copies_of, load_settings
 from tasks.storage.bucket import check_bucket
+from tasks.storage.media import buckets_of
 from tasks.summary import InputSummary
 from tasks.validate import validate
 from tasks.words import counted, cut
@@ -141,7 +142,8 @@ def compare_models(
         "poll_seconds": poll_seconds, "retry_failed": retry_failed, "fetch_images": fetch_images,
     }  # fmt: skip
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
-    run_variants(comparison, variants, files, shared)
+    with copies_of(buckets_of(data.sources)):
+        run_variants(comparison, variants, files, shared)
     answered = {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
     if not answered:
         causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
 from tasks.bedrock import aws
+from tasks.bedrock.causes import said
 from tasks.errors import AccountingError
 from tasks.index import read_index
 from tasks.normalize import RangeResult, add_up
@@ -173,7 +174,7 @@ def _job_errors(document: BatchDocument) -> list[BatchError]:
     return [
         BatchError(
             code="job_failed",
-            message=f"The Bedrock job {shard.job.name} failed: {shard.job.message or 'it gave no reason'}",
+            message=f"The Bedrock job {shard.job.name} failed: {said(shard.job.message or '') or 'it gave no reason'}",
         )
         for shard in document.bedrock.shards or []
         if shard.job and shard.job.status == "Failed"

@@ -160,6 +160,7 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     section.options["output_kms_key"] = order.output_kms_key
     section.options["output_owner"] = order.output_owner
     section.options["bucket_owner"] = order.settings.bucket_owner
+    section.options["image_buckets"] = list(order.settings.image_buckets)
     section.invalid_lines = summary.invalid
     if section.shards is None:
         # Until the shards are settled, a changed limit or a moved file may still change the plan.

@@ -25,7 +25,7 @@ from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.records import PlainRecords, form_of
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
-from tasks.storage.media import Media
+from tasks.storage.media import Media, buckets_of
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
@@ -328,7 +328,8 @@ def convert_range(
     options = section.options
     # The family was settled when the batch was opened; what an application profile stands for is in base_model.
     model = parse_model(section.base_model or section.model)
-    fetch = Media(allow_http=bool(options.get("fetch_images"))).fetch
+    sources = [msgspec.convert(source, Source) for source in section.sources]
+    fetch = Media(allow_http=bool(options.get("fetch_images")), buckets=_image_buckets(ref, document, sources)).fetch
     encoder = Encoder(model, document.endpoint, options["unsupported"], options.get("invocation", "auto"), fetch)
     writers: dict[InvocationType, ShardWriter] = {}
 
@@ -342,7 +343,6 @@ def convert_range(
 
     index = Index()
     layout = read_layout(ref, range_)
-    sources = [msgspec.convert(source, Source) for source in section.sources]
     converter = Converter(document, encoder, writer_for, index, layout)
     invalid = _invalid_lines(ref, range_) if section.invalid_lines else {}
     try:
@@ -363,6 +363,11 @@ def convert_range(
         out.write(index.finish())
     shards = [shard for writer in writers.values() for shard in writer.shards]
     return Converted(range_.index, converter.requests, converter.rejected, shards, dict(encoder.policy.dropped))
+
+
+def _image_buckets(ref: BatchRef, document: BatchDocument, sources: list[Source]) -> set[str]:
+    """The buckets of which requests may refer to objects: the worker may read others that their writer may not."""
+    return {ref.root.bucket, *buckets_of(sources), *document.bedrock.options.get("image_buckets", ())}
 
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:

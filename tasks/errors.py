@@ -16,14 +16,31 @@ Messages name the cause and the remedy, never a prompt or a credential.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.comparison.result import Comparison
     from tasks.openai_format.batch import Batch
 
 
-class PipelineError(Exception):
+class PortableError(Exception):
+    """An error that goes from one process to another whole, whatever its constructor takes.
+
+    Pickle would call the class with the message alone, and an error that fails at that is an error of a worker pool.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[PortableError], arguments: tuple[Any, ...], fields: dict[str, Any]) -> PortableError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(fields)
+    return error
+
+
+class PipelineError(PortableError):
     """An error whose message is meant for the user."""
 
 
@@ -64,9 +81,6 @@ class BatchFailedError(PipelineError):
     def __init__(self, message: str, batch: Batch) -> None:
         super().__init__(message)
         self.batch = batch
-
-    def __reduce__(self) -> tuple[type[BatchFailedError], tuple[str, Batch]]:
-        return type(self), (str(self), self.batch)
 
 
 class ComparisonFailedError(PipelineError):

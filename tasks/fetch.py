@@ -121,7 +121,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
         return msgspec.json.decode(body, type=Manifest)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from tasks.answers import ANSWERED, MISSING, PASSING, Answers, decode_error
+from tasks.bedrock.causes import record_cause, said
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
-from tasks.codecs.base import DecodeError, Vectors
+from tasks.codecs.base import UNFORESEEN, DecodeError, Vectors
 from tasks.codecs.chat_completion import plain_frame
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.context import run_log
@@ -24,7 +25,15 @@ from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, r
 from tasks.memory import give_back, keep
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.requests import CHAT
-from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, http_error, output_line
+from tasks.openai_format.results import (
+    HttpError,
+    RunError,
+    answered_frame,
+    error_line,
+    http_error,
+    output_line,
+    unreadable_output,
+)
 from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
 from tasks.plain_answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
@@ -86,6 +95,7 @@ class Normalizer:
         self._causes: dict[str, list[Any]] = {}
         self._finish: Counter[str] = Counter()
         self._unanswered: Counter[str] = Counter()
+        self.oddities: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
 
     def plain_answers(self, index: pq.ParquetFile) -> PlainAnswers:
@@ -143,28 +153,40 @@ class Normalizer:
         """The result of one request, in the general way."""
         first = rows[0]
         if first.error is not None:
-            return self._failed(first, http_error_of(first.error))
+            return self._failed(first, http_error_of(first.error), ours=True)
         decoded: list[Outcome] = []
         for place, row in enumerate(rows, first_row):
             kind = answers.kinds[place]
             self.result.retryable += kind <= PASSING
             if kind == MISSING:
-                return self._failed(first, self._missing(self._last[self._range, row.shard or ""]))
+                return self._failed(first, self._missing(self._last[self._range, row.shard or ""]), ours=True)
             if kind != ANSWERED:
                 return self._failed(first, self._record_error(decode_error(answers.get(place))))
+            decoder, output = self._decoders[row.shard or ""], answers.get(place)
             try:
-                decoded.append(self._decoders[row.shard or ""].decode(answers.get(place), row.context))
+                decoded.append(decoder.decode(output, row.context))
             except DecodeError as error:
-                unreadable = HttpError(502, f"The model's output cannot be read: {error}", "server_error",
-                                       "invalid_model_output")  # fmt: skip
-                return self._failed(first, unreadable)
-        return self._completed(rows, decoded)
+                return self._failed(first, unreadable_output(f"The model's output cannot be read: {error}"))
+            except UNFORESEEN as error:
+                return self._unforeseen(first, error)
+        try:
+            return self._completed(rows, decoded)
+        except UNFORESEEN as error:
+            return self._unforeseen(first, error)
+
+    def _unforeseen(self, row: IndexRow, error: Exception) -> Result:
+        """A fault of ours: it costs one answer, and is said, where it would cost the batch."""
+        name = type(error).__name__
+        self.oddities[f"answers that this program failed to read ({name}): please report it"] += 1
+        return self._failed(row, unreadable_output(f"The model's output cannot be read ({name})."))
 
     def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
         contexts = [each.context for each in rows]
         body = build(self._endpoint, outcomes, contexts, id=id, created=self._created, model=self._model)
+        line = output_line(id, row.custom_id, msgspec.json.encode(body))
+        table_rows = list(self._table_rows(row, outcomes))
         usage = usage_of(outcomes)
         result = self.result
         result.completed += 1
@@ -175,8 +197,7 @@ class Normalizer:
             result.completion_tokens += usage.completion
             result.cached_tokens += usage.cached
             result.reasoning_tokens += usage.reasoning
-        line = output_line(id, row.custom_id, msgspec.json.encode(body))
-        return Result(line, True, list(self._table_rows(row, outcomes)))
+        return Result(line, True, table_rows)
 
     def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[TableRow]:
         """A Parquet row per choice, or per embedding."""
@@ -207,11 +228,17 @@ class Normalizer:
                    calls, outcome.finish_reason, *counts, None, None, self._model, file, None)  # fmt: skip
             choice += 1
 
-    def _failed(self, row: IndexRow, error: HttpError | RunError) -> Result:
+    def _failed(self, row: IndexRow, error: HttpError | RunError, *, ours: bool = False) -> Result:
+        """The result of a request without an answer. `ours`: the message is of our own words, not of Bedrock's."""
         self.result.failed += 1
         status, code = (error.status, error.code or error.type) if isinstance(error, HttpError) else (None, error.code)
-        # Bedrock's messages differ by record in their numbers and quotes; the code and the start name the cause.
-        cause = f"{code}: {cut(error.message, 120)}"
+        # Causes go into logs and artifacts; Bedrock's message, which may echo the prompt, into the error file only.
+        if ours:
+            cause = f"{code}: {cut(error.message, 120)}"
+        elif code == "invalid_model_output":
+            cause = f"{code}: {cut(said(error.message), 120)}"
+        else:
+            cause = record_cause(status, code, error.message)
         if cause in self._causes:
             self._causes[cause][0] += 1
         elif len(self._causes) < 1000:
@@ -235,20 +262,22 @@ class Normalizer:
         self._unanswered["failed"] += 1
         if status == "Failed":
             message = shard.job.message if shard.job else None
-            return RunError("server_error", f"The Bedrock job failed: {message or 'it gave no reason'}")
+            return RunError("server_error", f"The Bedrock job failed: {said(message or '') or 'it gave no reason'}")
         return RunError("server_error", "Bedrock returned no result for this request.")
 
     def _record_error(self, error: RecordError) -> HttpError | RunError:
         if error.expired:
             self._unanswered["expired"] += 1
             return RunError("batch_expired", error.message)
+        if error.unreadable:
+            return unreadable_output(error.message)
         return http_error(error.status, error.message)
 
     def finish(self, oddities: Counter[str]) -> RangeResult:
         self.result.finish_reasons = dict(self._finish)
         most = sorted(self._causes.items(), key=lambda item: -item[1][0])[:_SHOWN_CAUSES]
         self.result.causes = {cause: (count, id, line) for cause, (count, id, line) in most}
-        self.result.oddities = dict(oddities)
+        self.result.oddities = dict(oddities + self.oddities)
         self.result.unanswered = dict(self._unanswered)
         return self.result
 

@@ -25,3 +25,8 @@ def piece(ref: BatchRef, range_: Range, name: str) -> S3Uri:
 def answers_folder(ref: BatchRef, shard: Shard) -> S3Uri:
     """Answers on demand, an object each, whoever got them: the first one counts."""
     return ref.uri("bedrock", "on-demand", f"part-{shard.id}")
+
+
+def lost_folder(ref: BatchRef) -> S3Uri:
+    """Notes of calls on demand whose reply was lost."""
+    return ref.uri("bedrock", "on-demand-lost")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.markdown import code, one_line, plain
 from tasks.normalize import RangeResult
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef
@@ -30,7 +31,8 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     lines = [
         f"# Batch {document.status}",
         "",
-        f"`{document.id}` · {document.endpoint} · **{document.model}** ({section.family}{_types(document)})",
+        f"`{document.id}` · {plain(document.endpoint)} · **{plain(section.model)}** "
+        f"({plain(section.family)}{_types(document)})",
         "",
         "| requests | answered | failed | input tokens | output tokens |",
         "|---:|---:|---:|---:|---:|",
@@ -42,14 +44,14 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     ]
     for name, uri in (("Output", document.output_file), ("Errors", document.error_file),
                       ("Parquet", document.parquet_file)):  # fmt: skip
-        lines.append(f"- {name}: `{uri}`" if uri else f"- {name}: none")
-    lines += [f"- Copies: `{place}/`" for place in section.published]
-    lines.append(f"- State: `{ref.document}`")
+        lines.append(f"- {name}: {code(uri)}" if uri else f"- {name}: none")
+    lines += [f"- Copies: {code(place + '/')}" for place in section.published]
+    lines.append(f"- State: {code(str(ref.document))}")
     causes = merged_causes(results)
     if causes:
         lines += ["", "## Errors by cause", "", "| requests | cause | first |", "|---:|---|---|"]
         lines += [
-            f"| {number:,} | {markdown_cell(cause)} | `{markdown_cell(custom_id)}`, line {line} |"
+            f"| {number:,} | {plain(cause)} | {plain(custom_id)}, line {line} |"
             for cause, number, custom_id, line in causes[:_SHOWN_CAUSES]
         ]
         if len(causes) > _SHOWN_CAUSES:
@@ -57,7 +59,7 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
             lines.append(f"| | and {more}, in the error file | |")
     if section.dropped_fields:
         lines += ["", '## Dropped fields (unsupported="drop")', "", "| requests | field |", "|---:|---|"]
-        lines += [f"| {number:,} | {markdown_cell(field)} |" for field, number in section.dropped_fields.items()]
+        lines += [f"| {number:,} | {plain(field)} |" for field, number in section.dropped_fields.items()]
     without = sum(result.without_usage for result in results)
     if without:
         answers = counted(without, "answer carries", "answers carry")
@@ -67,18 +69,13 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
         answers = counted(truncated, "answer was", "answers were")
         lines += ["", f"{answers} cut off at max_tokens (finish_reason `length`)."]
     if section.warnings:
-        lines += ["", "## Warnings", "", *(f"- {markdown_cell(warning)}" for warning in section.warnings)]
+        lines += ["", "## Warnings", "", *(f"- {plain(warning)}" for warning in section.warnings)]
     return "\n".join(lines) + "\n"
 
 
 def _types(document: BatchDocument) -> str:
     types = sorted({shard.invocation for shard in document.bedrock.shards or []})
     return f", {' and '.join(types)}" if types else ""
-
-
-def markdown_cell(text: str) -> str:
-    """Text that stays within its cell of a table, and is no markup."""
-    return text.replace("|", "\\|").replace("`", "'").replace("\n", " ").replace("<", "&lt;")
 
 
 @task(name="report", task_run_name="report", **STAGE)
@@ -97,4 +94,5 @@ def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -
     for warning in document.bedrock.warnings:
         log.warning("%s", warning)
     for cause, number, custom_id, line in merged_causes(results)[:3]:
-        log.warning("%s failed with %s (first: %s, line %s)", counted(number, "request"), cause, custom_id, line)
+        failed = counted(number, "request")
+        log.warning("%s failed with %s (first: %s, line %s)", failed, one_line(cause), one_line(custom_id), line)

@@ -2,6 +2,9 @@
 
 import os
 import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -10,6 +13,11 @@ from pydantic import Field
 
 from tasks.errors import ConfigurationError
 from tasks.storage.uris import S3Uri, parse_location
+
+#: Names the buckets, beside the batch's and the input's, of which requests may refer to objects.
+IMAGE_BUCKETS_VARIABLE = "BEDROCK_BATCH_IMAGE_BUCKETS"
+#: Those of the input that the batches' inputs are copies of.
+_copied_from: ContextVar[tuple[str, ...]] = ContextVar("copied_from", default=())
 
 
 class BedrockBatchSettings(Block):
@@ -26,6 +34,9 @@ class BedrockBatchSettings(Block):
     bucket_owner: str | None = Field(
         default=None, description="Account of the bucket, where it is another's (BEDROCK_BATCH_BUCKET_OWNER)."
     )
+    image_buckets: str | None = Field(
+        default=None, description="Further buckets of s3:// images, with commas between (BEDROCK_BATCH_IMAGE_BUCKETS)."
+    )
 
 
 #: Botocore's `bedrock`, shape `AccountId`.
@@ -40,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True):
     kms_key: str | None
     #: The AWS account that owns the bucket, where the user named it.
     bucket_owner: str | None = None
+    #: Buckets, beside the batch's and the input's, of which requests may refer to objects.
+    image_buckets: tuple[str, ...] = ()
 
 
 def account_id(text: str, what: str) -> str:
@@ -72,7 +85,24 @@ def load_settings(role_arn: str | None = None) -> Settings:
         role_arn=role_arn or os.environ.get("BEDROCK_BATCH_ROLE_ARN") or (block.role_arn if block else None),
         kms_key=os.environ.get("BEDROCK_BATCH_KMS_KEY") or (block.kms_key if block else None),
         bucket_owner=account_id(owner, "BEDROCK_BATCH_BUCKET_OWNER") if owner else None,
+        image_buckets=_buckets(os.environ.get(IMAGE_BUCKETS_VARIABLE) or (block.image_buckets if block else None)),
     )
+
+
+def _buckets(names: str | None) -> tuple[str, ...]:
+    """Names of buckets with commas between. Raises ConfigurationError."""
+    stripped = [name.strip().removeprefix("s3://").strip("/") for name in (names or "").split(",") if name.strip()]
+    return (*(parse_location(f"s3://{name}", IMAGE_BUCKETS_VARIABLE).bucket for name in stripped), *_copied_from.get())
+
+
+@contextmanager
+def copies_of(buckets: Collection[str]) -> Iterator[None]:
+    """Let the requests of batches that are opened herein refer to objects of these buckets, where they came from."""
+    token = _copied_from.set(tuple(buckets))
+    try:
+        yield
+    finally:
+        _copied_from.reset(token)
 
 
 def _load_block() -> BedrockBatchSettings | None:

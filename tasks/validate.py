@@ -17,6 +17,7 @@ from prefect.artifacts import create_table_artifact
 
 from tasks.duplicates import find_duplicates, hash_of, hashes_of
 from tasks.layout import Layout
+from tasks.markdown import plain
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import (
     CHAT,
@@ -316,7 +317,14 @@ def validate(
     log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
     if summary.invalid:
         rows = [
-            {"file": bad.file, "line": bad.line, "code": bad.code, "param": bad.param or "", "message": bad.message}
+            # The UI renders the cells of a table as markdown, too.
+            {
+                "file": plain(bad.file),
+                "line": bad.line,
+                "code": plain(bad.code),
+                "param": plain(bad.param or ""),
+                "message": plain(bad.message),
+            }
             for bad in summary.first_invalid[:SHOWN_ERRORS]
         ]
         outcome = "the batch fails" if on_invalid == "fail" else "for the error file"

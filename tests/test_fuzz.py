@@ -283,7 +283,7 @@ output_line = st.builds(
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(st.lists(spoiled(output_line) | st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=12))
 def test_output_lines(lines: list[bytes]) -> None:
-    """Every line is somebody's outcome, padding, or counted as odd."""
+    """Every line is somebody's outcome, padding, or counted as odd; also one that cannot be read but says whose it is."""
     with Answers(0, np.ones(10, dtype=np.int64)) as answers:
         answers._add(b"\n".join(lines), 1)
         outcomes = sum(kind != 0 for kind in answers.kinds)

@@ -308,7 +308,7 @@ def check(lines: list[bytes], outcomes: list[list[Any]]) -> None:
             OUTCOMES[each.code or ""] += 1
             OUTCOMES.update(
                 kind
-                for kind in (HALF_PAIR, NO_NUMBER, "levels deep", "usable URL", "no bucket")
+                for kind in (HALF_PAIR, NO_NUMBER, "levels deep", "plain http or https URL", "no bucket")
                 if kind in each.message
             )
 
@@ -360,7 +360,7 @@ def test_the_hostile_cases_did_occur() -> None:
         HALF_PAIR,
         NO_NUMBER,
         "levels deep",
-        "usable URL",
+        "plain http or https URL",
         "no bucket",
         "invalid_json_line",
         "unsupported_parameter",

@@ -36,6 +36,12 @@ DEFAULTS: dict[str, Any] = {
     "expired_token": False,
     # So many create calls are carried out and then answered with a broken connection.
     "lose_create_replies": 0,
+    # So many runtime calls are carried out, and paid, and then answered with a broken connection; or by a gateway.
+    "lose_invoke_replies": 0,
+    "gateway_replies": 0,
+    # How the answers of the next runtime calls, or the first output lines of each job, are spoiled: of `rubbish.KINDS`.
+    "rubbish_replies": [],
+    "rubbish_outputs": [],
     # So many Get calls do not know the job yet.
     "unknown_gets": 0,
     # Ends of the next jobs, in order: {"status": "Expired", "fraction": 0.5, "message": "..."}.
@@ -101,9 +107,10 @@ class Faults:
                 return True
             return False
 
-    def next_end(self) -> dict[str, Any] | None:
+    def take_next(self, name: str) -> Any:
+        """Use up the first of a fault given as a list; None where none is left."""
         with self._lock:
-            return self._values["job_ends"].pop(0) if self._values["job_ends"] else None
+            return self._values[name].pop(0) if self._values[name] else None
 
 
 class Journal:

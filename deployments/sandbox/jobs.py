@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from deployments.sandbox import models, synthetic
+from deployments.sandbox import models, rubbish, synthetic
 from deployments.sandbox.checks import Refused
 from deployments.sandbox.faults import ACCOUNT, Faults, Journal
 
@@ -103,7 +103,7 @@ class Jobs:
                 raise Refused("Too many in-progress and submitted batch inference jobs for this model.", 402)
             arn = f"arn:aws:bedrock:{self._region}:{ACCOUNT}:model-invocation-job/{uuid.uuid4().hex[:12]}"
             seconds = self._faults.get("job_seconds")
-            job = Job(arn, request, self._faults.next_end(), self._seconds if seconds is None else seconds)
+            job = Job(arn, request, self._faults.take_next("job_ends"), self._seconds if seconds is None else seconds)
             self._jobs[arn] = job
         threading.Thread(target=self._run, args=(job,), daemon=True).start()
         return arn
@@ -300,6 +300,8 @@ class Jobs:
             lines.append(b'{"modelInput":{},"modelOutput":{},"recordId":"x%08d"}' % number)
         for number in range(min(self._faults.get("garbled"), len(lines))):
             lines[number] = lines[number][: len(lines[number]) // 2]
+        for number, kind in enumerate(self._faults.get("rubbish_outputs")):
+            lines[number] = rubbish.spoiled_line(kind, lines[number])
 
 
 def _split(uri: str) -> tuple[str, str]:

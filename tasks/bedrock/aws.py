@@ -1,6 +1,7 @@
 """boto3 clients, and AWS errors in one line: what happened and what to do about it."""
 
 import functools
+import json
 import os
 import random
 import re
@@ -38,6 +39,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
+from tasks.bedrock.surrogates import LONE
 from tasks.errors import ConfigurationError, PipelineError, TransientError
 
 if TYPE_CHECKING:
@@ -84,6 +86,9 @@ _OTHER_REGION_CODES = frozenset({"PermanentRedirect", "301", "IllegalLocationCon
 _RESUMES = "then repeat the same call; it resumes."
 
 
+#: Of an error that is not AWS's own, so much is shown.
+_SHOWN = 200
+
 #: The files that boto3 takes credentials and settings from, by the variable that names another.
 _FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 
@@ -92,20 +97,22 @@ _FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE"
 def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
     settings = dict(environment)
     custom_s3 = "AWS_ENDPOINT_URL_S3" in settings or "AWS_ENDPOINT_URL" in settings
+    runtime = service == "bedrock-runtime"
     try:
         session = boto3.session.Session()
         session.events.register("creating-client-class", _name_files)
         make: Any = session.client
-        return make(
+        made = make(
             service,
             # Every other AWS SDK and the command line read AWS_REGION; boto3 knows AWS_DEFAULT_REGION only.
             region_name=settings.get("AWS_REGION") or None,
             config=Config(
-                retries={"mode": "standard", "max_attempts": 8},
+                # A call on demand costs money: `tasks.bedrock.runtime` knows which may be sent again.
+                retries={"mode": "standard", "total_max_attempts": 1 if runtime else 9},
                 max_pool_connections=64,
                 connect_timeout=10,
                 # An on-demand answer of a slow model arrives in one piece.
-                read_timeout=600 if service == "bedrock-runtime" else 60,
+                read_timeout=600 if runtime else 60,
                 # S3-compatible stores are rarely reachable under bucket.host.
                 s3={"addressing_style": "path"} if custom_s3 and service == "s3" else None,
             ),
@@ -114,6 +121,9 @@ def _client(service: str, environment: tuple[tuple[str, str], ...]) -> Any:
         raise explain(error, f"connecting to {service}") from error
     except OSError as error:
         raise explain(_unreadable(error), f"connecting to {service}") from error
+    if runtime:
+        made.meta.events.register("before-parse.bedrock-runtime", keep_reply)
+    return made
 
 
 def _name_files(base_classes: list[type], **_: Any) -> None:
@@ -173,6 +183,35 @@ def bedrock() -> "BedrockClient":
 def runtime() -> "BedrockRuntimeClient":
     client: BedrockRuntimeClient = _client("bedrock-runtime", _environment())
     return client
+
+
+#: Where a parsed reply of the runtime has its bytes.
+REPLY = "_Reply"
+
+
+def keep_reply(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Keep a reply of the runtime as it came: botocore's parser raises for, or alters, what it cannot read.
+
+    A call with a reply is paid for, whatever the reply is. Of an error the parser sees the texts, which is all it uses.
+    """
+    body = response_dict["body"]
+    if not isinstance(body, bytes):
+        # A stream: botocore leaves it alone.
+        return
+    if response_dict["status_code"] < 300:
+        customized_response_dict[REPLY] = body
+        response_dict["body"] = b"{}"
+        return
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        fields = None
+    if isinstance(fields, dict):
+        texts = {name: LONE.sub("\ufffd", value) for name, value in fields.items() if isinstance(value, str)}
+    else:
+        # A proxy's own words.
+        texts = {"message": body[:_SHOWN].decode("utf-8", "replace")}
+    response_dict["body"] = json.dumps(texts).encode()
 
 
 def code_of(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
+from tasks.bedrock.causes import said
 from tasks.bedrock.models import parse_model
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def get_job(arn: str) -> JobStatus:
     return JobStatus(
         arn=arn,
         status=reply.get("status") or "InProgress",
-        message=reply.get("message") or None,
+        # It may echo a record, and goes into batch.json and from there into logs and exceptions.
+        message=said(reply.get("message") or "") or None,
         total=reply.get("totalRecordCount") or 0,
         processed=reply.get("processedRecordCount") or 0,
         succeeded=reply.get("successRecordCount") or 0,

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NoReturn, Protocol
 import msgspec
 
 from tasks.bedrock.models import Model
+from tasks.errors import PortableError
 
 InvocationType = Literal["InvokeModel", "Converse"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -27,7 +28,7 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-class RequestError(Exception):
+class RequestError(PortableError):
     """One request cannot be sent as it is: OpenAI's `code` and `param`, and what to do about it."""
 
     #: The HTTP status that goes with it.
@@ -63,6 +64,8 @@ class DecodeError(Exception):
 _FIELD: Final = re.compile(r"[A-Za-z_][\w.$\[\]-]{0,99}(?: \([\w ]{1,40}\))?", re.ASCII)
 _MOST_NAMES: Final = 200
 _OTHER_FIELDS: Final = "other fields"
+#: What data can raise that nobody thought of; not what the machine, S3 or our own account can.
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Policy:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import xxhash
 from rapidfuzz.distance import Indel
 
 from tasks.bedrock.prices import Rate
+from tasks.comparison.schemas import SchemaChecker
 from tasks.comparison.texts import Asked, asked, keeps_form, normalise, valid_calls
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import AccountingError
@@ -61,6 +64,11 @@ _READ_ROWS = 512
 _FORM_FIELDS = {"response_format", "text", "tools"}
 #: A cell of a spreadsheet holds 32,767.
 _CELL_CHARACTERS = 32_000
+#: White space, control and format characters, and quotes at the beginning of a cell.
+_UNSEEN = re.compile(
+    r"^[\s\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\"'`´‘’“”„«»＂＇]+"
+)
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?%?", re.ASCII)
 #: Answers are labels where the first requests' are short and few.
 _LOOKED_AT, _LABEL_CHARACTERS, _MOST_LABELS = 500, 40, 50
 #: Similarity is measured on so many requests, and on the beginning of each answer.
@@ -109,6 +117,8 @@ class Joined(msgspec.Struct):
     similarities: dict[tuple[int, int], Any]
     examples: dict[tuple[int, ...], list[Example]]
     pattern_counts: Counter[tuple[int, ...]]
+    #: Why answers could not be held to their requests' schemas, each with how many.
+    unchecked: dict[str, int] = {}
 
 
 class Row(msgspec.Struct, gc=False):
@@ -161,6 +171,7 @@ class Join:
         self._csv = csv.writer(self._wide)
         self._characters = 0
         self._seen: set[str] = set()
+        self._checker = SchemaChecker()
         self.joined = Joined(
             sides, 0, False, {}, array("Q"), 0, {pair: array("d") for pair in self._pairs}, {}, Counter()
         )
@@ -168,6 +179,7 @@ class Join:
     def run(self, results: list[str], table: S3Uri, wide: S3Uri, kms_key: str | None) -> Joined:
         """Write the two tables; returns what the measures need. `results` are the variants' tables, in their order."""
         with ExitStack() as stack:
+            stack.enter_context(self._checker)
             streams = [rows_of(uri, stack) for uri in results]
             out = stack.enter_context(S3Writer(table, kms_key, "application/vnd.apache.parquet"))
             sheet = stack.enter_context(S3Writer(wide, kms_key, "text/csv"))
@@ -189,13 +201,15 @@ class Join:
             if any(next(stream, None) is not None for stream in streams):
                 raise AccountingError("A variant's results hold more requests than the input: did the input change?")
             self._flush(writer, sheet)
+        self.joined.unchecked = dict(self._checker.unchecked.most_common())
         if self._reference is not None:
             self.joined.extra_references = len(self._reference.keys() - self._seen)
         return self.joined
 
     def _heading(self) -> list[str]:
         labels = [side.variant.label for side in self._sides]
-        return ["custom_id", "request", "reference", *labels, *(f"{label}: error" for label in labels)]
+        names = ["custom_id", "request", "reference", *labels, *(f"{label}: error" for label in labels)]
+        return [harmless(name) for name in names]
 
     def _next(self, streams: list[Iterator[Row]], number: int) -> list[Row]:
         rows = [next(stream, None) for stream in streams]
@@ -240,7 +254,7 @@ class Join:
             self._compare(rows)
         joined.requests += 1
         self._csv.writerow(
-            _harmless(cell)
+            harmless(cell)
             for cell in (custom_id, question.text, reference, *(row.content for row in rows),
                          *(row.error_message for row in rows))
         )  # fmt: skip
@@ -267,8 +281,12 @@ class Join:
             counts["truncated"] += row.finish_reason == "length"
             counts["refused"] += row.refusal is not None or row.finish_reason == "content_filter"
             counts["empty"] += not (answer or "").strip() and not row.tool_calls and row.refusal is None
-            json_valid, schema_valid = keeps_form(form.wanted, answer) if not row.tool_calls else (None, None)
-            calls_valid = valid_calls(form.wanted, row.tool_calls)
+            if row.tool_calls:
+                calls_valid = valid_calls(form.wanted, row.tool_calls, self._checker)
+                counts["calls_unchecked"] += calls_valid is None
+            else:
+                json_valid, schema_valid = keeps_form(form.wanted, answer, self._checker)
+                counts["schema_unchecked"] += bool(json_valid and form.wanted.schema) and schema_valid is None
             for name, kept in (("json", json_valid), ("schema", schema_valid), ("calls", calls_valid)):
                 if kept is not None:
                     counts[f"{name}_asked"] += 1
@@ -348,10 +366,12 @@ def _calls_text(calls: str | None) -> str:
     return ", ".join(f"{name}({arguments})" for _, name, arguments in msgspec.json.decode(calls or "[]"))
 
 
-def _harmless(cell: str | None) -> str:
+def harmless(cell: str | None) -> str:
     """A cell that spreadsheets can hold, and that none takes for a formula; the table has the whole text."""
     text = cell or ""
     if len(text) > _CELL_CHARACTERS:
         text = f"{text[:_CELL_CHARACTERS]}… ({len(text):,} characters)"
-    formula = text[:1] in ("=", "+", "@", "\t", "\r") or (text[:1] == "-" and not text[1:2].isdigit())
-    return f"'{text}" if formula else text
+    # Spreadsheets skip what cannot be seen, and take the wide forms of East Asian keyboards for the plain ones.
+    seen = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)[:1])
+    formula = text[:1] in ("\t", "\r", "\n") or seen in ("=", "+", "-", "@")
+    return f"'{text}" if formula and not _NUMBER.fullmatch(text) else text

@@ -68,6 +68,9 @@ class Measures(msgspec.Struct):
     macro_f1: float | None = None
     macro_f1_interval: Interval | None = None
     confusion: list[list[int]] | None = None
+    #: Answers and tool calls whose schema could not be used; the shares above are of the others.
+    schema_unchecked: int = 0
+    tool_calls_unchecked: int = 0
 
 
 class Pair(msgspec.Struct):
@@ -102,6 +105,8 @@ class Numbers(msgspec.Struct):
     referenced: int
     missing_references: int
     extra_references: int
+    #: Why answers could not be held to their requests' schemas, each with how many.
+    unchecked: dict[str, int] = {}
 
 
 def measure(joined: Joined) -> Numbers:
@@ -134,7 +139,7 @@ def measure(joined: Joined) -> Numbers:
         requests=joined.requests, labels=joined.labels, variants=variants, pairs=pairs,
         length_edges=length_edges.tolist(), token_edges=token_edges.tolist(), label_names=names,
         referenced=int(known.sum()), extra_references=joined.extra_references,
-        missing_references=joined.requests - int(known.sum()) if len(references) else 0,
+        missing_references=joined.requests - int(known.sum()) if len(references) else 0, unchecked=joined.unchecked,
     )  # fmt: skip
 
 
@@ -193,6 +198,7 @@ def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) ->
         finish_reasons=dict(side.finish_reasons.most_common()),
         length_histogram=_histogram(lengths, length_edges),
         token_histogram=_histogram(completion[completion >= 0], token_edges),
+        schema_unchecked=counts["schema_unchecked"], tool_calls_unchecked=counts["calls_unchecked"],
     )  # fmt: skip
 
 

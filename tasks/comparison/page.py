@@ -17,9 +17,11 @@ from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.comparison.texts import normalise
 from tasks.comparison.verdict import percent, verdict
-from tasks.report import markdown_cell
+from tasks.markdown import plain
 
 _EXAMPLES = 20
+#: Characters of a sentence or a note in the short form: it may name many variants.
+_SENTENCE = 4000
 _DATE = re.compile(r"-\d{8}$")
 _BASES = {
     "batch": "batch price", "half_of_on_demand": "half of the on-demand price", "on_demand": "on-demand price",
@@ -41,9 +43,11 @@ _DEFINITIONS = {
     "batch that ran on demand is priced so.",
     "Cut off, refused, empty": "Of the answered requests: finish_reason length; a refusal or content_filter; neither "
     "text nor a tool call.",
-    "Valid JSON, keeps schema": "Of the answers to requests that asked for JSON by response_format.",
+    "Valid JSON, keeps schema": "Of the answers to requests that asked for JSON by response_format. Answers whose "
+    "schema cannot be used (it refers to another document, has a pattern beyond linear time, takes too long …) count "
+    "for neither side, and are counted as not checkable.",
     "Valid tool calls": "Of the answers with tool calls: every call names a tool that was offered, with arguments that "
-    "keep to its JSON Schema.",
+    "keep to its JSON Schema; those with a schema that cannot be used count for neither side.",
     "Mean tokens and characters": "Interval of a mean: BCa bootstrap up to 2,000 values, Student's t above.",
     "Judge's strength": "The chance to win against a rival of average strength by the Bradley–Terry model. Both orders "
     "of a pair are asked; a pair is won by what the two verdicts add up to, and a tie counts half. Interval: bootstrap "
@@ -128,7 +132,8 @@ def html(page: Page) -> str:
         id=page.id, title=page.title, made=page.made, note=page.note, n=numbers, judged=page.judged,
         verdict=page.verdict, bases=_BASES, agreement=_agreement(numbers), errors=causes,
         f1=any(v.macro_f1 is not None for v in variants), confusions=any(v.confusion for v in variants),
-        has_json=any(v.json_valid for v in variants), has_calls=any(v.tool_calls_valid for v in variants),
+        has_json=any(v.json_valid for v in variants),
+        has_calls=any(v.tool_calls_valid or v.tool_calls_unchecked for v in variants),
         scatter=scatter(points, "US dollars per 1,000 requests", f"{_quality(numbers)}, %") if len(points) > 1 else "",
         quality_name=_quality(numbers).lower(),
         lengths=distribution([(v.label, v.length_histogram) for v in variants], numbers.length_edges, "characters"),
@@ -199,10 +204,10 @@ def _right(example: Example) -> list[bool]:
 
 def markdown(page: Page, files: dict[str, str]) -> str:
     """The report in short, for the Prefect UI."""
-    lines = [f"# {markdown_cell(page.title)}", ""]
+    lines = [f"# {plain(page.title)}", ""]
     if page.note:
-        lines += [f"*{markdown_cell(page.note)}*", ""]
-    lines += [f"{markdown_cell(sentence)}\n" for sentence in page.verdict]
+        lines += [f"*{plain(page.note, _SENTENCE)}*", ""]
+    lines += [f"{plain(sentence, _SENTENCE)}\n" for sentence in page.verdict]
     referenced = bool(page.numbers.referenced)
     lines += [
         f"| variant |{' accuracy |' if referenced else ''} answered | cost per 1,000 | output tokens |",
@@ -211,7 +216,7 @@ def markdown(page: Page, files: dict[str, str]) -> str:
     for variant in page.numbers.variants:
         accuracy = f" {percent(variant.accuracy.value if variant.accuracy else None)} |" if referenced else ""
         lines.append(
-            f"| {markdown_cell(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
+            f"| {plain(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
             f"{number(variant.output_tokens.value, 1)} |"
         )
     lines += ["", *(f"- {name}: {text}" for name, text in files.items())]

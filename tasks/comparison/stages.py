@@ -20,6 +20,7 @@ from tasks.comparison.page import Page, html, markdown
 from tasks.comparison.result import Comparison, ComparisonRef
 from tasks.comparison.variants import Variant, slug, write_input
 from tasks.errors import InputFileError
+from tasks.markdown import code, plain
 from tasks.openai_format.batch import Batch
 from tasks.patience import STAGE
 from tasks.state import BatchRef, read
@@ -148,10 +149,10 @@ def write_report(
     _write(ref, ref.uri("comparison.json"), state, "application/json")
     abort_uploads(ref.uri())
     files = {
-        "Report": f"[{report}]({_link(report)})", "Table": f"`{comparison.table_file}`",
-        "Answers side by side": f"`{comparison.wide_file}`",
+        "Report": f"[{plain(str(report))}](<{_link(report)}>)", "Table": code(comparison.table_file),
+        "Answers side by side": code(comparison.wide_file),
     }  # fmt: skip
-    create_markdown_artifact(key="model-comparison", markdown=markdown(page, files), description=page.title)
+    create_markdown_artifact(key="model-comparison", markdown=markdown(page, files), description=plain(page.title))
     for sentence in page.verdict:
         get_run_logger().info("%s", sentence)
     return comparison

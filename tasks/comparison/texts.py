@@ -1,17 +1,15 @@
 """What is in a request and in an answer: texts for people, labels to compare, and whether a wanted form was kept."""
 
-import functools
-import re
 import unicodedata
 from typing import Any
 
 import msgspec
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from referencing.exceptions import Unresolvable
 
-_EDGES = re.compile(r"^[\s\"'`*_.,;:!?()\[\]{}<>#-]+|[\s\"'`*_.,;:!?()\[\]{}<>#-]+$")
-_SPACES = re.compile(r"\s+")
+from tasks.comparison.schemas import SchemaChecker
+
+#: Marks that mean nothing at the edges of a text.
+_MARKS = "\"'`*_.,;:!?()[]{}<>#-"
+_EDGES = _MARKS + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 #: A text longer than this is compared by its beginning and its length.
 _COMPARED = 20_000
 
@@ -19,7 +17,8 @@ _COMPARED = 20_000
 def normalise(text: str) -> str:
     """A text without what does not matter: case, compatibility forms, spacing, and quotes or marks around it."""
     text = unicodedata.normalize("NFKC", text[:_COMPARED]).casefold()
-    return _SPACES.sub(" ", _EDGES.sub("", text))
+    # The marks and white space may alternate: both go in one step, in linear time.
+    return " ".join(text.strip(_EDGES).split())
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -66,7 +65,7 @@ def asked(line: bytes) -> Asked:
     """What a request line asks; nothing where it cannot be read, or is of another form."""
     try:
         return _asked(_decode(line).body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, OverflowError, RecursionError):
         return NOTHING
 
 
@@ -111,53 +110,45 @@ def _tools(tools: Any) -> tuple[tuple[str, bytes], ...]:
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=256)
-def _validator(schema: bytes) -> Draft202012Validator | None:
-    parsed = msgspec.json.decode(schema)
-    try:
-        Draft202012Validator.check_schema(parsed)
-    except SchemaError:
-        return None
-    return Draft202012Validator(parsed)
-
-
-def _adheres(value: Any, schema: bytes) -> bool | None:
-    """Whether a value keeps to a JSON Schema; None where the schema itself is unfit."""
-    validator = _validator(schema)
-    if validator is None:
-        return None
-    try:
-        validator.validate(value)
-    except ValidationError:
-        return False
-    except (Unresolvable, RecursionError):
-        return None
-    return True
-
-
-def keeps_form(wanted: Wanted, answer: str | None) -> tuple[bool | None, bool | None]:
-    """Whether an answer is JSON, and keeps to the schema; None where that was not asked for."""
+def keeps_form(
+    wanted: Wanted, answer: str | None, checker: SchemaChecker | None = None
+) -> tuple[bool | None, bool | None]:
+    """Whether an answer is JSON, and keeps to the schema; None where that was not asked for, or cannot be told."""
     if not wanted.json:
         return None, None
-    try:
-        value = msgspec.json.decode(answer or "")
-    except (msgspec.DecodeError, RecursionError):
+    text = _encoded(answer or "")
+    if text is None:
         return False, False if wanted.schema else None
-    return True, _adheres(value, wanted.schema) if wanted.schema else None
+    return True, _check(checker, wanted.schema, text) if wanted.schema else None
 
 
-def valid_calls(wanted: Wanted, calls: str | None) -> bool | None:
-    """Whether every tool call names a tool that there is, with arguments of its schema; None without a call."""
+def valid_calls(wanted: Wanted, calls: str | None, checker: SchemaChecker | None = None) -> bool | None:
+    """Whether every tool call names a tool that there is, with arguments of its schema.
+
+    None without a call, and where a schema cannot be used.
+    """
     if not calls:
         return None
     schemas = dict(wanted.tools)
+    kept: set[bool | None] = set()
     for _, name, arguments in msgspec.json.decode(calls):
-        if name not in schemas:
-            return False
-        try:
-            value = msgspec.json.decode(arguments or "{}")
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        if _adheres(value, schemas[name]) is False:
-            return False
-    return True
+        text = _encoded(arguments or "{}")
+        kept.add(name in schemas and text is not None and _check(checker, schemas[name], text))
+    return False if False in kept else None if None in kept else True
+
+
+def _check(checker: SchemaChecker | None, schema: bytes, text: bytes) -> bool | None:
+    if checker is not None:
+        return checker.check(schema, text)
+    with SchemaChecker() as own:
+        return own.check(schema, text)
+
+
+def _encoded(text: str) -> bytes | None:
+    """A text that is JSON; None where it is not."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    try:
+        msgspec.json.decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return encoded

@@ -39,6 +39,12 @@ def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> 
             f"The reference has no label for {numbers.missing_references:,} of {counted(numbers.requests, 'request')}, "
             f"and {counted(numbers.extra_references, 'label')} of no request."
         )
+    if numbers.unchecked:
+        causes = "; ".join(f"{count:,} where it {why}" for why, count in numbers.unchecked.items())
+        sentences.append(
+            f"{sum(numbers.unchecked.values()):,} answers or tool calls could not be held to the JSON Schema of their "
+            f"request, and are left out of the shares of those that keep to it: {causes}."
+        )
     sentences += [f"{label} has no results: {cause}" for label, cause in failed.items()]
     return sentences
 

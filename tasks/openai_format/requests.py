@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.errors import PortableError
 from tasks.openai_format.faults import NOT_JSON, fault_of, first_custom_id
 
 CHAT: Final = "/v1/chat/completions"
@@ -44,7 +45,7 @@ SURELY_TEXT_PAIRS: Final = frozenset(
 )
 
 
-class LineError(Exception):
+class LineError(PortableError):
     """What is wrong with one input line, in OpenAI's words: `code`, `param`, `message`."""
 
     def __init__(self, code: str, message: str, param: str | None = None, custom_id: str | None = None) -> None:

@@ -25,15 +25,18 @@ DOWNLOADS = TransferConfig(num_download_attempts=aws.READ_ATTEMPTS)
 _said: set[tuple[object, str]] = set()
 
 
-def read_object(uri: S3Uri, **options: Any) -> tuple[bytes, str]:
-    """An object and its ETag. Raises ClientError, with NoSuchKey where there is no such object, or BotoCoreError."""
+def read_object(uri: S3Uri, most: int | None = None, **options: Any) -> tuple[bytes, str]:
+    """An object, or its first `most` bytes, and its ETag.
+
+    Raises ClientError, with NoSuchKey where there is no such object, or BotoCoreError.
+    """
     for attempt in range(aws.READ_ATTEMPTS):
         try:
             reply = aws.s3().get_object(Bucket=uri.bucket, Key=uri.key, **options)
         except ClientError as error:
             raise _missing(uri, error) from error
         try:
-            return reply["Body"].read(), reply["ETag"]
+            return reply["Body"].read(most), reply["ETag"]
         except _BROKEN_OFF:
             if attempt == aws.READ_ATTEMPTS - 1:
                 raise

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.bedrock.prices import Rate
-from tasks.comparison.join import Join, Joined, Side
+from tasks.comparison.join import Join, Joined, Side, harmless
 from tasks.comparison.judge import Judge, _add_up
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.page import Page, markdown
@@ -125,7 +125,7 @@ def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     text = page_html(found.page())
     check_page(text)
     assert "good is the most accurate" in text
-    assert "1 labels of no request" in text
+    assert "1 label of no request" in text
     assert "✗ wrong" in text
 
 
@@ -170,6 +170,40 @@ def test_texts_without_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "@")]
 
 
+FORMULAS = [
+    "=1+1", "+1+1", "-5+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0-1+1", "\ufeff=1", "\u200b=1",
+    '"=1', "'=1", "“=1", "＝1", "＋1+1", "－1+1", "＠x", "-", "=", "-x", "+49 30 1234", "-5%0A", "-1e5|x", "- 5", "\x00=1", "\u202e=1",
+    '""=1', "-5\n=1", "=" + "x" * 40_000,
+]  # fmt: skip
+NUMBERS = ["-5", "+3.2", "-1,234.5", "-.5", "-1e-5", "+7%", "0", "5", "text", "a=1", "", "x-y"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_is_a_formula(text: str) -> None:
+    cell = harmless(text)
+    assert cell[0] == "'"
+    assert cell[1:].startswith(text[:1000])
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_numbers_and_texts_stay(text: str) -> None:
+    assert harmless(text) == text
+
+
+def test_no_column_of_the_sheet_has_formulas(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Labels in the heading as well; the first characters of the file are the mark of UTF-8 and a quote at most."""
+    evil = "-5+cmd|' /C calc'!A0"
+    lines = [chat(f"{evil}{i}", evil) for i in range(4)]
+    rows = [{"content": evil, "custom_id": f"{evil}{i}"} for i in range(3)] + [
+        {"ok": False, "custom_id": f"{evil}3", "error_message": evil, "finish_reason": None}
+    ]
+    found = Compared(sandbox, tmp_path, lines, {evil: rows, "=b": rows}, {f"{evil}{i}": evil for i in range(4)})
+    cells = [cell for row in found.wide for cell in (*row, *row.values())]
+    assert len(cells) == 4 * 2 * 7
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
+    assert sum(cell.startswith(f"'{evil}") for cell in found.wide[0].values()) == 5
+
+
 def test_nothing_in_common(sandbox: Sandbox, tmp_path: Path) -> None:
     lines = [chat(f"r{i}") for i in range(4)]
     found = Compared(sandbox, tmp_path, lines, {"a": ["x", "y", None, None], "b": [None, None, "x", "y"]})
@@ -212,6 +246,26 @@ def test_wanted_forms(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [(share.count, share.total) for share in shares if share] == [(2, 3), (1, 3), (1, 3)]
     free = Compared(sandbox, tmp_path, lines, {"a": ["x"] * 6}, overrides={"response_format": None})
     assert free.numbers.variants[0].json_valid is None, "the variant's own requests asked for none"
+
+
+def test_schemas_that_cannot_be_used_are_a_note(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What is paid for is reported; the shares are of what could be checked."""
+    unusable = [{"$ref": "http://127.0.0.1:9/x"}, {"$id": "http://[x"}, {"pattern": "(?=a)"}, SCHEMA]
+    lines = [
+        chat(f"r{i}", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": unusable[i % 4]}})
+        for i in range(8)
+    ]
+    found = Compared(sandbox, tmp_path, lines, {"a": ['{"n":1}'] * 4 + ["{}"] * 4})
+    (variant,) = found.numbers.variants
+    assert variant.json_valid is not None
+    assert variant.schema_valid is not None
+    assert (variant.json_valid.count, variant.schema_valid.count, variant.schema_valid.total) == (8, 1, 2)
+    assert (variant.schema_unchecked, sum(found.numbers.unchecked.values())) == (6, 6)
+    assert "6 answers or tool calls could not be held to the JSON Schema" in " ".join(found.page().verdict)
+    text = page_html(found.page())
+    check_page(text)
+    assert "6 not checkable" in text
+    assert "127.0.0.1:9" not in text, "the reason is in our words"
 
 
 def test_texts() -> None:

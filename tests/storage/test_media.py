@@ -1,30 +1,67 @@
 """Fetching images from the web goes to public addresses only, wherever a redirect or a name leads."""
 
 import base64
+import gzip
+import os
+import socket
+import socketserver
+import ssl
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.codecs.base import RequestError
+from tasks.settings import copies_of, load_settings
 from tasks.storage import media
-from tasks.storage.media import Media, public_address
+from tasks.storage.addresses import _CLOSED_4, _CLOSED_6, is_public, public_address
+from tasks.storage.media import Media
 from tests.codecs.helpers import PNG
+from tests.conftest import Sandbox
 
 
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "::1",
-     "fe80::1", "fd00::1", "::ffff:10.0.0.1", "100.64.0.1", "2130706433", "0x7f.1"],
+     "fe80::1", "fd00::1", "::ffff:10.0.0.1", "100.64.0.1", "2130706433", "0x7f.1",
+     # IPv4 by other names: mapped, compatible, NAT64, 6to4, Teredo, ISATAP.
+     "::ffff:8.8.8.8", "::8.8.8.8", "::7f00:1", "64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::a00:1",
+     "2002:7f00:1::", "2002:808:808::1", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2600::5efe:7f00:1",
+     # Site-local, multicast, discard, documentation, benchmarks, ORCHID, SRv6, reserved.
+     "fec0::1", "ff02::1", "ff0e::1", "100::1", "2001:db8::1", "3fff::1", "2001:2::1", "2001:10::1", "5f00::1", "4000::1",
+     "fd00:ec2::254", "fe80::1%lo", "2600::1%lo",
+     "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255", "192.0.0.1", "192.0.0.192", "192.0.2.1",
+     "198.18.0.1", "198.51.100.1", "203.0.113.1", "192.88.99.1", "168.63.129.16", "169.254.170.2", "100.100.100.200",
+     "127.1", "017700000001", "", "a" * 300, "\x00", "host name"],
 )  # fmt: skip
 def test_addresses_that_are_not_public(host: str) -> None:
     with pytest.raises(RequestError):
         public_address(host, 80)
 
 
-def test_a_public_address() -> None:
-    assert public_address("8.8.8.8", 443) == "8.8.8.8"
+@pytest.mark.parametrize("host", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001:801::200e"])
+def test_a_public_address(host: str) -> None:
+    assert public_address(host, 443) == host
+
+
+def test_every_address_of_a_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(*_: Any, **__: Any) -> list[Any]:
+        return [(0, 0, 0, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with pytest.raises(RequestError, match="not a public one"):
+        public_address("example.com", 80)
+
+
+@pytest.mark.parametrize("network", [*_CLOSED_4, *_CLOSED_6])
+def test_whole_networks_are_closed(network: Any) -> None:
+    for address in (network[0], network[-1], network[network.num_addresses // 2]):
+        assert not is_public(str(address))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
             body, status, location = base64.b64decode(PNG), 200, None
         elif self.path == "/big":
             body, status, location = b"x" * (media.MAX_BYTES + 1), 200, None
+        elif self.path in ("/short", "/host"):
+            body, status, location = host.encode(), 200, None
         elif self.path == "/here":
             body, status, location = b"", 302, "/dot.png"
         elif self.path == "/round":
@@ -42,6 +81,12 @@ class Handler(BaseHTTPRequestHandler):
             body, status, location = b"", 302, f"http://127.0.0.1:{host.rpartition(':')[2]}/dot.png"
         elif self.path == "/metadata":
             body, status, location = b"", 307, "http://169.254.169.254/latest/meta-data"
+        elif self.path == "/compressed":
+            body, status, location = gzip.compress(b"x" * 100), 200, None
+        elif self.path == "/nowhere":
+            body, status, location = b"", 302, "http://[::1"
+        elif self.path == "/s3":
+            body, status, location = b"", 302, "s3://bucket/key"
         elif self.path == "/file":
             body, status, location = b"", 302, "file:///etc/passwd"
         else:
@@ -49,7 +94,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if location:
             self.send_header("Location", location)
-        self.send_header("Content-Length", str(len(body)))
+        if self.path == "/compressed":
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body) + (self.path == "/short")))
         self.end_headers()
         self.wfile.write(body)
 
@@ -79,7 +126,8 @@ def test_what_is_fetched(site: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "why"),
     [("/big", "larger than"), ("/round", "redirects more than"), ("/inside", "not a public one"),
-     ("/metadata", "not a public one"), ("/file", "not a plain http"), ("/none", "status 404")],
+     ("/metadata", "not a public one"), ("/file", "not a plain http"), ("/none", "status 404"),
+     ("/s3", "not a plain http"), ("/nowhere", "no URL"), ("/compressed", "compressed"), ("/short", "broke off")],
 )  # fmt: skip
 def test_what_is_refused(site: str, path: str, why: str) -> None:
     with pytest.raises(RequestError, match=why):
@@ -91,3 +139,141 @@ def test_nothing_is_fetched_unasked(site: str) -> None:
         Media(allow_http=False).fetch(site + "/dot.png")
     with pytest.raises(RequestError, match="not a plain http"):
         Media(allow_http=True).fetch("http://user:password@public.test/x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[", "http://[::1", "http://x:99999/", "http://x:a/", "http:///x", "http://", "//x", "ftp://x", "",
+     "http://a b/", "http://x\u2100y/", "http://" + "a." * 300, "http://\ud800/", "https://[fe80::1%25lo]/",
+     "http://x%0d%0aHost:y/", "http://x\\@127.0.0.1/", "http://127.0.0.1#@example.com/", "http://xn--a/"],
+)  # fmt: skip
+def test_odd_urls_are_errors_of_their_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("connected"))
+    with pytest.raises(RequestError):
+        Media(allow_http=True).fetch(url)
+
+
+def test_the_host_header_is_the_parsed_host(site: str) -> None:
+    host = site.removeprefix("http://")
+    assert Media(allow_http=True).fetch(f"{site.upper().replace('HTTP', 'http')}/host").decode() == host
+    # What is no path as it stands is quoted, never a header.
+    with pytest.raises(RequestError, match="status 404"):
+        Media(allow_http=True).fetch(f"{site}/é x\u2028\x0bX: y")
+
+
+def test_proxies_of_the_environment_are_not_asked(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert Media(allow_http=True).fetch(site + "/dot.png")
+
+
+class Drip(socketserver.BaseRequestHandler):
+    """A byte now and then, of headers or of a body: no single wait is long."""
+
+    def handle(self) -> None:
+        asked = self.request.recv(4096)
+        endless = b"HTTP/1.1 200 OK\r\nX: " if b"/headers" in asked else b"HTTP/1.1 200 OK\r\n\r\n"
+        try:
+            self.request.sendall(endless)
+            for _ in range(2000):
+                self.request.sendall(b"x")
+                time.sleep(0.01)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("path", ["/headers", "/body"])
+def test_one_deadline_for_all_of_a_fetch(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(media, "_SECONDS", 0.3)
+    monkeypatch.setattr(media, "public_address", lambda *_: "127.0.0.1")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(RequestError, match=r"longer than 0\.3 seconds"):
+            Media(allow_http=True).fetch(f"http://public.test:{server.server_address[1]}{path}")
+        # It would drip for twenty seconds; a busy machine is given ten.
+        assert time.monotonic() - began < 10
+        server.shutdown()
+
+
+def test_a_name_that_is_not_found_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(media, "_SECONDS", 0.2)
+    monkeypatch.setattr(media, "public_address", lambda *_: over.wait(60))
+    with pytest.raises(RequestError, match="in time"):
+        Media(allow_http=True).fetch("http://public.test/")
+    over.set()
+
+
+def test_another_peer_than_the_checked_address_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(site.rpartition(":")[2])
+    monkeypatch.setattr(media, "public_address", lambda *_: "127.0.0.2")
+    there = socket.create_connection(("127.0.0.1", port))
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: there)
+    with pytest.raises(RequestError, match="not a public one"):
+        Media(allow_http=True).fetch(site + "/dot.png")
+
+
+def test_certificates_are_checked(monkeypatch: pytest.MonkeyPatch, site: str) -> None:
+    """The local server speaks no TLS at all."""
+    with pytest.raises(RequestError, match="cannot be fetched"):
+        Media(allow_http=True).fetch(site.replace("http:", "https:") + "/dot.png")
+    context = media._tls()
+    assert (context.check_hostname, context.verify_mode.name) == (True, "CERT_REQUIRED")
+
+
+def test_over_tls_the_name_in_the_certificate_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes to an address, the certificate is the name's."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("public.test")]), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(pem)
+    trusting = ssl.create_default_context(cafile=str(pem))
+    monkeypatch.setattr(media, "public_address", lambda *_: "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = ours.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(RequestError, match="SSLCertVerificationError"):
+            Media(allow_http=True).fetch(f"https://public.test:{server.server_port}/dot.png")
+        monkeypatch.setattr(media, "_tls", lambda: trusting)
+        with pytest.raises(RequestError, match="SSLCertVerificationError"):
+            Media(allow_http=True).fetch(f"https://other.test:{server.server_port}/dot.png")
+        assert Media(allow_http=True).fetch(f"https://public.test:{server.server_port}/here") == base64.b64decode(PNG)
+        server.shutdown()
+
+
+def test_buckets_of_images(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the batch, of the input, and those that a setting names: not whatever the worker may read."""
+    key = f"{os.environ['BEDROCK_BATCH_PREFIX']}/dot.png"
+    sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=base64.b64decode(PNG))
+    url = f"s3://{sandbox.bucket}/{key}"
+    assert Media(allow_http=False, buckets=[sandbox.bucket]).fetch(url) == base64.b64decode(PNG)
+    for allowed in ([], ["other"], [sandbox.bucket + "x"]):
+        with pytest.raises(RequestError, match="BEDROCK_BATCH_IMAGE_BUCKETS"):
+            Media(allow_http=True, buckets=allowed).fetch(url)
+    for odd in ("s3://", "s3:///x", f"s3://{sandbox.bucket}", f"s3://{sandbox.bucket}/", f"s3://{sandbox.bucket}/none"):
+        with pytest.raises(RequestError):
+            Media(allow_http=True, buckets=[sandbox.bucket, ""]).fetch(odd)
+    sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=b"x" * (media.MAX_BYTES + 1))
+    with pytest.raises(RequestError, match="larger than"):
+        Media(allow_http=True, buckets=[sandbox.bucket]).fetch(url)
+    monkeypatch.setenv("BEDROCK_BATCH_IMAGE_BUCKETS", " one-bucket, s3://two-bucket/ ,")
+    assert load_settings().image_buckets == ("one-bucket", "two-bucket")
+    with copies_of(["three"]):
+        assert load_settings().image_buckets == ("one-bucket", "two-bucket", "three")
