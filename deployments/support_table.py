@@ -1,4 +1,4 @@
-"""The table of what each family supports, asked of the code: `python -m deployments.support_table` renews README.md.
+"""The table of what each family supports, asked of the code: `python -m deployments.support_table` renews its page.
 
 Each field is put into a request and encoded for one model of the family, with unsupported="error". "kept": it is in the
 modelInput under its own name with its own value; "mapped": it is there in the family's words, or has its effect in
@@ -16,7 +16,7 @@ from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parent / "docs" / "models.md"
 START, END = "<!-- support table: made by python -m deployments.support_table -->", "<!-- end of support table -->"
 
 CHAT_COLUMNS = {
@@ -183,11 +183,11 @@ def render() -> str:
 
 
 def renewed(text: str) -> str:
-    """README.md's text with the current table."""
+    """The page's text with the current table."""
     before, _, rest = text.partition(START)
     return before + render() + rest.partition(END)[2]
 
 
 if __name__ == "__main__":
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write("README.md is current.\n")
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(f"{PAGE.name} is current.\n")

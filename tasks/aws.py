@@ -313,7 +313,7 @@ def explain(error: BaseException, doing: str) -> PipelineError:
     if is_denied(error):
         return ConfigurationError(
             f"AWS denied access while {doing} ({code}): {message}. "
-            "Grant the permission to the caller (see the IAM section of README.md)."
+            "Grant the permission to the caller (see IAM in deployments/docs/operating.md)."
         )
     if code == "NoSuchBucket":
         return ConfigurationError(f"The bucket does not exist ({doing}): create it, or set BEDROCK_BATCH_BUCKET.")

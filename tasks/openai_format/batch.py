@@ -49,7 +49,7 @@ class OutputTokensDetails(_Object):
 
 
 class BatchUsage(_Object):
-    """Tokens of the answered requests. Families that report no usage (see README) add nothing here."""
+    """Tokens of the answered requests. Families that report none (see deployments/docs/models.md) add nothing."""
 
     input_tokens: int = 0
     input_tokens_details: InputTokensDetails = Field(default_factory=InputTokensDetails)

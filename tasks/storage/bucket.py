@@ -60,6 +60,6 @@ def _explained(root: S3Uri, error: ClientError | BotoCoreError, owner: str | Non
         )  # fmt: skip
         return ConfigurationError(
             f"AWS denied access to {root}/ ({aws.message_of(error).rstrip('.')}): the caller lacks s3:ListBucket for "
-            f"this folder (see the IAM section of README.md), or {other}."
+            f"this folder (see IAM in deployments/docs/operating.md), or {other}."
         )
     return aws.explain(error, f"looking at the bucket {root.bucket!r}")

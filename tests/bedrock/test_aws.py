@@ -47,7 +47,7 @@ EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature ex
         (NoRegionError(), ConfigurationError, "AWS_REGION"),
         (NoCredentialsError(), ConfigurationError, "No usable AWS credentials"),
         (client_error("ExpiredTokenException", 403), ConfigurationError, "refresh them, then repeat the same call"),
-        (client_error("AccessDenied", 403), ConfigurationError, "IAM section"),
+        (client_error("AccessDenied", 403), ConfigurationError, "see IAM in deployments/docs/operating.md"),
         (client_error("NoSuchBucket", 404), ConfigurationError, "BEDROCK_BATCH_BUCKET"),
         (client_error("PermanentRedirect", 301), ConfigurationError, "another region"),
         (client_error("ThrottlingException", 429), TransientError, "not answering"),
