@@ -5,7 +5,7 @@ import json
 import os
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,22 @@ import pytest
 hypothesis.settings.register_profile("batch", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("batch")
 
-SAMPLES = Path(__file__).resolve().parents[1].parent / "shared" / "samples"
+#: Sample files by whose they are: ours (`tests/samples/make.py` writes them), and public ones that lie beside the project.
+SAMPLES = {
+    "ours": Path(__file__).resolve().parent / "samples",
+    "public": Path(__file__).resolve().parents[1].parent / "shared" / "samples",
+}
 CLAUDE = "anthropic.claude-3-5-haiku-20241022-v1:0"
 NOVA = "us.amazon.nova-lite-v1:0"
 LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+
+
+def sample_files(*numbers: str, whose: Iterable[str] = SAMPLES) -> list[Any]:
+    """The sample files of some kinds, or of all: a parameter each. The public ones where they are there."""
+    files = [(name, path) for name in whose for path in sorted(SAMPLES[name].glob("*.jsonl"))]
+    return [
+        pytest.param(path, id=f"{name}-{path.name[:2]}") for name, path in files if not numbers or path.name[:2] in numbers
+    ]
 
 
 class Sandbox:
