@@ -78,7 +78,7 @@ def _read_error(error: Any) -> RecordError:
     if not isinstance(error, dict):
         return RecordError(500, str(error))
     code = error.get("errorCode")
-    status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 500
+    status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()) else 500
     message = error.get("errorMessage")
     return RecordError(
         status, str(message) if message else f"Bedrock reported error {code}.", bool(error.get("expired"))

@@ -23,6 +23,7 @@ def outcome(**fields: Any) -> Any:
         ({"errorCode": "Throttled", "errorMessage": "x"}, RecordError(500, "x"), True),
         ({"errorCode": 400, "errorMessage": "over", "expired": True}, RecordError(400, "over", expired=True), True),
         ("a text", RecordError(500, "a text"), True),
+        ({"errorCode": "²", "errorMessage": "x"}, RecordError(500, "x"), True),
     ],
 )  # fmt: skip
 def test_errors(error: Any, expected: RecordError, passing: bool) -> None:
