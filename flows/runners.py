@@ -122,7 +122,7 @@ def begin_worker() -> None:
 
 def _workers() -> int:
     text = os.environ.get(WORKERS_VARIABLE, "").strip()
-    if text and (not text.isdigit() or int(text) < 1):
+    if text and (not text.isdecimal() or int(text) < 1):
         raise ConfigurationError(f"{WORKERS_VARIABLE} must be a positive whole number, not {text!r}.")
     if text:
         return int(text)

@@ -1,11 +1,12 @@
-"""The sandbox, a Prefect server, and small ways to make inputs and read results."""
+"""The sandbox, a Prefect server, fakes of both in memory, and small ways to make inputs and read results."""
 
 import contextlib
 import json
 import os
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,47 @@ import boto3
 import hypothesis
 import pytest
 
+from tests.fakes import Cloud, install
+
 #: Time is never tested by the clock: a busy machine must not fail a property.
 hypothesis.settings.register_profile("batch", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("batch")
 
-SAMPLES = Path(__file__).resolve().parents[1].parent / "shared" / "samples"
+#: Sample files by whose they are: ours (`tests/samples/make.py` writes them), and public ones that lie beside the project.
+SAMPLES = {
+    "ours": Path(__file__).resolve().parent / "samples",
+    "public": Path(__file__).resolve().parents[1].parent / "shared" / "samples",
+}
 CLAUDE = "anthropic.claude-3-5-haiku-20241022-v1:0"
 NOVA = "us.amazon.nova-lite-v1:0"
 LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+
+
+def sample_files(*numbers: str, whose: Iterable[str] = SAMPLES) -> list[Any]:
+    """The sample files of some kinds, or of all: a parameter each. The public ones where they are there."""
+    files = [(name, path) for name in whose for path in sorted(SAMPLES[name].glob("*.jsonl"))]
+    return [
+        pytest.param(path, id=f"{name}-{path.name[:2]}")
+        for name, path in files
+        if not numbers or path.name[:2] in numbers
+    ]
+
+
+def refusals(lines: list[dict[str, Any]]) -> "Counter[str]":
+    """What must be refused of a sample file's lines, whatever the model and the options: the codes, and how often each."""
+    models, ids = [line["body"].get("model") for line in lines], [line["custom_id"] for line in lines]
+    token_ids = sum(
+        isinstance(line["body"].get("prompt"), list) and line["body"]["prompt"][0] in range(1 << 20) for line in lines
+    )
+    return +Counter({
+        "mismatched_model": sum(model != models[0] for model in models),
+        "duplicate_custom_id": len(ids) - len(set(ids)),
+        "unsupported_parameter": token_ids,
+    })  # fmt: skip
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line.strip()]
 
 
 class Sandbox:
@@ -91,6 +125,12 @@ def sandbox(_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sand
     _sandbox.reset()
     yield _sandbox
     _sandbox.reset()
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """S3 and Bedrock in memory, for unit tests."""
+    return install(monkeypatch)
 
 
 @pytest.fixture

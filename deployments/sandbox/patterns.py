@@ -64,6 +64,8 @@ def problem(body: dict[str, object]) -> str | None:
             return "Value at 'tags' failed to satisfy constraint: length"
         if not (TAG.fullmatch(tag["key"]) and TAG.fullmatch(tag["value"])):
             return _constraint("tags", TAG)
+        if tag["key"].lower().startswith("aws:"):
+            return "aws: prefixed tag key names are not allowed for external use."
     return None
 
 

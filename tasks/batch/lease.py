@@ -144,6 +144,10 @@ class Lease:
         _living.add(self.id)
         try:
             update(msgspec.structs.replace(self.ref, holder=None), change)
+        except BaseException:
+            # Nobody will give back what may have been taken all the same: the next one takes it at once.
+            taken = False
+            raise
         finally:
             if not taken:
                 _living.discard(self.id)

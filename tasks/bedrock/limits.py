@@ -94,7 +94,7 @@ def limits_for(model: Model) -> Limits:
         text = os.environ.get(variable, "").strip()
         if not text:
             continue
-        if not text.isdigit() or int(text) < (0 if field == "min_records_per_job" else 1):
+        if not text.isdecimal() or int(text) < (0 if field == "min_records_per_job" else 1):
             raise ValueError(f"{variable} must be a positive whole number, not {text!r}.")
         values[field] = int(text)
     limits = Limits(**values)

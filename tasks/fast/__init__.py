@@ -12,8 +12,8 @@ Most batch files are written by one program in one way: the same keys in the sam
     {"custom_id":"r1","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"Hi"}]}}
     {"custom_id":"r2","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"So"}]}}
     {"custom_id":"r3","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"!?"}]}}
-    '-- fixed ---''^^'----------- fixed: between the slots ----------------------------------------------''^^'- fixed --'
-                slot 0, the custom_id                                                                   slot 1, the text
+    '-- fixed --' ^^ '---------- fixed: between the slots --------------------------------------------' ^^ '- fixed -'
+                  slot 0, the custom_id                                                                 slot 1, the text
 
 From the first line a **template** is learned, and the lines of a **block** are held against it in a few comparisons of
 whole columns. Nothing is decoded: a line fits if it is, byte for byte, the template's but for what is in its slots.

@@ -5,7 +5,6 @@ import base64
 import json
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +28,7 @@ from tasks.fast.line import FastEncoder
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tasks.openai_format.results import output_line
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL
+from tests.conftest import SAMPLES, lines_of
 
 CHAT_MODELS = [
     "anthropic.claude-3-haiku-20240307-v1:0", "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
@@ -318,29 +318,29 @@ def test_the_checks_of_the_imitation_are_not_asleep() -> None:
         )
 
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "samples"
 #: What a family may refuse even where fields are dropped: a conversation that it cannot hold, or a schema.
 INHERENT = {"messages[].tool_calls", "messages", "prompt", "tools[].function.parameters"}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the samples lie beside the project")
+@pytest.mark.parametrize("whose", [name for name in SAMPLES if SAMPLES[name].is_dir()])
 @pytest.mark.parametrize("model", CHAT_MODELS + EMBEDDING_MODELS)
-def test_every_real_file(model: str) -> None:
-    """The first lines of every public file, on every family that serves its endpoint."""
+def test_every_sample_file(model: str, whose: str) -> None:
+    """The first lines of every file, on every family that serves its endpoint."""
     served = codec_for(parse_model(model)).endpoints
     tried = 0
-    for path in sorted(SHARED.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").split("\n")[:25]:
-            request = json.loads(line) if line else {"url": ""}
+    for path in sorted(SAMPLES[whose].glob("*.jsonl")):
+        for request in lines_of(path)[:8]:
             endpoint = request["url"] if request["url"].startswith("/v1") else f"/v1{request['url']}"
             if endpoint not in served:
-                continue
-            tried += 1
-            try:
-                round_trip(model, endpoint, request["body"], "drop")
-            except RequestError as error:
-                assert error.param in INHERENT, (path.name, error.message)
-    assert tried > (20 if EMBEDDINGS in served else 250)
+                break
+            for unsupported in ("error", "drop"):
+                tried += 1
+                try:
+                    round_trip(model, endpoint, request["body"], unsupported)
+                except RequestError as error:
+                    inherent = error.param in INHERENT
+                    assert inherent or (unsupported, error.code) == ("error", "unsupported_parameter"), error.message
+    assert tried == 16 if EMBEDDINGS in served else tried > 200
 
 
 item = (

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +16,19 @@ import zstandard
 from flows.batch import BatchFailedError, batch_inference
 from flows.operations import batch_output, cancel_batch, list_batches, retrieve_batch
 from tasks.errors import ConfigurationError, InputFileError, PipelineError
-from tests.conftest import CLAUDE, LLAMA, NOVA, SAMPLES, Sandbox, account, chat, write_chats, write_lines
+from tests.conftest import (
+    CLAUDE,
+    LLAMA,
+    NOVA,
+    Sandbox,
+    account,
+    chat,
+    lines_of,
+    refusals,
+    sample_files,
+    write_chats,
+    write_lines,
+)
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 FAST = {"poll_seconds": 0.05}
@@ -64,27 +77,31 @@ def test_the_job_is_what_bedrock_wants(sandbox: Sandbox, tmp_path: Path, prefix:
     }  # fmt: skip
 
 
-CHAT_SAMPLES = ["01", "04", "06", "07", "11", "12", "15", "16", "20", "22", "24", "27", "31"]
+CHAT_SAMPLES = ("01", "04", "06", "07", "11", "12", "15", "16", "20", "22", "24", "27", "31")
+#: Of each public file one way; `tests/test_samples.py` and `tests/codecs/test_every_family.py` try them all.
+WAYS = [(CLAUDE, "drop"), (NOVA, "error"), (LLAMA, "drop"), (CLAUDE, "error"), (NOVA, "drop"), (LLAMA, "error")]
+SAMPLE_RUNS = [
+    pytest.param(*file.values, *way, id=f"{file.id}-{way[0]}-{way[1]}")
+    for number, file in enumerate(sample_files(*CHAT_SAMPLES))
+    for way in (WAYS if str(file.id).startswith("ours") else [WAYS[number % len(WAYS)]])
+]
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples lie beside the project")
-@pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA])
-@pytest.mark.parametrize("unsupported", ["error", "drop"])
-@pytest.mark.parametrize("number", CHAT_SAMPLES)
-def test_real_files(sandbox: Sandbox, number: str, unsupported: str, model: str) -> None:
-    (path,) = SAMPLES.glob(f"{number}_*.jsonl")
-    ids = [json.loads(line)["custom_id"] for line in path.read_text().split("\n") if line]
-    batch = batch_inference(str(path), model, on_invalid="skip", unsupported=unsupported, **FAST)
+@pytest.mark.parametrize(("path", "model", "unsupported"), SAMPLE_RUNS)
+def test_sample_files(sandbox: Sandbox, path: Path, model: str, unsupported: str) -> None:
+    lines = lines_of(path)
+    # On demand, or in a job.
+    below_minimum = "on_demand" if unsupported == "error" else "pad"
+    batch = batch_inference(
+        str(path), model, on_invalid="skip", unsupported=unsupported, below_minimum=below_minimum, **FAST
+    )
     assert batch.status == "completed"
-    output, errors = account(sandbox, batch, ids)
+    _, errors = account(sandbox, batch, [line["custom_id"] for line in lines])
     # What the pipeline sends, the model's strict check accepts: only our own refusals are errors.
-    codes = [e["response"]["body"]["error"]["code"] for e in errors]
-    # The mixed file holds a second model, and one public file really holds a custom_id twice.
-    expected = {"20": ["mismatched_model"], "22": ["duplicate_custom_id"]}.get(number, [])
-    assert [code for code in codes if code != "unsupported_parameter"] == expected
-    if unsupported == "drop":
-        assert codes == expected
-        assert len(output) == len(ids) - len(errors)
+    codes = Counter(error["response"]["body"]["error"]["code"] for error in errors)
+    if unsupported == "error":
+        del codes["unsupported_parameter"]
+    assert codes == refusals(lines)
 
 
 def test_every_way_to_name_an_input(sandbox: Sandbox, tmp_path: Path) -> None:

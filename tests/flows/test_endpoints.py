@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from flows.batch import BatchFailedError, batch_inference
 from tasks.batch.store import update
 from tasks.errors import TransientError
 from tests.codecs.helpers import PNG, TOOL
-from tests.conftest import CLAUDE, LLAMA, NOVA, SAMPLES, Sandbox, account, chat, write_lines
+from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, chat, lines_of, refusals, sample_files, write_lines
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 FAST = {"poll_seconds": 0.05}
@@ -115,25 +116,28 @@ def test_structured_output_and_reasoning(sandbox: Sandbox, tmp_path: Path) -> No
         assert "tool_calls" not in choice["message"]
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples lie beside the project")
-@pytest.mark.parametrize(
-    ("number", "model"),
-    [("10", CLAUDE), ("10", NOVA), ("10", LLAMA), ("30", CLAUDE), ("30", "us.amazon.nova-2-lite-v1:0"),
-     ("30", "openai.gpt-oss-20b-1:0"), ("32", CLAUDE), ("32", LLAMA), ("29", TITAN), ("29", "cohere.embed-v4:0"),
-     ("29", "amazon.nova-2-multimodal-embeddings-v1:0"), ("27", "openai.gpt-oss-20b-1:0"),
-     ("27", "mistral.mistral-large-2407-v1:0"), ("31", "openai.gpt-oss-20b-1:0"), ("31", LLAMA), ("01", "qwen.qwen3-32b-v1:0"),
-     ("06", "us.deepseek.r1-v1:0"), ("07", "cohere.command-r-v1:0"), ("04", "google.gemma-3-4b-it")],
-)  # fmt: skip
-def test_real_files(sandbox: Sandbox, number: str, model: str) -> None:
-    (path,) = SAMPLES.glob(f"{number}_*.jsonl")
-    lines = [json.loads(line) for line in path.read_text().split("\n") if line]
-    batch = batch_inference(str(path), model, on_invalid="skip", unsupported="drop", **FAST)
+SAMPLE_MODELS = {
+    "10": [CLAUDE, NOVA, LLAMA], "30": [CLAUDE, "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-20b-1:0"], "32": [CLAUDE, LLAMA],
+    "29": [TITAN, "cohere.embed-v4:0", "amazon.nova-2-multimodal-embeddings-v1:0"],
+    "27": ["openai.gpt-oss-20b-1:0", "mistral.mistral-large-2407-v1:0"], "31": ["openai.gpt-oss-20b-1:0", LLAMA],
+    "01": ["qwen.qwen3-32b-v1:0"], "06": ["us.deepseek.r1-v1:0"], "07": ["cohere.command-r-v1:0"], "04": ["google.gemma-3-4b-it"],
+}  # fmt: skip
+#: Of each public file the first; `tests/codecs/test_every_family.py` tries them all.
+SAMPLE_RUNS = [
+    pytest.param(*file.values, model, id=f"{file.id}-{model}")
+    for number, models in SAMPLE_MODELS.items()
+    for file in sample_files(number)
+    for model in (models if str(file.id).startswith("ours") else models[:1])
+]
+
+
+@pytest.mark.parametrize(("path", "model"), SAMPLE_RUNS)
+def test_sample_files(sandbox: Sandbox, path: Path, model: str) -> None:
+    lines = lines_of(path)
+    batch = batch_inference(str(path), model, on_invalid="skip", unsupported="drop", below_minimum="pad", **FAST)
     output, errors = sandbox.lines(batch.output_file), sandbox.lines(batch.error_file)
     assert sorted(line["custom_id"] for line in output + errors) == sorted(line["custom_id"] for line in lines)
-    codes = [error["response"]["body"]["error"]["code"] for error in errors]
-    # 30 mixes two models; 32 holds token ids.
-    expected = {"30": {"mismatched_model"}, "32": {"unsupported_parameter"}}.get(number, set())
-    assert set(codes) == expected
+    assert Counter(error["response"]["body"]["error"]["code"] for error in errors) == refusals(lines)
     types = {
         "/v1/responses": openai.types.responses.Response,
         "/v1/completions": openai.types.Completion,

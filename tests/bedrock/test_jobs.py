@@ -1,0 +1,110 @@
+"""Bedrock's jobs: found by name and token, counted by model, stopped where they run; metadata as tags."""
+
+import pytest
+
+from deployments.sandbox import patterns
+from tasks.bedrock.jobs import (
+    OPEN_STATUSES,
+    JobRequest,
+    NoFreeSlot,
+    count_open_jobs,
+    create_job,
+    find_job,
+    get_job,
+    job_tags,
+    stop_job,
+)
+from tests.conftest import CLAUDE, NOVA
+from tests.fakes import Cloud, refusal
+
+
+def request(**fields: object) -> JobRequest:
+    return JobRequest(**{
+        "name": "job-1", "token": "token-1", "model_id": CLAUDE, "role_arn": "arn:aws:iam::123456789012:role/x", "input_uri": "s3://b/i",
+        "output_uri": "s3://b/o/", "invocation": "InvokeModel", "timeout_hours": 24, **fields,
+    })  # fmt: skip
+
+
+def test_a_job_is_found_by_its_whole_name_and_its_token(cloud: Cloud) -> None:
+    """Among names that hold it, those of other batches, and several pages."""
+    for name, token in (("job-10", "token-1"), ("job-1", "token-9"), ("a-job-1", "token-1"), ("job-1", "token-8")):
+        cloud.bedrock.put(jobName=name, clientRequestToken=token)
+    assert find_job("job-1", "token-1") is None
+    arn = cloud.bedrock.put(jobName="job-1", clientRequestToken="token-1")
+    assert find_job("job-1", "token-1") == arn
+    assert cloud.bedrock.count("ListModelInvocationJobs") > 3
+
+
+def test_a_token_is_one_job(cloud: Cloud) -> None:
+    first = create_job(request())
+    assert create_job(request()) == first
+    assert create_job(request(role_arn="arn:aws:iam::123456789012:role/y")) == first, "it is there, with another role"
+    assert create_job(request(name="job-2", token="token-2")) != first
+
+
+def test_a_conflict_about_a_job_that_is_not_there_is_an_error(cloud: Cloud) -> None:
+    cloud.bedrock.refuse("CreateModelInvocationJob", "ConflictException")
+    with pytest.raises(type(refusal("x")), match="ConflictException"):
+        create_job(request())
+
+
+@pytest.mark.parametrize(
+    ("message", "waits"),
+    [
+        ("Too many jobs in progress for this model.", True), ("The number of jobs exceeds the quota.", True), ("Quota exceeded.", True),
+        ("The sum of in-progress and submitted batch inference jobs exceeds the limit", True),
+        ("The number of records exceeds the limit of the model.", False), ("The file size exceeds the quota.", False),
+    ],
+)  # fmt: skip
+def test_only_a_quota_of_jobs_frees_itself(cloud: Cloud, message: str, waits: bool) -> None:
+    cloud.bedrock.refuse("CreateModelInvocationJob", "ServiceQuotaExceededException", message=message)
+    with pytest.raises(NoFreeSlot if waits else type(refusal("x"))):
+        create_job(request())
+
+
+def test_jobs_in_flight_are_counted_by_model(cloud: Cloud) -> None:
+    """A model is the same under its id, its profile and its ARN; other models' jobs take none of its slots."""
+    arn = f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}"
+    for model in (CLAUDE, f"us.{CLAUDE}", arn, NOVA, "acme.other-model"):
+        for status in (*OPEN_STATUSES, "Completed", "Failed", "Stopped", "Expired", "PartiallyCompleted"):
+            cloud.bedrock.put(modelId=model, status=status)
+    assert count_open_jobs(CLAUDE) == count_open_jobs(arn) == 3 * len(OPEN_STATUSES)
+    assert count_open_jobs(NOVA) == len(OPEN_STATUSES)
+    cloud.bedrock.refuse("ListModelInvocationJobs", "AccessDeniedException", 403)
+    assert count_open_jobs(CLAUDE) is None
+
+
+def test_the_state_of_a_job(cloud: Cloud) -> None:
+    arn = cloud.bedrock.put()
+    cloud.bedrock.move(arn, "PartiallyCompleted", message="out of time", totalRecordCount=4, processedRecordCount=3,
+                       successRecordCount=2, errorRecordCount=1)  # fmt: skip
+    status = get_job(arn)
+    assert (status.status, status.message) == ("PartiallyCompleted", "out of time")
+    assert (status.total, status.processed, status.succeeded, status.errored) == (4, 3, 2, 1)
+    del cloud.bedrock.jobs[arn]["status"]
+    assert get_job(arn).status == "InProgress"
+
+
+def test_a_job_is_stopped_once(cloud: Cloud) -> None:
+    arn = cloud.bedrock.put()
+    assert stop_job(arn)
+    cloud.bedrock.move(arn, "Stopped")
+    assert not stop_job(arn)
+    cloud.bedrock.refuse("StopModelInvocationJob", "AccessDeniedException", 403)
+    with pytest.raises(type(refusal("x")), match="AccessDenied"):
+        stop_job(arn)
+
+
+def test_metadata_become_tags_that_aws_takes() -> None:
+    metadata = {"aws:x": "1", "AWS:y": "1", "é": "ü!", "k" * 200: "v" * 300, "": "x", "team": "a b/c"}
+    tags = job_tags(metadata, "batch_1")
+    assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "bedrock-batch-id": "batch_1"}
+    request = {
+        "jobName": "job-1", "roleArn": "arn:aws:iam::123456789012:role/x", "modelId": CLAUDE,
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://bucket/in/x.jsonl"}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}},
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+    }  # fmt: skip
+    assert patterns.problem(request) is None
+    request["tags"] = [{"key": "aws:x", "value": "1"}]
+    assert patterns.problem(request), "the imitation knows what AWS refuses"

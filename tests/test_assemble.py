@@ -1,0 +1,234 @@
+"""The proof at the end: a batch ends only where index and results agree, request by request."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from tasks.assemble import ERRORS, OUTPUT, PARQUET, outcome, publish, put_together
+from tasks.batch.document import BatchDocument, Origin
+from tasks.errors import AccountingError, LostLeaseError, PipelineError
+from tasks.openai_format.batch import RequestCounts
+from tasks.openai_format.results import RunError, error_line, output_line
+from tasks.results.files import Result, Results
+from tasks.results.totals import RangeResult
+from tests.builders import HELD, REF, document, job, put_index, put_piece, range_of, shard, store, stored
+from tests.fakes import ACCOUNT, Cloud
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
+#: Two ranges of three requests, of which the fifth failed.
+RANGES = [range_of(0, 3), range_of(1, 3, 3)]
+IDS = ["a", "b", "c", "d", "e", "f"]
+FAILED = {"e"}
+
+
+def row(custom_id: str, line: int, ok: bool) -> tuple[Any, ...]:
+    return (custom_id, line, 0, ok, 200 if ok else None, *(None,) * 12, "model", "in.jsonl", None)
+
+
+def finished(cloud: Cloud, lost: str | None = None, **fields: Any) -> tuple[BatchDocument, list[RangeResult]]:
+    """A batch whose ranges are normalised; of the request `lost`, the index of its range knows nothing."""
+    results = []
+    for range_ in RANGES:
+        ids = IDS[range_.first_request : range_.first_request + 3]
+        put_index(cloud, range_, [None if custom_id == lost else custom_id for custom_id in ids])
+        with Results(HELD, range_, "model") as out:
+            for place, custom_id in enumerate(ids):
+                ok = custom_id not in FAILED
+                line = output_line("i", custom_id, b"{}") if ok else error_line("i", custom_id, RunError("x", "y"))
+                out.add(Result(line, ok, [row(custom_id, range_.first_request + place + 1, ok)]))
+        failed = len(FAILED & set(ids))
+        results.append(RangeResult(range_.index, completed=3 - failed, failed=failed, prompt_tokens=5, completion_tokens=2,
+                                   retryable=failed))  # fmt: skip
+    fields = {"status": "finalizing", "request_counts": RequestCounts(total=6), **fields}
+    batch = document([shard(jobs=[job("Completed")])], holder="me", section={"ranges": RANGES}, **fields)
+    return store(cloud, batch), results
+
+
+def body(cloud: Cloud, *place: str) -> bytes:
+    return cloud.s3.objects[REF.uri(*place).key].body
+
+
+def test_a_batch_is_put_together(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    after = put_together(HELD, batch, results, ["odd", "odd"])
+    assert after == stored()
+    assert (after.status, after.completed_at is not None) == ("completed", True)
+    assert after.request_counts == RequestCounts(total=6, completed=5, failed=1)
+    assert (after.output_file, after.error_file, after.parquet_file) == tuple(
+        str(REF.uri(name)) for name in (OUTPUT, ERRORS, PARQUET)
+    )
+    assert [msgspec.json.decode(line)["custom_id"] for line in body(cloud, OUTPUT).splitlines()] == [
+        "a",
+        "b",
+        "c",
+        "d",
+        "f",
+    ]
+    assert [msgspec.json.decode(line)["custom_id"] for line in body(cloud, ERRORS).splitlines()] == ["e"]
+    assert after.usage
+    assert (after.usage.input_tokens, after.usage.output_tokens) == (10, 4)
+    assert (after.bedrock.unanswered, after.bedrock.warnings) == (1, ["odd"])
+    assert after.bedrock.lease.epoch == 2, "what was written under the first one is named from now on"
+
+
+def drop_line(cloud: Cloud, name: str = OUTPUT) -> None:
+    lines = body(cloud, "results", f"part-00000.{name}").splitlines(keepends=True)
+    put_piece(cloud, RANGES[0], name, b"".join(lines[1:]))
+
+
+def add_line(cloud: Cloud, line: bytes, name: str = OUTPUT) -> None:
+    put_piece(cloud, RANGES[0], name, body(cloud, "results", f"part-00000.{name}") + line)
+
+
+def swap_lines(cloud: Cloud) -> None:
+    first, second, third = body(cloud, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)
+    put_piece(cloud, RANGES[0], OUTPUT, second + first + third)
+
+
+WRONG: dict[str, tuple[Callable[[Cloud], object], str]] = {
+    "a result line is missing": (drop_line, "in neither result file"),
+    "a result line too many": (lambda c: add_line(c, output_line("i", "z", b"{}")), "more than once"),
+    "a request in both files": (lambda c: add_line(c, error_line("i", "a", RunError("x", "y")), ERRORS), "more than once"),
+    "a request twice": (lambda c: add_line(c, output_line("i", "c", b"{}")), "more than once"),
+    "in another order": (swap_lines, "in neither result file"),
+    "missing in the middle of the index": (lambda c: put_index(c, RANGES[0], ["a", None, "c"]), "skips from request"),
+    "missing at the end of the index": (lambda c: put_index(c, RANGES[0], ["a", "b", None]), "more than once"),
+    "missing at the end of index and results": (lambda c: (put_index(c, RANGES[0], ["a", "b", None]), put_piece(
+        c, RANGES[0], OUTPUT, b"".join(body(c, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)[:2]))), "5 result lines"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_does_not_add_up_ends_nothing(cloud: Cloud, kind: str) -> None:
+    batch, results = finished(cloud)
+    spoil, message = WRONG[kind]
+    spoil(cloud)
+    with pytest.raises(AccountingError, match=message):
+        put_together(HELD, batch, results)
+    assert stored() == batch
+    assert not {REF.uri(name).key for name in (OUTPUT, ERRORS, PARQUET)} & set(cloud.s3.objects), (
+        "no result file is left"
+    )
+    assert not cloud.s3.uploads
+
+
+def test_counts_that_do_not_add_up(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    results[0].completed -= 1
+    with pytest.raises(AccountingError, match="6 requests went in, 4 answers and 1 error came out"):
+        put_together(HELD, batch, results)
+
+
+def test_an_empty_file_is_none(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for failed, output, errors in ((set(), True, False), (set(IDS), False, True)):
+        monkeypatch.setattr("tests.test_assemble.FAILED", failed)
+        batch, results = finished(cloud)
+        after = put_together(HELD, batch, results)
+        assert (after.output_file is not None, after.error_file is not None) == (output, errors)
+        assert ("no request was answered: see the error file for the causes" in after.bedrock.warnings) is not output
+        for name in (OUTPUT, ERRORS):
+            cloud.s3.objects.pop(REF.uri(name).key, None)
+
+
+def test_who_lost_the_lease_ends_nothing(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    relieved = document(holder="other", epoch=2)
+    store(cloud, relieved)
+    with pytest.raises(LostLeaseError):
+        put_together(HELD, batch, results)
+    assert stored() == relieved
+
+
+@pytest.mark.parametrize(
+    ("jobs", "unanswered", "status", "ends"),
+    [
+        (["Completed", "Completed"], {}, "finalizing", "completed"),
+        (["Failed", "Stopped"], {"cancelled": 1, "failed": 1}, "finalizing", "failed"),
+        (["Failed", "Completed"], {"expired": 1}, "finalizing", "failed"),
+        (["Failed", "Completed"], {}, "cancelling", "failed"),
+        (["Stopped", "Completed"], {"cancelled": 1}, "finalizing", "cancelled"),
+        (["Completed", "Completed"], {}, "cancelling", "cancelled"),
+        (["Expired", "Stopped"], {"cancelled": 1, "expired": 1}, "finalizing", "cancelled"),
+        (["PartiallyCompleted", "Completed"], {"expired": 1}, "finalizing", "expired"),
+        (["PartiallyCompleted", "Completed"], {}, "finalizing", "completed"),
+        (["Completed", None], {"failed": 1}, "finalizing", "completed"),
+    ],
+)  # fmt: skip
+def test_how_a_batch_ends(jobs: list[str | None], unanswered: dict[str, int], status: str, ends: str) -> None:
+    shards = [shard(f"{n:05d}", jobs=[job(each, n)] if each else []) for n, each in enumerate(jobs)]
+    assert outcome(document(shards, status=status), [RangeResult(0, unanswered=unanswered)]) == ends
+
+
+def test_a_job_that_failed_and_was_followed_by_another_round_fails_nothing() -> None:
+    shards = [
+        shard(jobs=[job("Failed")]),
+        shard("r2", round=2, origins=[Origin(range=0, shard="00000")], jobs=[job("Completed")]),
+    ]
+    assert outcome(document(shards), []) == "completed"
+
+
+def test_the_causes_of_a_failed_batch_are_its_jobs(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    batch.bedrock.shards = [
+        shard(jobs=[job("Failed", message="no capacity")]),
+        shard("00001", jobs=[job("Completed", 1)]),
+    ]
+    store(cloud, batch)
+    after = put_together(HELD, batch, results)
+    assert (after.status, after.completed_at) == ("failed", None)
+    assert after.errors
+    assert [(error.code, error.message) for error in after.errors.data] == [
+        ("job_failed", "The Bedrock job job-0 failed: no capacity")
+    ]
+
+
+# Copies
+
+
+PLACE = "s3://bucket/copies"
+
+
+def ended(cloud: Cloud) -> BatchDocument:
+    batch, results = finished(cloud)
+    return put_together(HELD, batch, results)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "used"), [(None, None, None), (None, KEY, KEY), ("ours", None, "ours"), ("ours", KEY, KEY)]
+)
+def test_copies_are_encrypted_with_the_key_asked_for(
+    cloud: Cloud, own: str | None, asked: str | None, used: str | None
+) -> None:
+    batch = ended(cloud)
+    publish(msgspec.structs.replace(HELD, kms_key=own), batch, PLACE, asked, ACCOUNT)
+    for name in (OUTPUT, ERRORS, PARQUET):
+        copy = cloud.s3.objects[f"copies/{REF.batch_id}/{name}"]
+        assert copy.body == body(cloud, name)
+        assert copy.options.get("SSEKMSKeyId") == used
+        assert (copy.options.get("ServerSideEncryption") == "aws:kms") == (used is not None)
+    assert stored().bedrock.published == [f"{PLACE}/{REF.batch_id}"]
+
+
+def test_copies_are_made_once_and_not_of_a_file_onto_itself(cloud: Cloud) -> None:
+    batch = publish(HELD, ended(cloud), PLACE, None)
+    writes = cloud.s3.count("PutObject")
+    assert publish(HELD, batch, PLACE, None) == batch
+    assert publish(HELD, batch, "s3://bucket/prefix/batches", None) == batch
+    assert cloud.s3.count("PutObject") == writes
+
+
+def test_a_bucket_of_another_account_is_refused(cloud: Cloud) -> None:
+    batch = ended(cloud)
+    with pytest.raises(PipelineError, match="denied access"):
+        publish(HELD, batch, PLACE, None, "999999999999")
+    assert not stored().bedrock.published
+
+
+def test_uploads_that_a_killed_run_left_at_the_place_are_aborted(cloud: Cloud) -> None:
+    batch = ended(cloud)
+    for key in (f"copies/{REF.batch_id}/output.jsonl", "copies/batch_other/output.jsonl"):
+        cloud.s3.client.create_multipart_upload(Bucket="bucket", Key=key)
+    publish(HELD, batch, PLACE, None)
+    assert [upload.key for upload in cloud.s3.uploads.values()] == ["copies/batch_other/output.jsonl"]

@@ -1,0 +1,99 @@
+"""What the jobs left: every attempt's output, and where the manifest says otherwise."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks import fetch
+from tasks.batch.document import Shard
+from tasks.errors import PipelineError
+from tasks.fetch import find_output
+from tests.builders import REF, job, shard
+from tests.fakes import Cloud
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=cloud.clock.advance))
+
+
+def output(cloud: Cloud, number: int = 0, name: str = "part-00000.jsonl.out", body: bytes = b"{}\n") -> None:
+    cloud.s3.put(REF.uri("bedrock", job(number=number).id, name).key, body)
+
+
+def manifest(cloud: Cloud, **counts: Any) -> None:
+    output(cloud, 0, "manifest.json.out", json.dumps(counts).encode())
+
+
+def asked(*statuses: str) -> Shard:
+    return shard(jobs=[job(status, n, attempt=n + 1) for n, status in enumerate(statuses)])
+
+
+def test_the_output_of_every_attempt_the_oldest_first(cloud: Cloud) -> None:
+    for number in range(2):
+        output(cloud, number)
+        output(cloud, number, "part-00000.jsonl.out.tmp")
+    manifest(cloud, totalRecordCount=100, processedRecordCount=100, successRecordCount=99, errorRecordCount=1)
+    found = find_output(REF, asked("Failed", "Completed"))
+    assert [(o.attempt, o.uri.rsplit("/", 2)[-2]) for o in found.objects] == [
+        (n + 1, job(number=n).id) for n in range(2)
+    ]
+    assert not found.warnings
+
+
+def test_a_job_that_says_completed_before_its_output_is_there(cloud: Cloud) -> None:
+    began = cloud.clock()
+    looks = iter(range(100))
+    cloud.s3.before("ListObjectsV2", lambda: output(cloud) if next(looks) == 4 else None, times=None)
+    assert len(find_output(REF, asked("Completed")).objects) == 1
+    assert 1 < cloud.clock() - began < 60
+
+
+def test_output_that_never_comes_is_said(cloud: Cloud) -> None:
+    found = find_output(REF, asked("Completed"))
+    assert not found.objects
+    assert ["left no output" in warning for warning in found.warnings] == [True]
+    assert cloud.s3.count("ListObjectsV2") == 11
+    assert not find_output(REF, asked("Failed")).warnings, "a failed one need not leave any"
+    assert cloud.s3.count("ListObjectsV2") == 12
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"totalRecordCount": 99}, "counts 99 records; 100 were sent"),
+        ({"processedRecordCount": 99}, "counts 99 processed records of 100"),
+        ({"processedRecordCount": 100, "successRecordCount": 90, "errorRecordCount": 1}, "but 90 answers and 1 error"),
+        ({}, None),
+    ],
+)
+def test_a_manifest_that_disagrees_is_said(cloud: Cloud, counts: dict[str, int], said: str | None) -> None:
+    output(cloud)
+    manifest(cloud, **counts)
+    warnings = find_output(REF, asked("Completed")).warnings
+    assert len(warnings) == (said is not None)
+    assert said is None or said in warnings[0]
+
+
+def test_a_manifest_that_cannot_be_read_is_none_and_one_that_is_denied_an_error(cloud: Cloud) -> None:
+    output(cloud)
+    output(cloud, 0, "manifest.json.out", b"{")
+    assert find_output(REF, asked("Completed")).manifest is None
+    cloud.s3.refuse("GetObject", "AccessDenied", 403)
+    with pytest.raises(PipelineError, match=r"manifest\.json\.out"):
+        find_output(REF, asked("Completed"))
+
+
+def test_answers_on_demand_are_listed_when_they_are_read(cloud: Cloud) -> None:
+    found = find_output(REF, shard(route="on_demand"))
+    assert found.objects == []
+    for number in range(3):
+        cloud.s3.put(REF.uri("bedrock", "on-demand", "part-00000", f"r{number}.jsonl.out").key, b"{}\n")
+    assert len(found.found()) == 3
+
+
+def test_a_job_that_bedrock_never_heard_of_left_nothing(cloud: Cloud) -> None:
+    assert find_output(REF, shard(jobs=[job(None, arn=None)])).objects == []
+    assert cloud.s3.count("ListObjectsV2") == 0

@@ -1,0 +1,57 @@
+"""The cuts: as few ranges as the limits allow, even ones, and none that the estimate makes overflow."""
+
+from array import array
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tasks.bedrock.limits import Limits
+from tasks.inputs.plan import plan_ranges
+from tests.test_batches import summary
+
+
+def planned(
+    requests: int, *, files: int = 1, limits: Limits, **fields: Any
+) -> list[list[tuple[int, int, int, int, int]]]:
+    """The segments of each range: source, bytes, first request, and how many; a line is a byte."""
+    each = requests // files
+    starts = [*range(0, each * files, each), requests] if requests else [0, 0]
+    sizes = [b - a for a, b in pairwise(starts)]
+    offsets = array("q", [place for size in sizes for place in range(size)])
+    read = summary(requests=requests, offsets=offsets, lines=array("q", [o + 1 for o in offsets]), source_starts=starts,
+                   source_bytes=sizes, **{"records": requests, "record_bytes": requests, **fields})  # fmt: skip
+    ranges = plan_ranges(read, limits, 3)
+    assert [range_.index for range_ in ranges] == list(range(len(ranges)))
+    assert {range_.epoch for range_ in ranges} == {3}
+    return [[(s.source, s.start, s.end, s.first_request, s.requests) for s in range_.segments] for range_ in ranges]
+
+
+def sizes(ranges: list[list[tuple[int, int, int, int, int]]]) -> list[int]:
+    return [sum(segment[4] for segment in segments) for segments in ranges]
+
+
+@pytest.mark.parametrize(
+    ("requests", "records", "most", "expected"),
+    [(100, 100, 100, [100]), (101, 101, 100, [50, 51]), (1000, 1000, 300, [250] * 4), (100, 300, 100, [33, 33, 34]), (3, 900, 100, [1] * 3),
+     (1, 500, 100, [1]), (100, 0, 100, [100])],
+)  # fmt: skip
+def test_even_cuts_by_records(requests: int, records: int, most: int, expected: list[int]) -> None:
+    assert sizes(planned(requests, records=records, limits=Limits(max_records_per_job=most))) == expected
+
+
+@pytest.mark.parametrize(
+    ("record_bytes", "ranges"), [(980, 1), (982, 2), (1000, 2), (2000, 3), (3000, 4), (1960, 2), (0, 1)]
+)
+def test_there_is_room_for_the_estimate_to_be_wrong(record_bytes: int, ranges: int) -> None:
+    """Of an estimate that is exactly k times the limit, k files would have a tail each."""
+    assert len(planned(100, record_bytes=record_bytes, limits=Limits(max_bytes_per_file=1000))) == ranges
+
+
+def test_ranges_go_over_files_and_files_over_ranges() -> None:
+    assert planned(90, files=3, limits=Limits(min_records_per_job=1, max_records_per_job=45)) == [
+        [(0, 0, 30, 0, 30), (1, 0, 15, 30, 15)], [(1, 15, 30, 45, 15), (2, 0, 30, 60, 30)],
+    ]  # fmt: skip
+    assert planned(10, limits=Limits(min_records_per_job=1, max_records_per_job=4)) == [
+        [(0, 0, 3, 0, 3)], [(0, 3, 6, 3, 3)], [(0, 6, 10, 6, 4)],
+    ]  # fmt: skip

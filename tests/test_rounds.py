@@ -1,0 +1,205 @@
+"""Rounds: what is asked again, and in how many objects."""
+
+from typing import Any
+
+import pytest
+
+from tasks.batch.document import BatchDocument, Origin, Shard
+from tasks.batch.paths import shard_object
+from tasks.batch.rounds import asks_again, current_shards, may_be_asked_again
+from tasks.bedrock.limits import Limits
+from tasks.bedrock.names import record_id
+from tasks.rounds import start_round
+from tasks.shards.gather import Remainder, gather, merge, write_remainders
+from tests.builders import HELD, REF, document, job, put_shard, range_of, records, shard, store, stored
+from tests.fakes import Cloud
+
+SMALL = Limits(min_records_per_job=10, max_records_per_job=100)
+LIMITS = {"max_records_per_job": 100, "max_bytes_per_file": 1000}
+
+
+def piece(records: int, size: int, **fields: Any) -> Remainder:
+    return Remainder(
+        **{
+            "shard": "00000",
+            "range": 0,
+            "records": records,
+            "invocation": "InvokeModel",
+            "uri": "s3://b/k",
+            "bytes": size,
+        }
+        | fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "groups"),
+    [
+        ([], []),
+        ([(60, 10), (40, 10)], [2]),
+        ([(60, 10), (41, 10)], [1, 1]),
+        ([(1, 500), (1, 500)], [2]),
+        ([(1, 500), (1, 501)], [1, 1]),
+        ([(50, 1)] * 5, [2, 2, 1]),
+        ([(1, 400)] * 5, [2, 2, 1]),
+        ([(100, 1000), (100, 1000)], [1, 1]),
+        ([(101, 1001), (1, 1)], [1, 1]),
+    ],
+)
+def test_groups_fit_the_limits(pieces: list[tuple[int, int]], groups: list[int]) -> None:
+    found = list(gather([piece(*each) for each in pieces], LIMITS))
+    assert [len(group) for group in found] == groups
+    assert [(p.records, p.bytes) for group in found for p in group] == pieces, "all of them, in their order"
+
+
+@pytest.mark.parametrize(
+    ("status", "round_", "last", "again"),
+    [("in_progress", 1, 2, True), ("in_progress", 2, 2, False), ("in_progress", 1, 1, False), ("in_progress", 2, 3, True),
+     ("cancelling", 1, 2, False), ("cancelled", 1, 2, False), ("finalizing", 1, 2, True)],
+)  # fmt: skip
+def test_whether_another_round_may_begin(status: str, round_: int, last: int, again: bool) -> None:
+    assert asks_again(document(status=status, section={"round": round_, "last_round": last})) is again
+
+
+#: Route, state of the job, and whether the batch was opened again; whether a record that failed, or is missing, passes.
+PASSES = [
+    ("batch", "Completed", False, True, True), ("batch", "PartiallyCompleted", False, True, True), ("batch", "Expired", False, True, True),
+    ("batch", "Stopped", False, False, False), ("batch", "Failed", False, False, False), ("batch", None, False, True, False),
+    ("on_demand", None, False, False, False), ("on_demand", None, True, True, True), ("batch", "Stopped", True, True, True),
+    ("batch", "Failed", True, True, True), ("batch", None, True, True, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("route", "status", "retry", "failed", "missing"), PASSES)
+def test_what_may_be_answered_by_another_job(
+    route: str, status: str | None, retry: bool, failed: bool, missing: bool
+) -> None:
+    asked = shard(route=route, retry=retry, jobs=[job(status)] if status else [])
+    assert (may_be_asked_again(asked, missing=False), may_be_asked_again(asked, missing=True)) == (failed, missing)
+
+
+def test_a_job_that_fails_in_a_later_round_is_not_asked_again_in_the_same_call() -> None:
+    """Also of a batch that was opened again: the round cleared the mark of the shard that it follows."""
+    first = shard(jobs=[job("Completed")], retry=True)
+    second = shard("00000-r2", round=2, origins=[Origin(range=0, shard="00000")], jobs=[job("Failed")])
+    batch = document([first, second], section={"round": 2, "last_round": 3})
+    assert current_shards(batch) == {(0, "00000"): second}
+    assert not may_be_asked_again(current_shards(batch)[0, "00000"], missing=False)
+
+
+def test_the_shard_that_asked_last_is_followed_through_all_rounds() -> None:
+    def later(id: str, round_: int, *origins: tuple[int, str], **fields: Any) -> Shard:
+        return shard(id, round=round_, origins=[Origin(range=r, shard=s) for r, s in origins], **fields)
+
+    shards = [
+        shard("00000"), shard("00001", ranges=[1]), shard("00001-1", ranges=[1]),
+        later("r2-00000", 2, (0, "00000"), (1, "00001"), ranges=[0, 1]), later("00001-r3", 3, (1, "r2-00000"), ranges=[1]),
+    ]  # fmt: skip
+    last = {key: each.id for key, each in current_shards(document(shards)).items()}
+    assert last == {(0, "00000"): "r2-00000", (1, "00001"): "00001-r3", (1, "00001-1"): "00001-1"}
+
+
+def asked(cloud: Cloud, count: int = 50, **fields: Any) -> tuple[BatchDocument, Shard]:
+    first = put_shard(
+        cloud, shard(jobs=[job("Completed")], done=True), [*records(range(count)), *records([999999], "Pad")]
+    )
+    first.records = count
+    return store(cloud, document([first], holder="me", limits=SMALL, **fields)), first
+
+
+def ids(numbers: range) -> set[bytes]:
+    return {record_id(number).encode() for number in numbers}
+
+
+@pytest.mark.parametrize(("numbers", "folder"), [(range(3, 9), "again"), (range(3, 23), "input")])
+def test_what_is_left_is_copied(cloud: Cloud, numbers: range, folder: str) -> None:
+    """Too few for a job stay out of the folder that jobs read."""
+    batch, _ = asked(cloud)
+    (left,) = write_remainders(HELD, batch, range_of(), {"00000": ids(numbers)})
+    assert left.uri == str(REF.uri(folder, "part-00000-r2.jsonl"))
+    object_ = cloud.s3.objects[REF.uri(folder, "part-00000-r2.jsonl").key]
+    assert object_.body == b"".join(records(numbers))
+    assert (left.records, left.bytes, left.etag) == (len(numbers), len(object_.body), object_.etag)
+
+
+def test_the_whole_of_a_shard_is_another_job_over_the_same_object(cloud: Cloud) -> None:
+    batch, first = asked(cloud)
+    first.retry = True
+    store(cloud, batch)
+    before = dict(cloud.s3.objects)
+    pieces = write_remainders(HELD, batch, range_of(), {"00000": ids(range(50))})
+    assert [each.uri for each in pieces] == [None]
+    after = start_round(HELD, batch, pieces)
+    (again,) = after.bedrock.shards or []
+    assert (again.done, again.round, again.etag, after.bedrock.round) == (False, 2, first.etag, 2)
+    assert not again.retry, "if this job fails, too, the call does not ask again"
+    assert cloud.s3.keys(REF.uri("input").key) == [key for key in before if "/input/" in key]
+
+
+def test_a_round_begins_once(cloud: Cloud) -> None:
+    """The task is repeated after its work: what it gathered from is gone, and what it wrote is settled."""
+    batch, _ = asked(cloud)
+    pieces = write_remainders(HELD, batch, range_of(), {"00000": ids(range(3, 9))})
+    after = start_round(HELD, batch, pieces)
+    assert after == stored()
+    _, second = after.bedrock.shards or []
+    assert (second.route, second.records, second.round, second.ranges) == ("on_demand", 6, 2, [0])
+    assert [(origin.range, origin.shard) for origin in second.origins] == [(0, "00000")]
+    assert not cloud.s3.keys(REF.uri("again").key)
+    objects = dict(cloud.s3.objects)
+    assert start_round(HELD, batch, pieces) == after
+    assert cloud.s3.objects == objects
+
+
+def test_the_window_of_a_round_begins_with_it(cloud: Cloud) -> None:
+    batch, _ = asked(cloud, completion_window="2d", expires_at=1)
+    after = start_round(HELD, batch, write_remainders(HELD, batch, range_of(), {"00000": ids(range(3, 23))}))
+    assert (after.expires_at or 0) > 48 * 3600
+
+
+@pytest.mark.parametrize(
+    ("below_minimum", "route", "padding"),
+    [("on_demand", "on_demand", 0), ("pad", "batch", 7), ("fail", "on_demand", 0)],
+)
+def test_few_records_are_padded_where_that_was_chosen(
+    cloud: Cloud, below_minimum: str, route: str, padding: int
+) -> None:
+    batch, _ = asked(cloud, options={"below_minimum": below_minimum})
+    pieces = write_remainders(HELD, batch, range_of(), {"00000": ids(range(3))})
+    made = merge(HELD, batch, pieces, "InvokeModel", "r2-00000", 2)
+    assert (made.route, made.records, made.padding) == (route, 3, padding)
+    lines = cloud.s3.objects[shard_object(REF, "r2-00000").key].body.splitlines(keepends=True)
+    assert lines[:3] == records(range(3))
+    assert len(lines) == 3 + padding
+    assert all(line.startswith(b'{"recordId":"pad') for line in lines[3:])
+    assert made.bytes == sum(map(len, lines))
+
+
+def test_records_of_other_kinds_are_not_mixed(cloud: Cloud) -> None:
+    batch, _ = asked(cloud)
+    pieces = []
+    for number, invocation in enumerate(("Converse", "InvokeModel", "Converse")):
+        key = f"again/part-{number}.jsonl"
+        object_ = cloud.s3.put(REF.uri(*key.split("/")).key, records([number])[0])
+        pieces.append(
+            piece(
+                1,
+                len(object_.body),
+                invocation=invocation,
+                range=number,
+                uri=str(REF.uri(*key.split("/"))),
+                etag=object_.etag,
+            )
+        )
+    _, *made = start_round(HELD, batch, pieces).bedrock.shards or []
+    assert [(each.invocation, each.records, each.ranges) for each in made] == [
+        ("Converse", 2, [0, 2]),
+        ("InvokeModel", 1, [1]),
+    ]
+
+
+def test_an_immediate_batch_stays_on_demand(cloud: Cloud) -> None:
+    batch, _ = asked(cloud, completion_window="immediate", expires_at=None)
+    after = start_round(HELD, batch, write_remainders(HELD, batch, range_of(), {"00000": ids(range(50))}))
+    assert [each.route for each in after.bedrock.shards or []] == ["batch", "on_demand"]
+    assert after.expires_at is None

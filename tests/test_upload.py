@@ -1,0 +1,123 @@
+"""Settling the shards: nothing that is not ours is submitted, and what is settled is never made again."""
+
+from typing import Any
+
+import pytest
+
+from tasks.batch.document import BatchDocument, Shard
+from tasks.bedrock.limits import Limits
+from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
+from tasks.shards.writer import Converted
+from tasks.upload import commit_shards
+from tests.builders import HELD, REF, document, put_shard, range_of, records, shard, store, stored
+from tests.fakes import Cloud
+
+SMALL = Limits(min_records_per_job=10, max_records_per_job=100)
+
+
+def opened(cloud: Cloud, **fields: Any) -> BatchDocument:
+    ranges = [range_of(0, 50), range_of(1, 50, 50)]
+    return store(cloud, document(holder="me", limits=SMALL, status="validating", section={"ranges": ranges}, **fields))
+
+
+def uploaded(cloud: Cloud, id: str = "00000", numbers: range = range(50), **fields: Any) -> Shard:
+    return put_shard(cloud, shard(id, **fields), records(numbers))
+
+
+def converted(*shards: Shard, dropped: dict[str, int] | None = None) -> Converted:
+    return Converted(shards[0].ranges[0], 50, 0, list(shards), dropped or {})
+
+
+def test_shards_are_settled(cloud: Cloud) -> None:
+    before = opened(cloud)
+    first, second = uploaded(cloud), uploaded(cloud, "00001", range(50, 100), ranges=[1])
+    after = commit_shards(HELD, before, [converted(first), converted(second)])
+    assert after == stored()
+    assert after.bedrock.shards == [first, second]
+    assert (after.status, after.in_progress_at is not None) == ("in_progress", True)
+
+
+@pytest.mark.parametrize("change", ["another body", "another body of the same size", "deleted"])
+def test_an_object_that_is_not_what_was_uploaded(cloud: Cloud, change: str) -> None:
+    """It would be submitted, and paid for."""
+    before = opened(cloud)
+    first = uploaded(cloud)
+    key = REF.uri("input", "part-00000.jsonl").key
+    body = cloud.s3.objects.pop(key).body
+    if change != "deleted":
+        cloud.s3.put(key, body[:-2] + (b"]\n" if change.endswith("size") else b"}}\n"))
+    with pytest.raises(PipelineError, match=r"part-00000\.jsonl"):
+        commit_shards(HELD, before, [converted(first)])
+    assert stored() == before
+
+
+def test_dropped_fields_of_all_ranges_add_up(cloud: Cloud) -> None:
+    before = opened(cloud)
+    parts = [
+        converted(uploaded(cloud), dropped={"seed": 2, "user": 1}),
+        converted(uploaded(cloud, "00001", range(50, 100), ranges=[1]), dropped={"seed": 3, "n": 1}),
+    ]
+    assert commit_shards(HELD, before, parts).bedrock.dropped_fields == {"seed": 5, "user": 1, "n": 1}
+
+
+def test_the_repeated_task_writes_nothing(cloud: Cloud) -> None:
+    """Of shards that were gathered nothing is left to gather from: the settled one must not be written again."""
+    before = opened(cloud)
+    parts = [
+        converted(uploaded(cloud, f"0000{n}", range(n * 6, n * 6 + 6), ranges=[n], route="on_demand")) for n in (0, 1)
+    ]
+    after = commit_shards(HELD, before, parts)
+    writes, objects = cloud.s3.count("PutObject"), dict(cloud.s3.objects)
+    assert commit_shards(HELD, before, parts) == after
+    assert cloud.s3.count("PutObject") == writes
+    assert cloud.s3.objects == objects
+
+
+def test_what_is_too_little_by_itself_is_gathered(cloud: Cloud) -> None:
+    before = opened(cloud)
+    parts = [
+        converted(uploaded(cloud, f"0000{n}", range(n * 6, n * 6 + 6), ranges=[n], route="on_demand")) for n in (0, 1)
+    ]
+    after = commit_shards(HELD, before, parts)
+    *left, gathered = after.bedrock.shards or []
+    assert [(each.route, each.done) for each in left] == [("none", True)] * 2
+    assert (gathered.id, gathered.route, gathered.records, gathered.ranges) == ("gathered-00000", "batch", 12, [0, 1])
+    assert cloud.s3.objects[REF.uri("input", "part-gathered-00000.jsonl").key].body == b"".join(records(range(12)))
+    assert [each.route for part in parts for each in part.shards] == ["on_demand"] * 2, (
+        "the given ones stay as they are"
+    )
+
+
+def test_what_stays_too_little_goes_on_demand_or_fails_the_batch(cloud: Cloud) -> None:
+    for minimum in ("on_demand", "fail"):
+        before = opened(cloud, options={"below_minimum": minimum})
+        part = converted(uploaded(cloud, numbers=range(6), route="on_demand"))
+        if minimum == "on_demand":
+            assert [each.route for each in commit_shards(HELD, before, [part]).bedrock.shards or []] == ["on_demand"]
+            continue
+        with pytest.raises(BatchFailedError, match="it takes at least 10"):
+            commit_shards(HELD, before, [part])
+        assert (stored().status, stored().bedrock.shards) == ("failed", None)
+        assert not cloud.s3.keys(REF.uri("input").key), "nothing is left lying"
+
+
+def test_what_an_interrupted_run_cut_differently_is_deleted(cloud: Cloud) -> None:
+    before = opened(cloud)
+    uploaded(cloud, "00007")
+    cloud.s3.put(REF.uri("index", "part-00007.parquet").key, b"x")
+    cloud.s3.put(REF.uri("index", "part-00000.parquet").key, b"x")
+    later = REF.uri("input", "epoch-2", "part-00007.jsonl").key
+    cloud.s3.put(later, b"x")
+    commit_shards(HELD, before, [converted(uploaded(cloud))])
+    assert cloud.s3.keys(REF.uri("input").key) == [later, REF.uri("input", "part-00000.jsonl").key]
+    assert cloud.s3.keys(REF.uri("index").key) == [REF.uri("index", "part-00000.parquet").key]
+
+
+def test_who_lost_the_lease_settles_nothing(cloud: Cloud) -> None:
+    before = opened(cloud)
+    part = converted(uploaded(cloud))
+    relieved = document(holder="other", epoch=2)
+    cloud.s3.before("HeadObject", lambda: store(cloud, relieved))
+    with pytest.raises(LostLeaseError):
+        commit_shards(HELD, before, [part])
+    assert stored() == relieved
