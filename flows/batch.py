@@ -5,13 +5,10 @@ from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from prefect import flow
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.flows import Flow
-from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_run
 from pydantic import BeforeValidator, Field
 
-from flows.operations import cancel
+from flows.hooks import stop_on_cancel
 from flows.runners import TASK_RUNNER
 from flows.stages import drive
 from tasks.assemble import publish_results
@@ -21,7 +18,7 @@ from tasks.lease import holding
 from tasks.memory import give_back
 from tasks.openai_format.batch import Batch
 from tasks.order import place_order, size_sampler
-from tasks.runs import batch_of_run, forget_batch, remember_batch
+from tasks.runs import run_noted
 from tasks.state import read
 from tasks.validate import validate
 
@@ -35,24 +32,6 @@ PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance
 def _run_name() -> str:
     parameters = current_run.parameters
     return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {parameters.get('model')}"
-
-
-def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Cancelling the run stops its Bedrock jobs and collects what was answered.
-
-    Prefect calls this in another process, with no memory of the run.
-    """
-    log = get_logger("flows.batch")
-    try:
-        ref = batch_of_run(flow_run.id)
-        if ref is None:
-            log.info("The run was cancelled before it had a batch: nothing runs on Bedrock")
-            return
-        batch = cancel(ref)
-        log.info("Batch %s is %s", batch.id, batch.status)
-    except Exception as error:
-        # Prefect swallows what a hook raises: say it, since jobs may still be running.
-        log.error("The jobs of cancelled run %s could not be stopped (%s): call cancel_batch", flow_run.id, error)
 
 
 @flow(
@@ -134,7 +113,6 @@ def batch_inference(
     with holding(ref) as lease:
         own = lease.ref
         document = open_or_resume(own, order, summary, lease.waited)
-        remember_batch(ref)
         if not document.finished:
             require_role(order, summary)
             if document.bedrock.shards is None and (refusal := require_minimum(order, summary)):
@@ -142,11 +120,11 @@ def batch_inference(
             # The offsets of all requests have gone into the plan.
             del summary
             give_back()
-            drive(own, poll_seconds=poll_seconds, wait=wait)
+            with run_noted(ref):
+                drive(own, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:
             # Possibly another place than the one it was written to then.
             publish_results(own, document, order.output_location, order.output_kms_key, order.output_owner)
-        forget_batch(ref)
     batch = read(ref).public()
     if batch.status == "failed":
         raise batch_failed(batch)

@@ -5,10 +5,12 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +24,39 @@ from tasks.words import counted, cut
 
 if TYPE_CHECKING:
     from flows.compare import Comparison
+
+
+class _Signalled(KeyboardInterrupt):
+    """A signal asked this process to end: Ctrl-C by other means."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and a closed terminal end this process as Ctrl-C does: Python exits, and stops what it started.
+
+    Prefect's temporary server is stopped when Python exits, which a plain SIGTERM would not let it do. While a flow
+    runs, Prefect has a handler of its own, which calls this one in the end.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+        for each in numbers:
+            # Once is enough: a second one must not cut the tidying up short.
+            signal.signal(each, signal.SIG_IGN)
+        raise _Signalled(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            # `nohup` has the terminal's end ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """The exit status, as shells have it."""
+    return 128 + (error.number if isinstance(error, _Signalled) else signal.SIGINT)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -109,11 +144,12 @@ def _model(text: str) -> str | dict[str, Any]:
 
 
 def run_comparison(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
+    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted, 143 terminated."""
     options = _comparison_parser().parse_args(arguments)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     from flows.compare import compare_models, estimate
 
+    _end_in_order()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
             _require_server()
@@ -129,10 +165,10 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
         except PipelineError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch for each batch to stop them.", file=sys.stderr)  # fmt: skip
-            return 130
+            return _interrupted(error)
         files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
         status = 0
         if options.output_dir:
@@ -204,7 +240,7 @@ def _print_estimate(rows: list[dict[str, Any]]) -> None:
 
 
 def run_batch(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted."""
+    """Run the command; returns the exit status: 0 done, 1 failed, 130 interrupted, 143 terminated."""
     parser = _parser()
     options = parser.parse_args(arguments)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
@@ -212,6 +248,7 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
     from flows.runners import spare_memory
 
     spare_memory()
+    _end_in_order()
     with _sandbox() if options.sandbox else contextlib.nullcontext():
         try:
             _require_server()
@@ -223,13 +260,13 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
         except PipelineError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if options.stop and (stopped := _stop()) is not None:
                 print_table(stopped, _downloaded(stopped, options.output_dir)[0])
-                return 130
+                return _interrupted(error)
             print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
                   "call flows.operations.cancel_batch to stop them.", file=sys.stderr)  # fmt: skip
-            return 130
+            return _interrupted(error)
         files, saved = _downloaded(batch, options.output_dir)
         print_table(batch, files)
         return status if saved else 1

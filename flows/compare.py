@@ -7,15 +7,12 @@ import threading
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from prefect import flow, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.flows import Flow
-from prefect.logging import get_logger
+from prefect import flow
 from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
-from flows.batch import PathText, batch_inference, stop_on_cancel
+from flows.batch import PathText, batch_inference
+from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
@@ -54,23 +51,7 @@ def _run_name() -> str:
     return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {variants}"
 
 
-def _stop_all(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Cancelling a comparison stops the jobs of all its variants, and collects what was answered."""
-    try:
-        with get_client(sync_client=True) as client:
-            children = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]))
-            )
-    except Exception as error:
-        get_logger("flows.compare").error(
-            "The batches of comparison %s could not be found (%s): call cancel_batch for each", flow_run.id, error
-        )
-        return
-    for child in children:
-        stop_on_cancel(flow, child, state)
-
-
-@flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[_stop_all], persist_result=False)
+@flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[stop_all_on_cancel], persist_result=False)
 def compare_models(
     input_file: PathText,
     models: _Models,

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 from prefect import flow
 
+from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
 from flows.runners import TASK_RUNNER
 from flows.stages import drive
 from tasks.batches import tidy
@@ -86,6 +87,7 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
 
     Made for a schedule, so that no process need live as long as a batch: `batch_inference(..., wait=False)` submits
     and leaves. Batches that another run drives are left to it. Trouble with one batch leaves the others alone.
+    Batches of runs that were cancelled in Prefect, by a worker that did not live to stop them, are stopped.
 
     Args:
         batch_id: Only this batch.
@@ -107,10 +109,15 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
         except ValueError as error:
             raise PipelineError(str(error)) from None
         chosen = [open_id for open_id in chosen if prefix and open_id.startswith(prefix)]
+    notes = read_notes(settings)
+    to_stop = batches_to_stop(notes)
     batches, troubles = [], []
     for each in chosen:
         ref = BatchRef(settings.root, each, settings.kms_key)
         try:
+            if each in to_stop:
+                run_log().info("Stopping batch %s: its run was cancelled in Prefect", each)
+                stop_batch(ref)
             batch = advance(ref)
         except PipelineError as error:
             run_log().error("Batch %s could not be advanced: %s", each, error)
@@ -119,6 +126,7 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
             if batch is not None:
                 run_log().info("Batch %s is %s", each, batch.status)
                 batches.append(batch)
+    tidy_notes(settings, notes)
     if troubles:
         failed = f"{len(troubles)} of {counted(len(chosen), 'batch', 'batches')}"
         raise PipelineError(f"{failed} could not be advanced. {'; '.join(troubles)}")

@@ -29,10 +29,12 @@ from tasks.storage.media import Media, buckets_of
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
-from tasks.summary import InvalidLine
+from tasks.summary import BadLines, InvalidLine
 from tasks.words import counted
 
 _SPACE = 0x20
+#: Lines that are converted at a time, where they are converted one by one.
+_LINES = 4096
 #: Places where this program failed that are logged of one range.
 _MOST_FAULTS = 20
 
@@ -130,6 +132,10 @@ class ShardWriter:
             self._writer.abort()
 
 
+def _lines_of(data: bytes, block: Block) -> list[bytes]:
+    return data[block.starts[0] : block.ends[-1]].split(b"\n") if len(block.starts) else []
+
+
 def _alike(values: Any) -> Iterator[tuple[int, int]]:
     """Runs of the same value, as first and last + 1."""
     cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
@@ -185,34 +191,42 @@ class Converter:
         self.rejected = 0
         self._faults = _Faults()
 
-    def segment(self, source: Source, segment: Segment, invalid: dict[int, InvalidLine]) -> None:
+    def segment(self, source: Source, segment: Segment, bad_lines: BadLines | None) -> None:
         """Convert the lines of one segment."""
         request, number = segment.first_request, segment.first_line
-        self._bad = np.array(sorted(invalid), dtype=np.int64)
+        bad_lines = bad_lines or BadLines(())
         self._file = source.name
         self._index.start_file(segment.source)
         for data, found in self._layout.read(source, segment):
             if isinstance(found, Block):
-                request, number = self._block(data, found, request, number, invalid)
+                request, number = self._block(data, found, request, number, bad_lines)
             else:
-                request, number = self._lines(found, request, number, invalid)
+                request, number = self._one_by_one(found, request, number, bad_lines)
         self.requests += request - segment.first_request
 
-    def _block(
-        self, data: bytes, found: Block, request: int, number: int, invalid: dict[int, InvalidLine]
-    ) -> tuple[int, int]:
+    def _one_by_one(self, lines: list[bytes], request: int, number: int, bad_lines: BadLines) -> tuple[int, int]:
+        """Convert lines one by one, some thousands at a time: of tiny ones, a block holds a million."""
+        for first in range(0, len(lines), _LINES):
+            some = lines[first : first + _LINES]
+            request, number = self._lines(some, request, number, bad_lines.within(request, request + len(some)))
+        return request, number
+
+    def _block(self, data: bytes, found: Block, request: int, number: int, bad_lines: BadLines) -> tuple[int, int]:
         """Convert a block of lines of which many fit a template: those in whole runs, the others one by one."""
         shapes = np.where(self._has_form[found.shapes], found.shapes, 0)
+        if 2 * np.count_nonzero(shapes) <= len(shapes):
+            return self._one_by_one(_lines_of(data, found), request, number, bad_lines)
+        invalid = bad_lines.within(request, request + len(shapes))
         requests = request + np.arange(len(shapes))
         others = np.flatnonzero(shapes == 0).tolist()
         blank = [row for row in others if not data[found.starts[row] : found.ends[row]].strip()]
         for row in blank:
             requests[row:] -= 1
-        first_bad, past = np.searchsorted(self._bad, [request, request + len(shapes) - len(blank)])
+        bad = np.array([each for each in sorted(invalid) if each < request + len(shapes) - len(blank)], dtype=np.int64)
         # A blank line has the number of the request before it.
-        shapes[np.searchsorted(requests, self._bad[first_bad:past])] = 0
+        shapes[np.searchsorted(requests, bad)] = 0
         if 2 * np.count_nonzero(shapes) <= len(shapes):
-            return self._lines(data[found.starts[0] : found.ends[-1]].split(b"\n"), request, number, invalid)
+            return self._one_by_one(_lines_of(data, found), request, number, bad_lines)
         block = Block(found.starts, found.ends, shapes, found.sizes)
         records = PlainRecords(data, block, requests, self._layout.templates, self._forms)
         for first, last in block.runs():
@@ -344,10 +358,10 @@ def convert_range(
     index = Index()
     layout = read_layout(ref, range_)
     converter = Converter(document, encoder, writer_for, index, layout)
-    invalid = _invalid_lines(ref, range_) if section.invalid_lines else {}
+    bad_lines = BadLines(_invalid_lines(ref, range_) if section.invalid_lines else ())
     try:
         for segment in range_.segments:
-            converter.segment(sources[segment.source], segment, invalid)
+            converter.segment(sources[segment.source], segment, bad_lines)
         if converter.requests != range_.requests:
             raise InputFileError(
                 f"The input has changed since it was validated: {range_.name} should hold "
@@ -370,17 +384,17 @@ def _image_buckets(ref: BatchRef, document: BatchDocument, sources: list[Source]
     return {ref.root.bucket, *buckets_of(sources), *document.bedrock.options.get("image_buckets", ())}
 
 
-def _invalid_lines(ref: BatchRef, range_: Range) -> dict[int, InvalidLine]:
-    """The bad lines within the range, by request."""
+def _invalid_lines(ref: BatchRef, range_: Range) -> Iterator[InvalidLine]:
+    """The bad lines within the range, in their order."""
     uri = ref.own("invalid.jsonl")
     first, last = range_.first_request, range_.first_request + range_.requests
-    found = {}
     for block in read_lines(source_at(uri), limit=UNLIMITED):
         for line in block.lines:
             bad = msgspec.json.decode(line, type=InvalidLine)
-            if first <= bad.request < last:
-                found[bad.request] = bad
-    return found
+            if bad.request >= last:
+                return
+            if bad.request >= first:
+                yield bad
 
 
 def _invalid_error(bad: InvalidLine) -> bytes:

@@ -1,6 +1,9 @@
 """Lines whose custom_id an earlier line has: told from 64-bit hashes, and looked up where those are equal."""
 
+import hashlib
+import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +16,8 @@ from tasks.storage.reader import Source, read_lines
 from tasks.summary import InvalidLine
 
 _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+#: Requests that are looked up at a time.
+_AT_A_TIME = 8192
 #: By how many bytes of a word count.
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 
@@ -47,37 +52,86 @@ def find_duplicates(
 
     `hashes` are those of the custom_ids by request, 0 for one that counts for nothing; `offsets` and `lines` are where
     the requests stand, and `starts` the numbers of the first ones of each source. Raises InputFileError.
+
+    Memory: 9 bytes a request to begin with, and then 24 for each custom_id that is there again, however often.
     """
-    ranked = np.sort(hashes)
-    repeated = ranked[1:][(ranked[1:] == ranked[:-1]) & (ranked[1:] != 0)]
+    repeated = _repeated(hashes)
     if not len(repeated):
         return
-    candidates = np.flatnonzero(np.isin(hashes, repeated))
+    known = _Known(len(repeated))
     many = len(sources) > 1
-    # The source and line of the first one of each.
-    seen: dict[str, tuple[int, int]] = {}
     for number, source in enumerate(sources):
-        first, last = np.searchsorted(candidates, starts[number : number + 2])
-        for request, custom_id in _custom_ids(source, candidates[first:last].tolist(), offsets):
-            line = lines[request]
-            earlier = seen.setdefault(custom_id, (number, line))
-            if earlier == (number, line):
+        candidates = _candidates(hashes, repeated, starts[number], starts[number + 1])
+        for request, group, custom_id in _custom_ids(source, candidates, offsets):
+            first = known.first(group, custom_id, request)
+            if first == request:
                 continue
-            place = f"line {earlier[1]}" + (f" of {sources[earlier[0]].name}" if many else "")
+            place = f"line {lines[first]}"
+            if many:
+                place += f" of {sources[bisect_right(starts, first) - 1].name}"
             message = f"The custom_id for this request is a duplicate of {place}; it must be unique."
-            yield InvalidLine(request, line, source.name, "duplicate_custom_id", message, "custom_id", custom_id)
+            yield InvalidLine(request, lines[request], source.name, "duplicate_custom_id", message, "custom_id",
+                              custom_id)  # fmt: skip
 
 
-def _custom_ids(source: Source, requests: list[int], offsets: "array[int]") -> Iterator[tuple[int, str]]:
-    """The custom_ids of some requests of a source, in ascending order."""
-    waiting = iter(requests)
-    request = next(waiting, None)
-    for block in read_lines(source) if requests else ():
-        while request is not None and offsets[request] < block.offset + len(block.data):
-            start = offsets[request] - block.offset
+def _repeated(hashes: Any) -> Any:
+    """The hashes that are there more than once, ascending; 0 is nobody's."""
+    ranked = np.sort(hashes)
+    same = ranked[1:] == ranked[:-1]
+    # Where a run of equal ones begins.
+    same[1:] = np.greater(same[1:], same[:-1])
+    repeated = ranked[:-1][same]
+    return repeated[1:] if len(repeated) and repeated[0] == 0 else repeated
+
+
+def _candidates(hashes: Any, repeated: Any, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The requests of a source whose hash is there again, each with the place of it in `repeated`."""
+    for start in range(first, last, _AT_A_TIME):
+        some = hashes[start : min(start + _AT_A_TIME, last)]
+        groups = np.searchsorted(repeated, some)
+        found = np.flatnonzero(repeated[np.minimum(groups, len(repeated) - 1)] == some)
+        yield from zip((found + start).tolist(), groups[found].tolist(), strict=True)
+
+
+class _Known:
+    """The first request of each custom_id, by the group of its hash.
+
+    Equal hashes are nearly always equal custom_ids, which a second hash tells; it has a key, so that nobody can make
+    two custom_ids that it takes for the same one.
+    """
+
+    def __init__(self, groups: int) -> None:
+        self._firsts = np.full(groups, -1, dtype=np.int64)
+        self._digests = np.zeros(groups, dtype=np.uint64)
+        #: Of the groups with more custom_ids than one.
+        self._others: dict[tuple[int, int], int] = {}
+        self._key = os.urandom(16)
+
+    def first(self, group: int, custom_id: str, request: int) -> int:
+        """The first request with this custom_id: the given one, where none was before."""
+        hashed = hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key)
+        digest = int.from_bytes(hashed.digest(), "little")
+        if self._firsts[group] < 0:
+            self._firsts[group], self._digests[group] = request, digest
+            return request
+        if int(self._digests[group]) == digest:
+            return int(self._firsts[group])
+        return self._others.setdefault((group, digest), request)
+
+
+def _custom_ids(
+    source: Source, requests: Iterator[tuple[int, int]], offsets: "array[int]"
+) -> Iterator[tuple[int, int, str]]:
+    """The custom_ids of some requests of a source, in ascending order, each with its request and its group."""
+    waiting = next(requests, None)
+    for block in read_lines(source) if waiting is not None else ():
+        end_of_block = block.offset + len(block.data)
+        while waiting is not None and offsets[waiting[0]] < end_of_block:
+            start = offsets[waiting[0]] - block.offset
             end = block.data.find(b"\n", start)
-            line = block.data[start : end if end >= 0 else None]
-            custom_id = custom_id_of(line)
+            custom_id = custom_id_of(block.data[start : end if end >= 0 else None])
             if custom_id is not None:
-                yield request, custom_id
-            request = next(waiting, None)
+                yield *waiting, custom_id
+            waiting = next(requests, None)
+        if waiting is None:
+            return

@@ -1,6 +1,7 @@
 """What validation learned about an input, for all later stages."""
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,28 @@ class InvalidLine(msgspec.Struct):
     message: str
     param: str | None
     custom_id: str | None
+
+
+class BadLines:
+    """Bad lines in the order of the input, of which only those are held that are being converted."""
+
+    def __init__(self, lines: Iterable[InvalidLine]) -> None:
+        self._lines = iter(lines)
+        self._next = next(self._lines, None)
+        self._held: dict[int, InvalidLine] = {}
+
+    def within(self, first: int, past: int) -> dict[int, InvalidLine]:
+        """Those of the requests from `first`, which may not be less than before, to before `past`, by request.
+
+        With them may come those that were asked for before.
+        """
+        held = {request: bad for request, bad in self._held.items() if request >= first}
+        while self._next is not None and self._next.request < past:
+            if self._next.request >= first:
+                held[self._next.request] = self._next
+            self._next = next(self._lines, None)
+        self._held = held
+        return held
 
 
 @dataclass

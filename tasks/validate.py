@@ -1,6 +1,7 @@
 """Stage 1: read the whole input once; check every line, name its content, and note where each request starts."""
 
 import heapq
+import io
 import math
 import shutil
 from array import array
@@ -68,7 +69,9 @@ class Validator:
         self.offsets: array[int] = array("Q")
         self.lines: array[int] = array("I")
         self.hashes: array[int] = array("Q")
+        #: The last bad ones; those before are in the spool.
         self.invalid: list[InvalidLine] = []
+        self._spool: BinaryIO = io.BytesIO()
         self._sample = sample
         # Requests, their bytes, records, and theirs: of the lines that were sampled, and of those that fit a template.
         self._sampled = [0, 0, 0, 0]
@@ -84,13 +87,13 @@ class Validator:
         digest = blake3()
         starts, lengths = [0], []
         spool = work / "spool"
-        with spool.open("wb") as out:
+        with spool.open("wb") as self._spool:
             for number_of_source, source in enumerate(sources):
                 length = _Length(digest)
                 number = 0
                 for block in read_lines(source, digest=length):
                     number = self._check_block(block, number, source.name, number_of_source)
-                    self._spill(out)
+                    self._spill()
                 starts.append(len(self.offsets))
                 lengths.append(length.length)
                 digest.update(b"\n")
@@ -219,6 +222,8 @@ class Validator:
                 self.invalid.append(
                     InvalidLine(request, number, file, error.code, error.message, error.param, custom_id)
                 )
+                if len(self.invalid) >= _KEPT_ERRORS:
+                    self._spill()
                 continue
             self._accept(envelope, line, request)
         return number
@@ -242,9 +247,9 @@ class Validator:
         for place, value in enumerate((1, len(line), records, size)):
             self._sampled[place] += value
 
-    def _spill(self, out: BinaryIO) -> None:
+    def _spill(self) -> None:
         for bad in self.invalid:
-            out.write(msgspec.json.encode(bad) + b"\n")
+            self._spool.write(msgspec.json.encode(bad) + b"\n")
         self.invalid = []
 
 

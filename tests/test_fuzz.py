@@ -202,7 +202,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
     }
     layout = Validator(None, frozenset({CHAT})).run([source], folder).layout
     converter = convert_module.Converter(document, encoder, writers.__getitem__, index, layout)
-    converter.segment(source, segment, {})
+    converter.segment(source, segment, None)
     for writer in writers.values():
         writer.close()
     import pyarrow.parquet as pq

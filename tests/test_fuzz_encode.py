@@ -33,7 +33,7 @@ from tasks.storage import media
 from tasks.storage.media import Media
 from tasks.storage.reader import find_sources
 from tasks.storage.uris import S3Uri
-from tasks.summary import InvalidLine
+from tasks.summary import BadLines, InvalidLine
 from tasks.validate import Validator
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL
 from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, SCHEMA
@@ -208,7 +208,7 @@ def converted(
     )
     assert summary.requests == len(lines)
     listed = summary.invalid_file.read_bytes().splitlines() if summary.invalid_file else []
-    invalid = {bad["request"]: InvalidLine(**bad) for bad in map(json.loads, listed)}
+    invalid = BadLines(InvalidLine(**bad) for bad in map(json.loads, listed))
     segment = Segment(source=0, start=0, end=path.stat().st_size, first_request=0, first_line=1, requests=len(lines))
     range_ = Range(index=0, segments=[segment])
     limits = {"max_records_per_job": 50_000, "max_bytes_per_file": 1 << 30, "min_records_per_job": 0, "max_jobs": 1}

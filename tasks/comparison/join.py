@@ -170,7 +170,8 @@ class Join:
         self._wide = io.StringIO()
         self._csv = csv.writer(self._wide)
         self._characters = 0
-        self._seen: set[str] = set()
+        #: Of the reference; the strings are those that it holds already.
+        self._unseen: set[str] = set(reference or ())
         self._checker = SchemaChecker()
         self.joined = Joined(
             sides, 0, False, {}, array("Q"), 0, {pair: array("d") for pair in self._pairs}, {}, Counter()
@@ -203,7 +204,7 @@ class Join:
             self._flush(writer, sheet)
         self.joined.unchecked = dict(self._checker.unchecked.most_common())
         if self._reference is not None:
-            self.joined.extra_references = len(self._reference.keys() - self._seen)
+            self.joined.extra_references = len(self._unseen)
         return self.joined
 
     def _heading(self) -> list[str]:
@@ -241,7 +242,7 @@ class Join:
         reference, right = None, 0
         if self._reference is not None:
             reference = self._reference.get(custom_id or "")
-            self._seen.add(custom_id or "")
+            self._unseen.discard(custom_id or "")
             right = self._code(reference) if reference is not None else 0
             joined.references.append(right)
         codes = []

@@ -1,5 +1,6 @@
 """A judge: a further batch in which a model compares answers two by two, each pair in both orders."""
 
+import heapq
 import json
 import re
 from collections import Counter, defaultdict
@@ -107,15 +108,32 @@ def write_questions(judge: Judge, labels: list[str], table: S3Uri, target: S3Uri
     return number
 
 
+def _lowest(custom_ids: Iterator[str | None], most: int) -> set[str]:
+    """The custom_ids of the lowest hashes; no more than these are held at any time."""
+    ranked: list[tuple[int, str]] = []
+    held: set[str] = set()
+    for custom_id in custom_ids:
+        if not custom_id or custom_id in held:
+            continue
+        # The heap's first is the highest.
+        entry = (-xxhash.xxh3_64_intdigest(custom_id.encode()), custom_id)
+        if len(ranked) < most:
+            heapq.heappush(ranked, entry)
+        elif entry > ranked[0]:
+            held.discard(heapq.heapreplace(ranked, entry)[1])
+        else:
+            continue
+        held.add(custom_id)
+    return held
+
+
 def _chosen(table: S3Uri, labels: list[str], most: int) -> Iterator[tuple[str, str, list[str | None]]]:
-    """Some requests, chosen by a hash of their custom_ids, with the answers by label; first those, then the texts."""
+    """Some requests, chosen by a hash of their custom_ids, with the answers by label."""
     with local_copy(table) as local:
         file = pq.ParquetFile(local)
-        ids = set()
-        for batch in file.iter_batches(columns=["custom_id"]):
-            ids.update(batch.column(0).to_pylist())
-        ranked = sorted((id for id in ids if id), key=lambda id: xxhash.xxh3_64_intdigest(id.encode()))[:most]
-        wanted = set(ranked)
+        wanted = _lowest(
+            (id for batch in file.iter_batches(columns=["custom_id"]) for id in batch.column(0).to_pylist()), most
+        )
         place = {label: number for number, label in enumerate(labels)}
         current: tuple[str, str, list[str | None]] | None = None
         for batch in file.iter_batches(512, columns=["custom_id", "variant", "request", "ok", "answer"]):

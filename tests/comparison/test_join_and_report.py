@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from tasks.bedrock.prices import Rate
 from tasks.comparison.join import Join, Joined, Side, harmless
-from tasks.comparison.judge import Judge, _add_up
+from tasks.comparison.judge import Judge, _add_up, _lowest
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.page import Page, markdown
 from tasks.comparison.page import html as page_html
@@ -284,6 +285,13 @@ def test_texts() -> None:
     assert keeps_form(Wanted(True, b'{"type":"nonsense"}'), "{}") == (True, None), "an unfit schema is nobody's fault"
     assert keeps_form(Wanted(), "x") == (None, None)
     assert valid_calls(Wanted(), None) is None
+
+
+def test_the_judged_requests_are_those_of_the_lowest_hashes() -> None:
+    ids = [f"request-{number % 700}" if number % 9 else None for number in range(2000)]
+    ranked = sorted({i for i in ids if i}, key=lambda i: xxhash.xxh3_64_intdigest(i.encode()))
+    for most in (1, 20, 5000):
+        assert _lowest(iter(ids), most) == set(ranked[:most])
 
 
 def test_what_a_judge_said_is_added_up() -> None:

@@ -3,13 +3,14 @@
 A nursery imports everything once and forks a process for each run: what takes seconds is done a single time.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,28 @@ for line in sys.stdin:
     else:
         print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])), flush=True)
 """
+
+
+def until(done: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+    """Wait, but not for ever, until something is true; returns it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if found := done():
+                return found
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
+
+
+def processes_with(text: str) -> list[int]:
+    """The living processes that have a text in the environment they were started with."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            if state not in "ZX" and text.encode() in (place / "environ").read_bytes():
+                found.append(int(place.name))
+    return found
 
 
 class Run:

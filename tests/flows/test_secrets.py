@@ -61,6 +61,44 @@ def test_planted_secrets_stay_where_they_were(
         assert where < 0, everything[max(0, where - 200) : where + 100]
 
 
+MARKUP = "![x](http://evil.example/x.png) <img src=x> [y](javascript:alert(1))"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_bedrock_echoes_stays_in_the_error_file(
+    sandbox: Sandbox, runs: Nursery, tmp_path: Path, fails: bool
+) -> None:
+    """Its messages quote prompts, and a job's may; custom_ids are markup: none of it is shown or alive in Prefect."""
+    from prefect.client.orchestration import get_client
+
+    echo = f"Malformed input request: {PROMPT} {ODD} {MARKUP}"
+    sandbox.faults(record_errors={"rate": 0.5, "code": 400, "message": echo})
+    if fails:
+        sandbox.faults(job_ends=[{"status": "Failed", "message": f"Validation failed: {PROMPT} {MARKUP}"}] * 4)
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"{MARKUP}{i}", f"{PROMPT} {i}", max_tokens=9) for i in range(120)])
+    run = runs.start("batch_inference", str(path), CLAUDE, poll_seconds=0.05)
+    assert run.wait() == 0
+    assert run.reply.get("error") == ("BatchFailedError" if fails else None), run.log.read_text()[-2000:]
+    with get_client(sync_client=True) as client:
+        artifacts = [f"{each.description} {each.data}" for each in client.read_artifacts(limit=200)]
+    written = [
+        sandbox.read(f"s3://{sandbox.bucket}/{k}").decode() for k in sandbox.keys("") if k.endswith("batch.json")
+    ]
+    everything = "\n".join([run.log.read_text(), run.reply.get("message", ""), *artifacts, *written])
+    for secret in (PROMPT, ODD):
+        where = everything.find(secret)
+        assert where < 0, everything[max(0, where - 200) : where + 100]
+    assert not [
+        each for each in artifacts if "](" in each.replace("\\](", "") or "<img" in each or "http://evil" in each
+    ]
+    if not fails:
+        assert "malformed input request" in "".join(artifacts)
+        errors = [
+            sandbox.read(f"s3://{sandbox.bucket}/{k}").decode() for k in sandbox.keys("") if k.endswith("errors.jsonl")
+        ]
+        assert any(ODD in each for each in errors), "the user's own file has the whole message"
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_errors_of_python_calls_hold_none(sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
