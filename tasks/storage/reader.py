@@ -168,10 +168,10 @@ def _head(uri: S3Uri) -> "HeadObjectOutputTypeDef | None":
 def _listings(uri: S3Uri) -> "Iterator[Iterator[ObjectTypeDef]]":
     """What a key may mean that is no object's: the .jsonl files of a folder, or those that a glob selects."""
     prefix = uri.key if uri.key.endswith("/") or not uri.key else f"{uri.key}/"
-    listed = _listed(Bucket=uri.bucket, Prefix=prefix, Delimiter="/")
+    listed = _listed(uri.bucket, prefix, Delimiter="/")
     yield (entry for entry in listed if entry["Key"].endswith(_SUFFIXES))
     for pattern in readings(uri.key.rstrip("/")):
-        listed = _listed(Bucket=uri.bucket, Prefix=pattern.prefix)
+        listed = _listed(uri.bucket, pattern.prefix)
         yield (entry for entry in listed if not entry["Key"].endswith("/") and pattern.selects(entry["Key"]))
 
 
@@ -182,8 +182,8 @@ def _few(input_file: str, entries: "Iterator[ObjectTypeDef]") -> "list[ObjectTyp
     return kept
 
 
-def _listed(**where: Any) -> "Iterator[ObjectTypeDef]":
-    for page in aws.s3().get_paginator("list_objects_v2").paginate(**where):
+def _listed(bucket: str, prefix: str, **more: Any) -> "Iterator[ObjectTypeDef]":
+    for page in aws.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **more):
         yield from page.get("Contents", [])
 
 
