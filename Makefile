@@ -19,11 +19,11 @@ install: $(STAMP)  ## Set up .venv.
 
 demo: $(STAMP)  ## Run the shipped sample on one model in the local sandbox.
 	$(BIN)/python -m flows.batch deployments/samples/support_tickets.jsonl \
-	  --model anthropic.claude-haiku-4-5-20251001-v1:0 --sandbox --output-dir demo-output
+	  --model us.anthropic.claude-haiku-4-5-20251001-v1:0 --sandbox --output-dir demo-output
 
 demo-compare: $(STAMP)  ## Compare three models on the shipped, labelled sample in the local sandbox, with a judge.
 	$(BIN)/python -m flows.compare deployments/samples/support_tickets.jsonl \
-	  --model anthropic.claude-haiku-4-5-20251001-v1:0 --model us.amazon.nova-pro-v1:0 --model us.amazon.nova-micro-v1:0 \
+	  --model us.anthropic.claude-haiku-4-5-20251001-v1:0 --model us.amazon.nova-pro-v1:0 --model us.amazon.nova-micro-v1:0 \
 	  --reference deployments/samples/support_tickets_labels.csv --judge us.anthropic.claude-sonnet-4-5-20250929-v1:0 \
 	  --sandbox --output-dir demo-output
 
@@ -49,7 +49,7 @@ bench: $(STAMP)  ## Measure convert and normalise beside two floors, in one run.
 
 lock:  ## Compile requirements.lock anew (needs uv).
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command "make lock" -q -o requirements.lock
 
 clean:  ## Remove what the other targets made.
 	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

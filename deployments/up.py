@@ -1,52 +1,118 @@
-"""`make up`: a persistent Prefect server, the sandbox, and the deployments served; until Ctrl-C."""
+"""`make up`: a persistent Prefect server, the sandbox, and the deployments served; until Ctrl-C or a signal."""
 
+import argparse
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from deployments.sandbox import NOTICE, running
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "deployments" / "samples" / "support_tickets.jsonl"
 LABELS = SAMPLE.with_name("support_tickets_labels.csv")
-PORT = int(os.environ.get("PREFECT_SERVER_API_PORT", "4200"))
+MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+MODELS = [MODEL, "us.amazon.nova-pro-v1:0", "us.amazon.nova-micro-v1:0"]
 JOB_SECONDS = 20.0
+#: How long the server may take to start, and to stop, before it is given up.
+_START_SECONDS, _STOP_SECONDS = 180.0, 20.0
+
+
+def _listen(port: int) -> socket.socket:
+    """Take the port, or exit: what has it is not ours to use, not even another Prefect server."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen(128)
+    except OSError:
+        sys.exit(
+            f"Port {port} is taken, perhaps by another Prefect server, which `make up` leaves alone: stop it, or set "
+            "PREFECT_SERVER_API_PORT to a free port."
+        )
+    return listening
+
+
+@contextlib.contextmanager
+def _prefect_server(port: int) -> Iterator[None]:
+    """A Prefect server of our own for the length of a block, and not a moment longer."""
+    with _listen(port) as listening:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "deployments.prefect_server", str(listening.fileno())],
+            pass_fds=[listening.fileno()], stdin=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/health", server)
+        yield
+    finally:
+        assert server.stdin is not None
+        server.stdin.close()
+        server.terminate()
+        try:
+            server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    while True:
+    started = time.monotonic()
+    while time.monotonic() - started < _START_SECONDS:
+        if server.poll() is not None:
+            sys.exit("The Prefect server did not start; see its message above.")
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 (our own server on 127.0.0.1)
             return
         except (urllib.error.URLError, OSError):
-            if server.poll() is not None:
-                sys.exit(f"The Prefect server did not start (is port {PORT} taken? set PREFECT_SERVER_API_PORT).")
             time.sleep(0.5)
+    sys.exit(f"The Prefect server did not answer within {_START_SECONDS:.0f} seconds.")
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def main() -> None:
     """Start everything and serve."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.up", description=__doc__)
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")))
+    parser.add_argument("--home", type=Path, default=ROOT / ".prefect", help="where run history survives")
+    options = parser.parse_args()
+    # A request to stop and a closed terminal are Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     # A home of its own: run history survives, and the user's other Prefect profile is left alone.
-    os.environ["PREFECT_HOME"] = str(ROOT / ".prefect")
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{PORT}/api"
+    os.environ["PREFECT_HOME"] = str(options.home)
+    os.environ["PREFECT_SERVER_API_PORT"] = str(options.port)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{options.port}/api"
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        _wait_for(f"http://127.0.0.1:{PORT}/api/health", server)
-        with running(seconds=JOB_SECONDS):
-            print(f"\n{NOTICE}\nOpen http://127.0.0.1:{PORT}/deployments and run 'batch-inference/openai-batch'")
-            print("or 'compare-models/compare'.\n")
+        with _prefect_server(options.port), running(seconds=JOB_SECONDS) as settings:
+            _save_settings(settings)
+            print(f"\n{NOTICE}\nOpen http://127.0.0.1:{options.port}/deployments and run", end=" ")
+            print("'batch-inference/openai-batch' or 'compare-models/compare'.\n", flush=True)
             _serve()
     except KeyboardInterrupt:
-        print("\nStopped.")
-    finally:
-        server.terminate()
-        server.wait(20)
+        pass
+    with contextlib.suppress(OSError):
+        # The terminal may be gone.
+        print("\nStopped.", flush=True)
+
+
+def _save_settings(settings: dict[str, str]) -> None:
+    """Register the block type, and save the sandbox's settings as the block that flows look for."""
+    from tasks.settings import BedrockBatchSettings
+
+    BedrockBatchSettings.register_type_and_schema()
+    block = BedrockBatchSettings(bucket=settings["BEDROCK_BATCH_BUCKET"], role_arn=settings["BEDROCK_BATCH_ROLE_ARN"])
+    block.save("default", overwrite=True)
 
 
 def _serve() -> None:
@@ -61,14 +127,13 @@ def _serve() -> None:
         name="openai-batch",
         description="One OpenAI batch file on one Bedrock model, in the local sandbox: answers are synthetic.",
         tags=["bedrock", "openai", "sandbox"],
-        parameters={"input_file": str(SAMPLE), "model": "anthropic.claude-haiku-4-5-20251001-v1:0"},
+        parameters={"input_file": str(SAMPLE), "model": MODEL},
     )
-    models = ["anthropic.claude-haiku-4-5-20251001-v1:0", "us.amazon.nova-pro-v1:0", "us.amazon.nova-micro-v1:0"]
     compare = compare_models.to_deployment(
         name="compare",
         description="One dataset on several models, in the local sandbox: answers are synthetic.",
         tags=["bedrock", "openai", "sandbox"],
-        parameters={"input_file": str(SAMPLE), "models": models, "reference": str(LABELS), "note": SYNTHETIC},
+        parameters={"input_file": str(SAMPLE), "models": MODELS, "reference": str(LABELS), "note": SYNTHETIC},
     )
     others = [
         flow.to_deployment(name="operations", tags=["bedrock"])

@@ -5,23 +5,20 @@ from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from prefect import flow
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.flows import Flow
-from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_run
 from pydantic import BeforeValidator, Field
 
-from flows.operations import cancel
+from flows.hooks import stop_on_cancel
 from flows.runners import TASK_RUNNER
 from flows.stages import drive
 from tasks.assemble import publish_results
 from tasks.batches import batch_failed, fail_batch, name_batch, open_or_resume, require_minimum, require_role
 from tasks.errors import BatchFailedError
-from tasks.lead import leading
+from tasks.lease import holding
 from tasks.memory import give_back
 from tasks.openai_format.batch import Batch
 from tasks.order import place_order, size_sampler
-from tasks.runs import batch_of_run, forget_batch, remember_batch
+from tasks.runs import run_noted
 from tasks.state import read
 from tasks.validate import validate
 
@@ -37,24 +34,6 @@ def _run_name() -> str:
     return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {parameters.get('model')}"
 
 
-def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """Cancelling the run stops its Bedrock jobs and collects what was answered.
-
-    Prefect calls this in another process, with no memory of the run.
-    """
-    log = get_logger("flows.batch")
-    try:
-        ref = batch_of_run(flow_run.id)
-        if ref is None:
-            log.info("The run was cancelled before it had a batch: nothing runs on Bedrock")
-            return
-        batch = cancel(ref)
-        log.info("Batch %s is %s", batch.id, batch.status)
-    except Exception as error:
-        # Prefect swallows what a hook raises: say it, since jobs may still be running.
-        log.error("The jobs of cancelled run %s could not be stopped (%s): call cancel_batch", flow_run.id, error)
-
-
 @flow(
     name="batch-inference",
     flow_run_name=_run_name,
@@ -67,7 +46,7 @@ def batch_inference(
     model: str,
     endpoint: str | None = None,
     completion_window: str = "24h",
-    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
     output_data_config: dict[str, Any] | None = None,
@@ -75,6 +54,7 @@ def batch_inference(
     unsupported: Literal["error", "drop"] = "error",
     below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
     poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    retry_failed: bool = False,
     invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
     fetch_images: bool = False,
     wait: bool = True,
@@ -92,11 +72,14 @@ def batch_inference(
         metadata: Kept on the batch and put on its jobs as tags.
         job_name: Start of the Bedrock jobs' names.
         role_arn: Service role of the jobs; BEDROCK_BATCH_ROLE_ARN by default.
-        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ...}}: results go there too.
+        output_data_config: {"s3OutputDataConfig": {"s3Uri": ..., "s3EncryptionKeyId": ..., "s3BucketOwner": ...}}:
+            results go there too. The last two may be left out; the owner is the account of a bucket of another one.
         on_invalid: A bad line fails the batch before anything is uploaded, or goes to the error file.
         unsupported: A field the model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
         poll_seconds: Fixed seconds between looks at the jobs; adaptive (1 to 60) when empty.
+        retry_failed: Open a finished batch again for the requests that have no answer (throttled, expired, cancelled,
+            faulted), and only those.
         invocation: The type of Bedrock's jobs; "auto" chooses by what each request needs.
         fetch_images: Fetch http(s) images, from public addresses only. s3:// images are read from the batch's bucket,
             the input's, and those that BEDROCK_BATCH_IMAGE_BUCKETS names.
@@ -124,24 +107,25 @@ def batch_inference(
         below_minimum=below_minimum,
         invocation=invocation,
         fetch_images=fetch_images,
+        retry_failed=retry_failed,
     )
     summary = validate(input_file, endpoint, order.codec.endpoints, size_sampler(order), on_invalid)
     ref = name_batch(order, summary)
-    with leading(ref) as lead:
-        document = open_or_resume(ref, order, summary, lead.followed)
-        remember_batch(ref)
+    with holding(ref) as lease:
+        own = lease.ref
+        document = open_or_resume(own, order, summary, lease.waited)
         if not document.finished:
             require_role(order, summary)
             if document.bedrock.shards is None and (refusal := require_minimum(order, summary)):
-                raise fail_batch(ref, [refusal])
+                raise fail_batch(own, [refusal])
             # The offsets of all requests have gone into the plan.
             del summary
             give_back()
-            drive(ref, poll_seconds=poll_seconds, wait=wait)
+            with run_noted(ref):
+                drive(own, poll_seconds=poll_seconds, wait=wait)
         elif order.output_location:
             # Possibly another place than the one it was written to then.
-            publish_results(ref, document, order.output_location, order.output_kms_key)
-        forget_batch(ref)
+            publish_results(own, document, order.output_location, order.output_kms_key, order.output_owner)
     batch = read(ref).public()
     if batch.status == "failed":
         raise batch_failed(batch)

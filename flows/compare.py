@@ -7,17 +7,13 @@ import threading
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from prefect import flow, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.flows import Flow
-from prefect.logging import get_logger
+from prefect import flow
 from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
-from flows.batch import PathText, batch_inference, stop_on_cancel
+from flows.batch import PathText, batch_inference
+from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
-from tasks.batches import check_bucket
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
@@ -36,10 +32,13 @@ from tasks.comparison.variants import Variant, read_variants
 from tasks.context import run_log
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch
+from tasks.order import read_metadata
 from tasks.settings import copies_of, load_settings
+from tasks.storage.bucket import check_bucket
 from tasks.storage.media import buckets_of
 from tasks.summary import InputSummary
 from tasks.validate import validate
+from tasks.words import counted, cut
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 
@@ -48,27 +47,11 @@ _Models = list[str | dict[str, Any]]
 
 def _run_name() -> str:
     parameters = current_run.parameters
-    count = len(parameters.get("models") or ())
-    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {count} variants"
+    variants = counted(len(parameters.get("models") or ()), "variant")
+    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {variants}"
 
 
-def _stop_all(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Cancelling a comparison stops the jobs of all its variants, and collects what was answered."""
-    try:
-        with get_client(sync_client=True) as client:
-            children = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]))
-            )
-    except Exception as error:
-        get_logger("flows.compare").error(
-            "The batches of comparison %s could not be found (%s): call cancel_batch for each", flow_run.id, error
-        )
-        return
-    for child in children:
-        stop_on_cancel(flow, child, state)
-
-
-@flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[_stop_all], persist_result=False)
+@flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[stop_all_on_cancel], persist_result=False)
 def compare_models(
     input_file: PathText,
     models: _Models,
@@ -77,7 +60,7 @@ def compare_models(
     max_cost_usd: Annotated[float, Field(ge=0)] | None = None,
     endpoint: str | None = None,
     completion_window: str = "24h",
-    metadata: dict[str, str] = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
+    metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
     output_data_config: dict[str, Any] | None = None,
@@ -85,6 +68,7 @@ def compare_models(
     unsupported: Literal["error", "drop"] = "error",
     below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
     poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    retry_failed: bool = False,
     invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
     fetch_images: bool = False,
     note: str | None = None,
@@ -112,6 +96,7 @@ def compare_models(
         unsupported: A field a model cannot honour is an error for its request, or is dropped and counted.
         below_minimum: What to do with fewer records than a job accepts.
         poll_seconds: Fixed seconds between looks at the jobs; adaptive when empty.
+        retry_failed: Ask the requests of finished batches that have no answer, and only those, again.
         invocation: The type of Bedrock's jobs.
         fetch_images: Fetch http(s) images.
         note: Shown at the top of the report.
@@ -121,20 +106,21 @@ def compare_models(
         PipelineError: A setting, permission or input is wrong, or max_cost_usd would not hold; nothing was submitted.
     """
     variants, judging = read_variants(models), read_judge(judge)
+    metadata = read_metadata(metadata)
     labels = read_reference(reference) if reference else None
     settings = load_settings(role_arn)
-    check_bucket(settings.root)
+    check_bucket(settings.root, settings.bucket_owner)
     data = _validated(input_file, endpoint, variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None
     ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging))
-    estimates = estimate_cost(variants, data.sources, data.requests, completion_window)
+    estimates = estimate_cost(variants, data.sources, data.requests, completion_window, data.endpoint)
     require_budget(estimates, max_cost_usd)
-    files = prepare_inputs(ref, variants, data.sources, input_file)
+    files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
     shared = {
         **options, "completion_window": completion_window, "metadata": metadata, "job_name": job_name,
         "role_arn": role_arn, "output_data_config": output_data_config, "below_minimum": below_minimum,
-        "poll_seconds": poll_seconds, "fetch_images": fetch_images,
+        "poll_seconds": poll_seconds, "retry_failed": retry_failed, "fetch_images": fetch_images,
     }  # fmt: skip
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
     with copies_of(buckets_of(data.sources)):
@@ -199,7 +185,7 @@ def run_variants(comparison: Comparison, variants: list[Variant], files: list[st
 
 
 def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:
-    one = batch_inference.with_options(flow_run_name=label[:120], task_runner=side_by_side_runner())
+    one = batch_inference.with_options(flow_run_name=cut(label, 120), task_runner=side_by_side_runner())
     batch: Batch = one(file, model, **options)
     return batch
 
@@ -241,7 +227,7 @@ def estimate(
     """
     variants = read_variants(models)
     data = _validated(input_file, endpoint, variants, "skip")
-    return summary(estimate_cost(variants, data.sources, data.valid, completion_window))
+    return summary(estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint))
 
 
 if __name__ == "__main__":

@@ -5,21 +5,24 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from prefect import flow
 
+from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
 from flows.runners import TASK_RUNNER
 from flows.stages import drive
 from tasks.batches import tidy
 from tasks.bedrock.events import batch_of_event
 from tasks.context import run_log
 from tasks.errors import PipelineError
-from tasks.lead import trying_to_lead
+from tasks.lease import trying_to_hold
 from tasks.openai_format.batch import Batch
-from tasks.runs import open_batches
+from tasks.runs import mark_closed, open_batches
 from tasks.settings import load_settings
 from tasks.state import BatchRef, batch_ids, load, read
 from tasks.stop import stop_batch
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
+from tasks.words import counted
 
 
 def _ref(batch_id: str) -> BatchRef:
@@ -72,9 +75,9 @@ def cancel(ref: BatchRef, *, collect: bool = True) -> Batch:
     batch = stop_batch(ref)
     if batch.finished or not collect:
         return batch
-    with trying_to_lead(ref) as free:
-        if free and not read(ref).finished:
-            drive(ref)
+    with trying_to_hold(ref, patient=True) as lease:
+        if lease and not read(ref).finished:
+            drive(lease.ref)
     return read(ref).public()
 
 
@@ -84,6 +87,7 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
 
     Made for a schedule, so that no process need live as long as a batch: `batch_inference(..., wait=False)` submits
     and leaves. Batches that another run drives are left to it. Trouble with one batch leaves the others alone.
+    Batches of runs that were cancelled in Prefect, by a worker that did not live to stop them, are stopped.
 
     Args:
         batch_id: Only this batch.
@@ -105,10 +109,15 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
         except ValueError as error:
             raise PipelineError(str(error)) from None
         chosen = [open_id for open_id in chosen if prefix and open_id.startswith(prefix)]
+    notes = read_notes(settings)
+    to_stop = batches_to_stop(notes)
     batches, troubles = [], []
     for each in chosen:
         ref = BatchRef(settings.root, each, settings.kms_key)
         try:
+            if each in to_stop:
+                run_log().info("Stopping batch %s: its run was cancelled in Prefect", each)
+                stop_batch(ref)
             batch = advance(ref)
         except PipelineError as error:
             run_log().error("Batch %s could not be advanced: %s", each, error)
@@ -117,20 +126,25 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
             if batch is not None:
                 run_log().info("Batch %s is %s", each, batch.status)
                 batches.append(batch)
+    tidy_notes(settings, notes)
     if troubles:
-        raise PipelineError(f"{len(troubles)} of {len(chosen)} batches could not be advanced. {'; '.join(troubles)}")
+        failed = f"{len(troubles)} of {counted(len(chosen), 'batch', 'batches')}"
+        raise PipelineError(f"{failed} could not be advanced. {'; '.join(troubles)}")
     return batches
 
 
 def advance(ref: BatchRef) -> Batch | None:
     """Take one batch as far as it goes now; None where there is no such batch."""
     loaded = load(ref)
-    if loaded is None or loaded[0].finished:
-        tidy(ref)
-        return loaded[0].public() if loaded else None
-    with trying_to_lead(ref) as free:
-        if free:
-            drive(ref, wait=False)
+    if loaded is None:
+        mark_closed(ref)
+        return None
+    if loaded[0].finished:
+        tidy(replace(ref, epoch=loaded[0].bedrock.lease.epoch - 1), loaded[0])
+        return loaded[0].public()
+    with trying_to_hold(ref) as lease:
+        if lease:
+            drive(lease.ref, wait=False)
         else:
             run_log().info("Batch %s is driven by another run", ref.batch_id)
     return read(ref).public()

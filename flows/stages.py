@@ -12,7 +12,7 @@ from tasks.assemble import assemble, publish_results
 from tasks.batches import begin_finalizing, tidy
 from tasks.convert import convert
 from tasks.fetch import fetch
-from tasks.lead import require_lead
+from tasks.lease import require_lease
 from tasks.normalize import RangeResult, normalize
 from tasks.on_demand import answer_on_demand
 from tasks.poll import look_once, poll
@@ -29,7 +29,7 @@ _TURN = threading.Lock()
 def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True) -> BatchDocument:
     """Take an open batch as far as it goes: to its end, or without `wait` until only Bedrock has something to do.
 
-    For the runner that leads the batch, inside a flow.
+    For the runner that holds its lease, inside a flow.
     """
     document = read(ref)
     if document.bedrock.shards is None:
@@ -46,7 +46,7 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
         while progress.open and wait:
             poll(ref, poll_seconds)
             progress = submit(ref)
-        require_lead(ref)
+        require_lease(ref)
         document = read(ref)
         if progress.open:
             return document
@@ -63,9 +63,10 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
     document = assemble(ref, document, in_order, [text for output in outputs.values() for text in output.warnings])
     options = document.bedrock.options
     if options.get("output_location"):
-        document = publish_results(ref, document, options["output_location"], options.get("output_kms_key"))
+        place = options["output_location"], options.get("output_kms_key"), options.get("output_owner")
+        document = publish_results(ref, document, *place)
     report(ref, document, in_order)
-    tidy(ref)
+    tidy(ref, document)
     return document
 
 

@@ -1,6 +1,6 @@
 """The answers to one range of the input: joined by recordId from unordered output, at a few bytes a record."""
 
-import tempfile
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import OutputRecord, RecordError, decode_output_lines
 from tasks.fetch import OutputObject, ShardOutput
 from tasks.plain_answers import PlainAnswers, Rows
+from tasks.scratch import ScratchFile
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 
 #: What is known of a record. A greater one goes before a lesser one, and among equals the later.
@@ -31,6 +32,8 @@ _SKIPPED_BYTES = 16 << 10
 #: `r` and a number.
 _NUMBER, _WIDTH = 9, 10
 _DIGITS = 10 ** np.arange(_NUMBER - 1, -1, -1)
+#: As `tasks.bedrock.names.record_id` writes them.
+_RECORD_ID = re.compile(r"r([0-9]{9})(?:c([0-9]{4}))?")
 
 decode_error = msgspec.json.Decoder(RecordError).decode
 
@@ -41,8 +44,8 @@ class Answers:
     Records are known by their row in the range's index. Memory is 14 bytes a record: where its outcome is in the file,
     how long, what, and from which output. Of an answer that `plain` takes, the file has the text, of others the
     modelOutput. Those of a block of output are sorted by row, so that neighbours are read together, a stretch of each
-    block, and nothing else is: of a mapped file, all would be in memory. Output that nobody asked for, that cannot be
-    read, or that comes twice is counted in `oddities`.
+    block, and nothing else is: of a mapped file, all would be in memory. Output that nobody asked for, that is nobody's
+    because it cannot be read, or that comes twice is counted in `oddities`.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Answers:
         self.lengths = np.zeros(total, dtype=np.int32)
         self.kinds = bytearray(total)
         self._source = bytearray(total)
-        self._file = tempfile.TemporaryFile(buffering=0, prefix="bedrock-batch-")  # noqa: SIM115 (closed by __exit__)
+        self._file = ScratchFile()
         self._end = 0
         self.oddities: Counter[str] = Counter()
 
@@ -172,12 +175,9 @@ class Answers:
         """The row of a record; None, and counted, where it is none of the range's."""
         if record_id.startswith(PADDING_PREFIX):
             return None
-        number, choice = record_id[1 : _NUMBER + 1], 0
-        plain = len(record_id) == _NUMBER + 1
-        if not plain and record_id[_NUMBER + 1 : _NUMBER + 2] == "c" and record_id[_NUMBER + 2 :].isdecimal():
-            choice, plain = int(record_id[_NUMBER + 2 :]), True
-        if plain and record_id[0] == "r" and number.isascii() and number.isdecimal():
-            request = int(number)
+        ours = _RECORD_ID.fullmatch(record_id)
+        if ours is not None:
+            request, choice = int(ours[1]), int(ours[2] or 0)
             place = request - self._first
             if not 0 <= place < self._requests:
                 if not 0 <= request < self._all:

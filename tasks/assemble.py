@@ -16,13 +16,15 @@ from tasks.index import read_index
 from tasks.normalize import RangeResult, add_up
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
+from tasks.paths import piece
 from tasks.patience import STAGE
-from tasks.results import copy_groups, piece, table_writer
+from tasks.results import copy_groups, table_writer
 from tasks.state import BatchDocument, BatchRef, Range, update
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
-from tasks.storage.uris import S3Uri, parse_location
+from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
+from tasks.words import counted, tally
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
 _COPY_BYTES = 4 << 20
@@ -39,18 +41,20 @@ def put_together(
     failed = sum(result.failed for result in results)
     total = document.request_counts.total
     if completed + failed != total:
-        raise AccountingError(f"{total:,} requests went in, {completed:,} answers and {failed:,} errors came out.")
+        came = f"{counted(completed, 'answer')} and {counted(failed, 'error')} came out"
+        raise AccountingError(f"{counted(total, 'request')} went in, {came}.")
     ranges = document.bedrock.ranges
     with (
-        S3Writer(ref.uri(OUTPUT), ref.kms_key) as output,
-        S3Writer(ref.uri(ERRORS), ref.kms_key) as errors,
-        S3Writer(ref.uri(PARQUET), ref.kms_key, "application/vnd.apache.parquet") as parquet,
+        S3Writer(ref.own(OUTPUT), ref.kms_key) as output,
+        S3Writer(ref.own(ERRORS), ref.kms_key) as errors,
+        S3Writer(ref.own(PARQUET), ref.kms_key, "application/vnd.apache.parquet") as parquet,
     ):
         written = 0
         for range_ in ranges:
             written += _copy_proven(ref, range_, output, errors)
         if written != total:
-            raise AccountingError(f"{total:,} requests went in, {written:,} result lines were written.")
+            lines = counted(written, "result line was", "result lines were")
+            raise AccountingError(f"{counted(total, 'request')} went in, {lines} written.")
         _join_tables(ref, ranges, parquet)
         if not completed:
             output.abort()
@@ -124,15 +128,15 @@ def _join_tables(ref: BatchRef, ranges: list[Range], out: S3Writer) -> None:
 def outcome(
     document: BatchDocument, results: list[RangeResult]
 ) -> Literal["completed", "failed", "expired", "cancelled"]:
-    """The batch's final status, by what became of its jobs, those whose rest went into a later round left out."""
+    """The batch's final status, by what became of its jobs and requests; what went into a later round is left out."""
     shards = document.bedrock.shards or []
     followed = {origin.shard for shard in shards for origin in shard.origins}
     statuses = {shard.job.status for shard in shards if shard.job and shard.id not in followed}
     if "Failed" in statuses:
         return "failed"
-    if document.status in ("cancelling", "cancelled") or "Stopped" in statuses:
+    if document.status in ("cancelling", "cancelled") or any(result.unanswered.get("cancelled") for result in results):
         return "cancelled"
-    if statuses & {"Expired", "PartiallyCompleted"} or any(result.unanswered.get("expired") for result in results):
+    if any(result.unanswered.get("expired") for result in results):
         return "expired"
     return "completed"
 
@@ -145,10 +149,12 @@ def _end(
     status = outcome(document, results)
     document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
     document.usage = add_up(results)
-    document.output_file = str(ref.uri(OUTPUT)) if completed else None
-    document.error_file = str(ref.uri(ERRORS)) if failed else None
+    document.bedrock.unanswered = sum(result.retryable for result in results)
+    document.output_file = str(ref.own(OUTPUT)) if completed else None
+    document.error_file = str(ref.own(ERRORS)) if failed else None
     document.output_file_id, document.error_file_id = document.output_file, document.error_file
-    document.parquet_file = str(ref.uri(PARQUET))
+    document.parquet_file = str(ref.own(PARQUET))
+    document.close_epoch()
     document.status = status
     setattr(document, f"{status}_at", now)
     if status == "failed":
@@ -158,8 +164,8 @@ def _end(
     oddities: Counter[str] = Counter()
     for result in results:
         oddities.update(result.oddities)
-    for oddity, count in oddities.items():
-        warn(document, f"{count:,} {oddity}")
+    for oddity, number in oddities.items():
+        warn(document, tally(number, oddity))
     if completed == 0 and failed:
         warn(document, "no request was answered: see the error file for the causes")
 
@@ -180,7 +186,9 @@ def warn(document: BatchDocument, text: str) -> None:
         document.bedrock.warnings.append(text)
 
 
-def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+def publish(
+    ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
+) -> BatchDocument:
     """Copy the result files to the place of `output_data_config`, under BATCH_ID/; once for each place."""
     target = parse_location(location, "output_data_config").join(ref.batch_id)
     if target.join("").key.rstrip("/") == ref.folder.key and target.bucket == ref.folder.bucket:
@@ -189,7 +197,7 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
         return document
     for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
         if uri is not None:
-            _copy(ref.uri(name), target.join(name), kms_key or ref.kms_key)
+            _copy(parse_input_uri(uri), target.join(name), kms_key or ref.kms_key, owner)
     abort_uploads(target)
 
     def change(current: BatchDocument) -> None:
@@ -199,9 +207,9 @@ def publish(ref: BatchRef, document: BatchDocument, location: str, kms_key: str 
     return update(ref, change)
 
 
-def _copy(source: S3Uri, target: S3Uri, kms_key: str | None) -> None:
+def _copy(source: S3Uri, target: S3Uri, kms_key: str | None, owner: str | None) -> None:
     try:
-        with open_source(source_at(source)) as body, S3Writer(target, kms_key) as out:
+        with open_source(source_at(source)) as body, S3Writer(target, kms_key, owner=owner) as out:
             while block := body.read(_COPY_BYTES):
                 out.write(block)
     except (ClientError, BotoCoreError) as error:
@@ -216,13 +224,15 @@ def assemble(
     document = put_together(ref, document, results, warnings)
     counts = document.request_counts
     get_run_logger().info(
-        "Every request is there exactly once: %s = %s answers + %s errors",
-        f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
+        "Every request is there exactly once: %s = %s + %s",
+        f"{counts.total:,}", counted(counts.completed, "answer"), counted(counts.failed, "error"),
     )  # fmt: skip
     return document
 
 
 @task(name="publish", task_run_name="publish", **STAGE)
-def publish_results(ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None) -> BatchDocument:
+def publish_results(
+    ref: BatchRef, document: BatchDocument, location: str, kms_key: str | None, owner: str | None = None
+) -> BatchDocument:
     """Copy the result files to where output_data_config wants them."""
-    return publish(ref, document, location, kms_key)
+    return publish(ref, document, location, kms_key, owner)

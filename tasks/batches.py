@@ -13,18 +13,22 @@ from tasks.bedrock.limits import Limits, availability_warning
 from tasks.bedrock.models import Model
 from tasks.bedrock.names import batch_id
 from tasks.codecs.base import Codec
-from tasks.errors import BatchFailedError, ConfigurationError
+from tasks.context import run_log
+from tasks.errors import BatchFailedError, ConfigurationError, PipelineError
 from tasks.layout import store_layout
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
+from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.plan import plan_ranges
 from tasks.runs import mark_closed, mark_open
+from tasks.scratch import scratch_space
 from tasks.settings import Settings
-from tasks.state import BatchDocument, BatchRef, BedrockSection, create, load, read, update
+from tasks.state import BatchDocument, BatchRef, BedrockSection, create, epoch_of, load, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.summary import InputSummary
+from tasks.words import counted
 
 _SHOWN_CAUSES = 3
 
@@ -44,10 +48,13 @@ class Order(msgspec.Struct, frozen=True):
     below_minimum: str
     invocation: Literal["auto", "InvokeModel", "Converse"]
     fetch_images: bool
+    retry_failed: bool
     limits: Limits
     settings: Settings
     output_location: str | None
     output_kms_key: str | None
+    #: The account of the bucket of `output_location`, where it was named.
+    output_owner: str | None
 
     @property
     def immediate(self) -> bool:
@@ -69,27 +76,6 @@ def parse_window(completion_window: str) -> int | None:
     return hours
 
 
-def check_bucket(root: S3Uri) -> None:
-    """Raise ConfigurationError, before any work, for a bucket that is not there or not ours."""
-    try:
-        aws.s3().head_bucket(Bucket=root.bucket)
-    except ClientError as error:
-        code = aws.code_of(error)
-        if code in ("404", "NoSuchBucket"):
-            raise ConfigurationError(
-                f"The bucket {root.bucket!r} does not exist: create it in the region of the jobs, "
-                "or set BEDROCK_BATCH_BUCKET to another."
-            ) from error
-        if code in ("403", "AccessDenied"):
-            raise ConfigurationError(
-                f"AWS denied access to the bucket {root.bucket!r}: it belongs to someone else, or the caller lacks "
-                "s3:ListBucket (see the IAM section of README.md)."
-            ) from error
-        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"looking at the bucket {root.bucket!r}") from error
-
-
 def name_batch(order: Order, summary: InputSummary) -> BatchRef:
     """Find the batch that this input, model and options name, or make it."""
     options: dict[str, Any] = {
@@ -109,15 +95,17 @@ def name_batch(order: Order, summary: InputSummary) -> BatchRef:
 
 
 def resume_batch(ref: BatchRef, order: Order, summary: InputSummary) -> BatchDocument:
-    """Bring an unfinished batch up to date with this call. For the runner that leads the batch only.
+    """Bring an unfinished batch up to date with this call. For the runner that holds its lease only.
 
-    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else.
+    A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else. With
+    `retry_failed` any finished one is, for all requests that have no answer, as long as there are such.
     """
     document = read(ref)
-    if document.finished and document.status != "failed":
+    again = document.status == "failed" or (order.retry_failed and document.bedrock.unanswered != 0)
+    if document.finished and not again:
         return document
     now = int(time.time())
-    document = update(ref, lambda old: _reopen(old, order, summary, now))
+    document = update(ref, lambda old: _reopen(old, order, summary, now, ref.epoch))
     if document.bedrock.shards is None:
         store_layout(ref, document.bedrock.ranges, summary.layout)
     return document
@@ -143,27 +131,25 @@ def _new_document(
         created_at=now,
         bedrock=section,
     )
-    _reopen(document, order, summary, now)
+    _reopen(document, order, summary, now, ref.epoch)
     return document
 
 
-def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: int) -> None:
+def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: int, epoch: int) -> None:
     section = document.bedrock
     document.input_file_id = order.input_file
     document.completion_window = order.completion_window
     document.metadata = order.metadata
     document.request_counts = RequestCounts(total=summary.requests)
     if order.window_hours:
-        document.expires_at = (document.created_at or now) + order.window_hours * 3600
-    if document.status == "failed":
+        since = now if document.finished else document.created_at or now
+        document.expires_at = since + order.window_hours * 3600
+    if document.finished:
+        _open_again(section, order)
         document.status = "validating" if section.shards is None else "in_progress"
-        document.failed_at = document.errors = None
-        failed = [shard for shard in section.shards or [] if shard.job and shard.job.status == "Failed"]
-        for shard in failed:
-            # A job that processed nothing was not paid for: its records are tried once more, all of them. Of another,
-            # a further round asks what it left undone.
-            shard.done, shard.retry = bool(shard.job and shard.job.processed), True
-        section.last_round = section.round + order.limits.max_rounds - (0 if any(s.done for s in failed) else 1)
+        document.errors = None
+        for end in ("finalizing", "completed", "failed", "expired", "cancelling", "cancelled"):
+            setattr(document, f"{end}_at", None)
     elif section.round == 1:
         section.last_round = order.limits.max_rounds
     section.role_arn = order.settings.role_arn
@@ -172,13 +158,32 @@ def _reopen(document: BatchDocument, order: Order, summary: InputSummary, now: i
     section.options["below_minimum"] = order.below_minimum
     section.options["output_location"] = order.output_location
     section.options["output_kms_key"] = order.output_kms_key
+    section.options["output_owner"] = order.output_owner
+    section.options["bucket_owner"] = order.settings.bucket_owner
     section.options["image_buckets"] = list(order.settings.image_buckets)
     section.invalid_lines = summary.invalid
     if section.shards is None:
         # Until the shards are settled, a changed limit or a moved file may still change the plan.
         section.limits = msgspec.to_builtins(order.limits)
         section.sources = [msgspec.to_builtins(source) for source in summary.sources]
-        section.ranges = plan_ranges(summary, order.limits)
+        section.ranges = plan_ranges(summary, order.limits, epoch)
+
+
+def _open_again(section: BedrockSection, order: Order) -> None:
+    """Let what a finished batch left undone be asked once more. Its files stay named until there are new ones."""
+    shards = section.shards or []
+    further = False
+    for shard in shards:
+        failed = shard.job is not None and shard.job.status == "Failed"
+        if failed and shard.job and not shard.job.processed:
+            # A job that processed nothing was not paid for: all of its records are tried in another one.
+            shard.done = False
+        if failed or order.retry_failed:
+            shard.retry = True
+            further = further or shard.done
+    # Of jobs that answered something, a further round asks the rest.
+    section.last_round = section.round + order.limits.max_rounds - (0 if further else 1)
+    section.warnings, section.published = [], []
 
 
 def begin_finalizing(ref: BatchRef) -> BatchDocument:
@@ -194,42 +199,61 @@ def begin_finalizing(ref: BatchRef) -> BatchDocument:
 def store_invalid_lines(ref: BatchRef, summary: InputSummary) -> S3Uri:
     """Upload the list of all bad lines: what is wrong with each, never its text."""
     assert summary.invalid_file is not None
-    uri = ref.uri("invalid.jsonl")
-    with S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
+    uri = ref.own("invalid.jsonl")
+    with scratch_space(), S3Writer(uri, ref.kms_key) as out, summary.invalid_file.open("rb") as lines:
         while block := lines.read(1 << 20):
             out.write(block)
     return uri
 
 
-def discard(ref: BatchRef, *folders: str, keep: frozenset[str] = frozenset()) -> None:
-    """Delete what lies in some folders of a batch, but for the keys to keep."""
+def discard(ref: BatchRef, document: BatchDocument, *folders: str) -> None:
+    """Delete what lies in some folders of a batch, but for what batch.json names and what later runners write.
+
+    `document` is batch.json as this runner has written it. What cannot be deleted is a warning, and costs some cents.
+    """
+    named = {index_object(ref, range_).key for range_ in document.bedrock.ranges}
+    named |= {shard_object(ref, shard.id, shard.epoch).key for shard in document.bedrock.shards or []}
     try:
         for folder in folders:
             for entry in list_folder(ref.uri(folder)):
-                if entry["Key"] not in keep:
+                if entry["Key"] not in named and epoch_of(entry["Key"]) <= ref.epoch:
                     aws.s3().delete_object(Bucket=ref.root.bucket, Key=entry["Key"])
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"cleaning up {ref.folder}") from error
+    except (ClientError, BotoCoreError, PipelineError) as error:
+        cause = aws.code_of(error) or type(error).__name__
+        run_log().warning("Some of what batch %s needs no more could not be deleted (%s)", ref.batch_id, cause)
 
 
-def tidy(ref: BatchRef) -> None:
-    """Remove what a finished batch needs no more: also what a run that was killed left behind."""
-    discard(ref, "results", "again", "layout")
-    abort_uploads(ref.folder)
-    mark_closed(ref)
+def tidy(ref: BatchRef, document: BatchDocument) -> None:
+    """Remove what a finished batch needs no more: also what runners that were killed left behind.
+
+    No batch fails for it. What runners of later epochs write, of a batch that is opened again, is left alone.
+    """
+    discard(ref, document, "input", "index", "results", "again", "layout")
+    abort_uploads(ref.folder, lambda key: epoch_of(key) <= ref.epoch)
+    try:
+        if read(ref).finished:
+            mark_closed(ref)
+    except PipelineError as error:
+        run_log().warning("Collectors will look at batch %s again: %s", ref.batch_id, error)
 
 
-def fail_batch(ref: BatchRef, errors: list[BatchError]) -> BatchFailedError:
-    """Note in batch.json that the batch failed, and return the error to raise."""
+def fail_batch(ref: BatchRef, errors: list[BatchError], *, forget: bool = False) -> BatchFailedError:
+    """Note in batch.json that the batch failed, and return the error to raise.
+
+    `forget`: nothing was paid for and nothing will run, so that no records are left lying in the bucket.
+    """
 
     def change(document: BatchDocument) -> None:
+        document.close_epoch()
         document.status = "failed"
         document.failed_at = document.failed_at or int(time.time())
         document.errors = BatchErrors(data=errors)
+        if forget:
+            document.bedrock.shards = None
+            document.bedrock.ranges = []
 
     document = update(ref, change)
-    abort_uploads(ref.folder)
-    mark_closed(ref)
+    tidy(ref, document)
     return batch_failed(document.public())
 
 
@@ -269,12 +293,15 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
         document = resume_batch(ref, order, summary)
     if document.finished:
         log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
-        tidy(ref)
+        if document.bedrock.unanswered and not order.retry_failed:
+            log.info("Without an answer, of its requests: %s; retry_failed asks them, and only them, again",
+                     f"{document.bedrock.unanswered:,}")  # fmt: skip
+        tidy(ref, document)
         return document
     mark_open(ref)
     if summary.invalid_file is not None:
         stored = store_invalid_lines(ref, summary)
-        log.warning("%s bad lines are listed in %s", f"{summary.invalid:,}", stored)
+        log.warning("%s listed in %s", counted(summary.invalid, "bad line is", "bad lines are"), stored)
     if not summary.requests or (summary.invalid and order.on_invalid == "fail"):
         raise fail_batch(ref, summary.errors())
     doubt = None if order.immediate else availability_warning(order.model)
@@ -302,6 +329,7 @@ def require_minimum(order: Order, summary: InputSummary) -> BatchError | None:
         return None
     return BatchError(
         code="below_minimum",
-        message=f"The batch has {summary.records:,} records to send; a job of this model takes at least {minimum:,}. "
+        message=f"The batch has {counted(summary.records, 'record')} to send; a job of this model takes at least "
+        f"{minimum:,}. "
         'Add requests, or choose below_minimum="on_demand" or "pad".',
     )

@@ -1,5 +1,6 @@
 """Stage 2: turn a range of the input into Bedrock records, streamed straight into S3, with the index beside them."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -12,13 +13,15 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX, record_id
 from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
+from tasks.context import run_log
 from tasks.errors import InputFileError
-from tasks.index import Index, index_object
+from tasks.index import Index
 from tasks.layout import Layout, read_layout
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import custom_id_of
-from tasks.openai_format.results import HttpError, encode_error
+from tasks.openai_format.results import HttpError, encode_error, error_type
 from tasks.openai_format.uniform import Block
+from tasks.paths import index_object, shard_object
 from tasks.patience import STAGE
 from tasks.records import PlainRecords, form_of
 from tasks.state import BatchDocument, BatchRef, Range, Segment, Shard
@@ -27,10 +30,13 @@ from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.summary import BadLines, InvalidLine
+from tasks.words import counted
 
 _SPACE = 0x20
 #: Lines that are converted at a time, where they are converted one by one.
 _LINES = 4096
+#: Places where this program failed that are logged of one range.
+_MOST_FAULTS = 20
 
 
 class Converted(msgspec.Struct):
@@ -109,6 +115,7 @@ class ShardWriter:
         self.shards.append(
             Shard(
                 id=self.current,
+                epoch=self._ref.epoch,
                 ranges=[self._range.index],
                 invocation=self._invocation,
                 records=self._records,
@@ -140,8 +147,25 @@ def padding_record(number: int, model_input: bytes) -> bytes:
     return b'{"recordId":"%b%09d","modelInput":%b}\n' % (PADDING_PREFIX.encode(), number, model_input)
 
 
-def shard_object(ref: BatchRef, shard_id: str) -> S3Uri:
-    return ref.uri("input", f"part-{shard_id}.jsonl")
+class _Faults:
+    """Logs where this program failed to convert a line: once for each place, and without what was converted."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, ...]] = set()
+
+    def log(self, error: BaseException, file: str, number: int) -> None:
+        cause = error.__cause__ or error
+        # Not the exception's own text, nor a frame's variables: they may quote the prompt.
+        frames = traceback.extract_tb(cause.__traceback__).format()
+        place = (type(cause).__name__, *frames[-1:])
+        if place in self._seen or len(self._seen) >= _MOST_FAULTS:
+            return
+        self._seen.add(place)
+        run_log().error(
+            "Line %s of %s could not be converted, by a fault of this program; please report it. Further lines that "
+            "fail at this place are not logged.\nTraceback (most recent call last):\n%s%s",
+            f"{number:,}", file, "".join(frames), type(cause).__qualname__,
+        )  # fmt: skip
 
 
 class Converter:
@@ -165,11 +189,13 @@ class Converter:
         self._kinds = np.array([0, *(kinds.index(kind) for kind in kinds)])
         self.requests = 0
         self.rejected = 0
+        self._faults = _Faults()
 
     def segment(self, source: Source, segment: Segment, bad_lines: BadLines | None) -> None:
         """Convert the lines of one segment."""
         request, number = segment.first_request, segment.first_line
         bad_lines = bad_lines or BadLines(())
+        self._file = source.name
         self._index.start_file(segment.source)
         for data, found in self._layout.read(source, segment):
             if isinstance(found, Block):
@@ -286,6 +312,8 @@ class Converter:
             if len(data) > self._largest:
                 raise self._too_large()
         except RequestError as error:
+            if error.status >= 500:
+                self._faults.log(error, self._file, number)
             self._reject(request, custom_id_of(line), number, _request_error(error))
             return
         writer = self._writers(encoded.invocation)
@@ -336,8 +364,8 @@ def convert_range(
             converter.segment(sources[segment.source], segment, bad_lines)
         if converter.requests != range_.requests:
             raise InputFileError(
-                f"The input has changed since it was validated: {range_.name} should hold {range_.requests:,} requests "
-                f"and holds {converter.requests:,}. Run the same call again."
+                f"The input has changed since it was validated: {range_.name} should hold "
+                f"{counted(range_.requests, 'request')} and holds {converter.requests:,}. Run the same call again."
             )
         for writer in writers.values():
             writer.close()
@@ -358,7 +386,7 @@ def _image_buckets(ref: BatchRef, document: BatchDocument, sources: list[Source]
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> Iterator[InvalidLine]:
     """The bad lines within the range, in their order."""
-    uri = ref.uri("invalid.jsonl")
+    uri = ref.own("invalid.jsonl")
     first, last = range_.first_request, range_.first_request + range_.requests
     for block in read_lines(source_at(uri), limit=UNLIMITED):
         for line in block.lines:
@@ -374,7 +402,7 @@ def _invalid_error(bad: InvalidLine) -> bytes:
 
 
 def _request_error(error: RequestError) -> bytes:
-    return encode_error(HttpError(400, error.message, "invalid_request_error", error.code, error.param))
+    return encode_error(HttpError(error.status, error.message, error_type(error.status), error.code, error.param))
 
 
 @task(name="convert", task_run_name="convert-{range_.name}", **STAGE)
@@ -383,7 +411,7 @@ def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     done = convert_range(ref, document, range_)
     give_back()
     get_run_logger().info(
-        "Converted %s: %s requests into %s records, %s rejected",
-        range_.name, f"{done.requests:,}", f"{sum(shard.records for shard in done.shards):,}", f"{done.rejected:,}",
+        "Converted %s: %s into %s, %s rejected", range_.name, counted(done.requests, "request"),
+        counted(sum(shard.records for shard in done.shards), "record"), f"{done.rejected:,}",
     )  # fmt: skip
     return done

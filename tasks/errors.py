@@ -7,7 +7,7 @@ PipelineError                 every error the pipeline raises on purpose
 ├── BatchFailedError          the batch ended as `failed`; `.batch` is the result
 ├── BatchNotFoundError        no batch of that id under the prefix
 ├── StateConflictError        another runner changed batch.json meanwhile
-├── LostLeadError             another runner took the batch over from this one
+├── LostLeaseError            another runner took the batch over from this one
 ├── ComparisonFailedError     no model of a comparison has results; `.comparison` says why each has none
 └── AccountingError           promise 1 does not hold: a request is lost or there twice
 
@@ -64,7 +64,7 @@ class StateConflictError(PipelineError):
     """batch.json was changed by someone else between our read and our write."""
 
 
-class LostLeadError(PipelineError):
+class LostLeaseError(PipelineError):
     """Another runner took the batch over, because this one was not heard of for too long."""
 
 

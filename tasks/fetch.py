@@ -8,12 +8,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
 from tasks.bedrock import aws
-from tasks.on_demand import answers_folder
+from tasks.paths import answers_folder
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard
 from tasks.storage.listing import list_folder
 from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
+from tasks.words import counted
 
 _MANIFEST = "manifest.json.out"
 _OUTPUT_SUFFIX = ".jsonl.out"
@@ -82,13 +83,13 @@ def _disagreements(manifest: Manifest, job: Job, records: int) -> Iterator[str]:
     total, processed = manifest.total_record_count, manifest.processed_record_count
     succeeded, errored = manifest.success_record_count, manifest.error_record_count
     if total is not None and total != records:
-        yield f"The manifest of job {job.name} counts {total:,} records; {records:,} were sent."
+        yield f"The manifest of job {job.name} counts {counted(total, 'record')}; {records:,} were sent."
     if job.status == "Completed" and processed is not None and processed != records:
-        yield f"The manifest of job {job.name} counts {processed:,} processed records of {records:,}."
+        yield f"The manifest of job {job.name} counts {counted(processed, 'processed record')} of {records:,}."
     if None not in (processed, succeeded, errored) and processed != (succeeded or 0) + (errored or 0):
         yield (
-            f"The manifest of job {job.name} counts {processed:,} processed records, but {succeeded:,} answers and "
-            f"{errored:,} errors."
+            f"The manifest of job {job.name} counts {counted(processed or 0, 'processed record')}, but "
+            f"{counted(succeeded or 0, 'answer')} and {counted(errored or 0, 'error')}."
         )
 
 
@@ -120,7 +121,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
         return msgspec.json.decode(body, type=Manifest)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -135,6 +136,6 @@ def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
     found = sum(len(output.objects) for output in outputs.values())
     on_demand = sum(s.records for s in document.bedrock.shards or [] if s.route == "on_demand")
     size = sum(o.bytes for output in outputs.values() for o in output.objects)
-    beside = f"; {on_demand:,} records were asked on demand" if on_demand else ""
-    log.info("Found %s output objects of %s bytes%s", f"{found:,}", f"{size:,}", beside)
+    beside = f"; {counted(on_demand, 'record was', 'records were')} asked on demand" if on_demand else ""
+    log.info("Found %s of %s%s", counted(found, "output object"), counted(size, "byte"), beside)
     return outputs

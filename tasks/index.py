@@ -14,9 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.bedrock import aws
 from tasks.bedrock.names import record_id
 from tasks.errors import AccountingError
+from tasks.paths import index_object
 from tasks.state import BatchRef, Range
 from tasks.storage.objects import read_object
-from tasks.storage.uris import S3Uri
+from tasks.words import counted
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -48,10 +49,6 @@ class IndexRow(msgspec.Struct, gc=False):
     shard: str | None
     context: bytes | None
     error: bytes | None
-
-
-def index_object(ref: BatchRef, range_: Range) -> S3Uri:
-    return ref.uri("index", f"{range_.name}.parquet")
 
 
 class Index:
@@ -208,7 +205,7 @@ def records_per_request(index: pq.ParquetFile, range_: Range) -> "np.ndarray[tup
         counts += np.bincount(requests, minlength=range_.requests)
     if not counts.all():
         raise AccountingError(
-            f"The index of {range_.name} lacks {int((counts == 0).sum()):,} of {range_.requests:,} requests."
+            f"The index of {range_.name} lacks {int((counts == 0).sum()):,} of {counted(range_.requests, 'request')}."
         )
     return counts
 

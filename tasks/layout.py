@@ -15,10 +15,10 @@ from tasks.bedrock import aws
 from tasks.errors import InputFileError, PipelineError
 from tasks.openai_format.template import Template
 from tasks.openai_format.uniform import Block
+from tasks.paths import layout_object
 from tasks.state import BatchRef, Range, Segment
 from tasks.storage.objects import read_object
 from tasks.storage.reader import Source, read_blocks
-from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 
 
@@ -92,10 +92,6 @@ class Layout(msgspec.Struct):
             else:
                 rows = slice(*np.searchsorted(block.starts, [first, last]))
                 yield data, block.take(rows)
-
-
-def layout_object(ref: BatchRef, range_: Range) -> S3Uri:
-    return ref.uri("layout", f"{range_.name}.msgpack")
 
 
 def store_layout(ref: BatchRef, ranges: list[Range], layout: Layout) -> None:

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from tasks.answers import ANSWERED, MISSING, Answers, decode_error
+from tasks.answers import ANSWERED, MISSING, PASSING, Answers, decode_error
 from tasks.bedrock.causes import record_cause, said
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
-from tasks.codecs.base import DecodeError, Vectors
+from tasks.codecs.base import UNFORESEEN, DecodeError, Vectors
 from tasks.codecs.chat_completion import plain_frame
 from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
 from tasks.context import run_log
@@ -25,13 +25,22 @@ from tasks.index import INDEX_ROWS, IndexRow, read_index, records_per_request, r
 from tasks.memory import give_back, keep
 from tasks.openai_format.batch import BatchUsage, InputTokensDetails, OutputTokensDetails
 from tasks.openai_format.requests import CHAT
-from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, http_error, output_line
+from tasks.openai_format.results import (
+    HttpError,
+    RunError,
+    answered_frame,
+    error_line,
+    http_error,
+    output_line,
+    unreadable_output,
+)
 from tasks.openai_format.results import decode_error as http_error_of
 from tasks.patience import STAGE
 from tasks.plain_answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
 from tasks.results import Block, Result, Results, TableRow
 from tasks.rounds import Piece, current_shards, left_undone, write_pieces
 from tasks.state import BatchDocument, BatchRef, Range, Shard
+from tasks.words import counted, cut, tally
 
 _SHOWN_CAUSES = 50
 _FINISHES = len(FINISH_REASONS) + 1
@@ -49,6 +58,8 @@ class RangeResult(msgspec.Struct):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     without_usage: int = 0
+    #: Requests that failed for a cause that passes: asked again, they may be answered.
+    retryable: int = 0
     finish_reasons: dict[str, int] = {}
     #: Errors by cause, each with the custom_id and line of its first request.
     causes: dict[str, tuple[int, str, int]] = {}
@@ -84,6 +95,7 @@ class Normalizer:
         self._causes: dict[str, list[Any]] = {}
         self._finish: Counter[str] = Counter()
         self._unanswered: Counter[str] = Counter()
+        self.oddities: Counter[str] = Counter()
         self.result = RangeResult(range_.index)
 
     def plain_answers(self, index: pq.ParquetFile) -> PlainAnswers:
@@ -145,23 +157,36 @@ class Normalizer:
         decoded: list[Outcome] = []
         for place, row in enumerate(rows, first_row):
             kind = answers.kinds[place]
+            self.result.retryable += kind <= PASSING
             if kind == MISSING:
                 return self._failed(first, self._missing(self._last[self._range, row.shard or ""]), ours=True)
             if kind != ANSWERED:
                 return self._failed(first, self._record_error(decode_error(answers.get(place))))
+            decoder, output = self._decoders[row.shard or ""], answers.get(place)
             try:
-                decoded.append(self._decoders[row.shard or ""].decode(answers.get(place), row.context))
+                decoded.append(decoder.decode(output, row.context))
             except DecodeError as error:
-                unreadable = HttpError(502, f"The model's output cannot be read: {error}", "server_error",
-                                       "invalid_model_output")  # fmt: skip
-                return self._failed(first, unreadable)
-        return self._completed(rows, decoded)
+                return self._failed(first, unreadable_output(f"The model's output cannot be read: {error}"))
+            except UNFORESEEN as error:
+                return self._unforeseen(first, error)
+        try:
+            return self._completed(rows, decoded)
+        except UNFORESEEN as error:
+            return self._unforeseen(first, error)
+
+    def _unforeseen(self, row: IndexRow, error: Exception) -> Result:
+        """A fault of ours: it costs one answer, and is said, where it would cost the batch."""
+        name = type(error).__name__
+        self.oddities[f"answers that this program failed to read ({name}): please report it"] += 1
+        return self._failed(row, unreadable_output(f"The model's output cannot be read ({name})."))
 
     def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
         contexts = [each.context for each in rows]
         body = build(self._endpoint, outcomes, contexts, id=id, created=self._created, model=self._model)
+        line = output_line(id, row.custom_id, msgspec.json.encode(body))
+        table_rows = list(self._table_rows(row, outcomes))
         usage = usage_of(outcomes)
         result = self.result
         result.completed += 1
@@ -172,8 +197,7 @@ class Normalizer:
             result.completion_tokens += usage.completion
             result.cached_tokens += usage.cached
             result.reasoning_tokens += usage.reasoning
-        line = output_line(id, row.custom_id, msgspec.json.encode(body))
-        return Result(line, True, list(self._table_rows(row, outcomes)))
+        return Result(line, True, table_rows)
 
     def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[TableRow]:
         """A Parquet row per choice, or per embedding."""
@@ -210,9 +234,9 @@ class Normalizer:
         status, code = (error.status, error.code or error.type) if isinstance(error, HttpError) else (None, error.code)
         # Causes go into logs and artifacts; Bedrock's message, which may echo the prompt, into the error file only.
         if ours:
-            cause = f"{code}: {error.message[:120]}"
+            cause = f"{code}: {cut(error.message, 120)}"
         elif code == "invalid_model_output":
-            cause = f"{code}: {said(error.message)[:120]}"
+            cause = f"{code}: {cut(said(error.message), 120)}"
         else:
             cause = record_cause(status, code, error.message)
         if cause in self._causes:
@@ -245,13 +269,15 @@ class Normalizer:
         if error.expired:
             self._unanswered["expired"] += 1
             return RunError("batch_expired", error.message)
+        if error.unreadable:
+            return unreadable_output(error.message)
         return http_error(error.status, error.message)
 
     def finish(self, oddities: Counter[str]) -> RangeResult:
         self.result.finish_reasons = dict(self._finish)
         most = sorted(self._causes.items(), key=lambda item: -item[1][0])[:_SHOWN_CAUSES]
         self.result.causes = {cause: (count, id, line) for cause, (count, id, line) in most}
-        self.result.oddities = dict(oddities)
+        self.result.oddities = dict(oddities + self.oddities)
         self.result.unanswered = dict(self._unanswered)
         return self.result
 
@@ -306,9 +332,11 @@ def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: di
     give_back()
     log = run_log()
     if result.again:
-        log.info("%s: %s records are asked again", range_.name, f"{sum(piece.records for piece in result.again):,}")
+        again = counted(sum(piece.records for piece in result.again), "record is", "records are")
+        log.info("%s: %s asked again", range_.name, again)
         return result
-    log.info("Normalised %s: %s answers, %s errors", range_.name, f"{result.completed:,}", f"{result.failed:,}")
-    for oddity, count in result.oddities.items():
-        log.warning("%s: %s %s", range_.name, f"{count:,}", oddity)
+    answers, errors = counted(result.completed, "answer"), counted(result.failed, "error")
+    log.info("Normalised %s: %s, %s", range_.name, answers, errors)
+    for oddity, number in result.oddities.items():
+        log.warning("%s: %s", range_.name, tally(number, oddity))
     return result

@@ -1,8 +1,10 @@
 """Records that no batch job takes: too few for one, or wanted at once. Answered through the runtime API."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,21 +12,23 @@ from prefect import get_run_logger, task
 
 from tasks.bedrock import aws
 from tasks.bedrock.names import PADDING_PREFIX
-from tasks.bedrock.records import RecordError, decode_output_line
-from tasks.bedrock.runtime import invoke
-from tasks.convert import shard_object
-from tasks.lead import require_lead
+from tasks.bedrock.runtime import LostReplyError, Reply, error_reply, invoke
+from tasks.lease import require_lease
+from tasks.paths import answers_folder, lost_folder, shard_object
 from tasks.patience import STAGE
-from tasks.state import BatchDocument, BatchRef, Shard, read, update
+from tasks.state import BatchDocument, BatchRef, Shard, is_conflict, read, update
 from tasks.storage.listing import list_folder
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
+from tasks.words import counted
 
 #: Calls in flight at once; the runtime's quotas are per minute, and botocore backs off when they are hit.
 CONCURRENCY_VARIABLE = "BEDROCK_BATCH_ON_DEMAND_CONCURRENCY"
 _DEFAULT_CONCURRENCY = 8
 _LOG_EVERY = 500
+#: A call whose reply is lost may have been carried out, and billed. It is sent again so often, in all runs of a batch.
+RESENDS = 2
 
 
 class _Record(msgspec.Struct, rename="camel", gc=False):
@@ -35,24 +39,54 @@ class _Record(msgspec.Struct, rename="camel", gc=False):
 _decode = msgspec.json.Decoder(_Record).decode
 
 
-def answers_folder(ref: BatchRef, shard: Shard) -> S3Uri:
-    return ref.uri("bedrock", "on-demand", f"part-{shard.id}")
-
-
 def answered(ref: BatchRef, shard: Shard) -> set[str]:
     """RecordIds that have an object of their own already."""
     listed = list_folder(answers_folder(ref, shard))
-    return {entry["Key"].rsplit("/", 1)[-1].partition(".")[0] for entry in listed}
+    return {_record_of(entry["Key"]) for entry in listed}
+
+
+class LostReplies:
+    """How often a record's reply was lost: an object each time, so that the next run of the batch knows of it too."""
+
+    def __init__(self, ref: BatchRef, shard: Shard) -> None:
+        self._folder = lost_folder(ref).join(f"part-{shard.id}-{shard.round}")
+        self._kms_key = ref.kms_key
+        self._times = Counter(_record_of(entry["Key"]) for entry in list_folder(self._folder))
+
+    def may_send(self, record_id: str) -> bool:
+        return self._times[record_id] <= RESENDS
+
+    def note(self, record_id: str) -> None:
+        """Note a lost reply, before anything is sent again. Raises PipelineError."""
+        times = self._times[record_id] + 1
+        _put(self._folder.join(f"{record_id}.{times}"), b"", self._kms_key)
+        self._times[record_id] = times
+
+
+_SENT_AGAIN = "calls on demand were sent again after a lost reply; each may have been billed twice"
+
+
+def sent_again(ref: BatchRef) -> str | None:
+    """A warning that says how many calls of the batch were sent again; None where none was."""
+    keys = (entry["Key"] for entry in list_folder(lost_folder(ref)))
+    count = sum(int(key.rpartition(".")[2]) <= RESENDS for key in keys)
+    return f"{count:,} {_SENT_AGAIN}" if count else None
+
+
+def _record_of(key: str) -> str:
+    return key.rsplit("/", 1)[-1].partition(".")[0]
 
 
 def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
     """Get an answer for every record of a shard that has none yet; returns how many were asked for.
 
     Each answer is put into S3 as soon as it is there: a run that is killed asks for none of them again.
+    It is put there as it came: whether it can be read is found out later, when it cannot be asked and paid for again.
     Records that fail for a passing cause are asked for again, up to BEDROCK_BATCH_MAX_ROUNDS times in all.
     """
     section = document.bedrock
     done = answered(ref, shard)
+    lost = LostReplies(ref, shard)
     asked = 0
     attempts = max(1, section.last_round - shard.round + 1)
     for attempt in range(attempts):
@@ -60,12 +94,10 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
         todo = (record for record in _records_of(ref, shard) if record.record_id not in done)
 
         def ask(record: _Record, last: bool = last) -> str | None:
-            require_lead(ref)
-            line = invoke(record.record_id, bytes(record.model_input), section.model, shard.invocation)
-            outcome = decode_output_line(line).outcome
-            if isinstance(outcome, RecordError) and not last and outcome.passing:
+            reply = _ask(ref, shard, record, section.model, lost)
+            if reply.passing and not last:
                 return None
-            _store(ref, shard, record.record_id, line)
+            _store(ref, shard, record.record_id, reply.line)
             return record.record_id
 
         for record_id in _in_parallel(ask, todo):
@@ -73,10 +105,23 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
             if record_id:
                 done.add(record_id)
                 if asked % _LOG_EVERY == 0:
-                    get_run_logger().info("%s answers on demand", f"{asked:,}")
+                    get_run_logger().info("%s on demand", counted(asked, "answer"))
         if len(done) >= shard.records:
             break
     return asked
+
+
+def _ask(ref: BatchRef, shard: Shard, record: _Record, model_id: str, lost: LostReplies) -> Reply:
+    """One record's reply, sent again where none came, as often as that may be paid for."""
+    while lost.may_send(record.record_id):
+        require_lease(ref)
+        try:
+            return invoke(record.record_id, bytes(record.model_input), model_id, shard.invocation)
+        except LostReplyError:
+            lost.note(record.record_id)
+            aws.back_off(RESENDS)
+    message = f"No reply came to {RESENDS + 1} calls, each of which may have been carried out and billed."
+    return error_reply(record.record_id, 504, message)._replace(passing=False)
 
 
 def _in_parallel(ask: Callable[[_Record], str | None], records: Iterator[_Record]) -> Iterator[str | None]:
@@ -98,7 +143,7 @@ def _in_parallel(ask: Callable[[_Record], str | None], records: Iterator[_Record
 
 
 def _records_of(ref: BatchRef, shard: Shard) -> Iterator[_Record]:
-    uri = shard_object(ref, shard.id)
+    uri = shard_object(ref, shard.id, shard.epoch)
     source = Source(uri.key, str(uri), shard.etag, shard.bytes)
     for block in read_lines(source, limit=UNLIMITED):
         for line in block.lines:
@@ -108,11 +153,22 @@ def _records_of(ref: BatchRef, shard: Shard) -> Iterator[_Record]:
 
 
 def _store(ref: BatchRef, shard: Shard, record_id: str, line: bytes) -> None:
-    uri = answers_folder(ref, shard).join(f"{record_id}.jsonl.out")
-    try:
-        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=line, **encryption(ref.kms_key))
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"storing {uri}") from error
+    """Keep a record's answer, unless another runner's came first: that one counts."""
+    _put(answers_folder(ref, shard).join(f"{record_id}.jsonl.out"), line, ref.kms_key, IfNoneMatch="*")
+
+
+def _put(uri: S3Uri, body: bytes, kms_key: str | None, **condition: Any) -> None:
+    for attempt in range(aws.READ_ATTEMPTS):
+        try:
+            aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **condition, **encryption(kms_key))
+            return
+        except (ClientError, BotoCoreError) as error:
+            if condition and is_conflict(error):
+                return
+            # What is paid for is not given up as soon as a call that costs nothing.
+            if attempt == aws.READ_ATTEMPTS - 1 or not aws.is_transient(error):
+                raise aws.explain(error, f"storing {uri}") from error
+        aws.back_off(attempt)
 
 
 @task(name="answer on demand", task_run_name="answer-on-demand", **STAGE)
@@ -124,12 +180,18 @@ def answer_on_demand(ref: BatchRef) -> int:
     for shard in document.bedrock.shards or []:
         if shard.route != "on_demand" or shard.done or document.status in ("cancelling", "cancelled"):
             continue
-        log.info("Answering %s records on demand", f"{shard.records:,}")
+        log.info("Answering %s on demand", counted(shard.records, "record"))
         calls += answer_shard(ref, document, shard)
+        warning = sent_again(ref)
+        if warning:
+            log.warning("%s", warning)
 
-        def change(current: BatchDocument, done: str = shard.id) -> None:
+        def change(current: BatchDocument, done: str = shard.id, warning: str | None = warning) -> None:
             for other in current.bedrock.shards or []:
                 other.done = other.done or other.id == done
+            if warning:
+                earlier = current.bedrock.warnings
+                current.bedrock.warnings = [*(text for text in earlier if not text.endswith(_SENT_AGAIN)), warning]
 
         update(ref, change)
     return calls

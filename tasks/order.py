@@ -4,9 +4,10 @@ import base64
 from collections.abc import Callable
 from typing import Any, Literal
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.batches import Order, check_bucket, parse_window
+from tasks.batches import Order, parse_window
 from tasks.bedrock import aws
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import Model, parse_model
@@ -15,7 +16,8 @@ from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
 from tasks.errors import ConfigurationError
 from tasks.openai_format.requests import canonical_endpoint
-from tasks.settings import load_settings
+from tasks.settings import account_id, load_settings
+from tasks.storage.bucket import check_bucket
 from tasks.storage.uris import parse_location
 
 #: Stands for an image that is not read yet: one pixel.
@@ -32,7 +34,7 @@ def place_order(
     *,
     endpoint: str | None,
     completion_window: str,
-    metadata: dict[str, str],
+    metadata: dict[str, Any] | None,
     job_name: str | None,
     role_arn: str | None,
     output_data_config: dict[str, Any] | None,
@@ -41,6 +43,7 @@ def place_order(
     below_minimum: str,
     invocation: Literal["auto", "InvokeModel", "Converse"],
     fetch_images: bool,
+    retry_failed: bool,
 ) -> Order:
     """Check and complete what the user asked for. Raises ConfigurationError naming the parameter that is wrong."""
     try:
@@ -50,7 +53,13 @@ def place_order(
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     settings = load_settings(role_arn)
+    labels = read_metadata(metadata)
     location = output_location(output_data_config)
+    owner = output_owner(output_data_config)
+    at_home = location is not None and parse_location(location, "output_data_config").bucket == settings.root.bucket
+    if owner and at_home:
+        # The jobs read and write this very bucket.
+        settings = msgspec.structs.replace(settings, bucket_owner=owner)
     resolved = _resolve(parsed)
     codec = codec_for(resolved)
     wanted = canonical_endpoint(endpoint) if endpoint else None
@@ -58,25 +67,38 @@ def place_order(
         raise ConfigurationError(
             f"endpoint {wanted} is not served by {model} ({codec.family}); it serves {', '.join(codec.endpoints)}."
         )
-    check_bucket(settings.root)
+    check_bucket(settings.root, settings.bucket_owner)
     return Order(
         input_file=input_file,
         model=resolved,
         codec=codec,
         completion_window=completion_window,
         window_hours=window_hours,
-        metadata=metadata,
+        metadata=labels,
         job_name=job_name,
         on_invalid=on_invalid,
         unsupported=unsupported,
         below_minimum=below_minimum,
         invocation=invocation,
         fetch_images=fetch_images,
+        retry_failed=retry_failed,
         limits=limits,
         settings=settings,
         output_location=location,
         output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
+        output_owner=settings.bucket_owner if at_home else owner,
     )
+
+
+def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
+    """The metadata of a batch; none is an empty one. Raises ConfigurationError naming the entry that is no text."""
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            kind = type(value if isinstance(key, str) else key).__name__
+            raise ConfigurationError(
+                f"metadata[{key!r}] must be text, not {kind}: metadata is a dictionary of texts, as OpenAI's is."
+            )
+    return dict(metadata or {})
 
 
 def output_location(output_data_config: dict[str, Any] | None) -> str | None:
@@ -87,6 +109,12 @@ def output_location(output_data_config: dict[str, Any] | None) -> str | None:
     if uri:
         parse_location(uri, "output_data_config")
     return uri
+
+
+def output_owner(output_data_config: dict[str, Any] | None) -> str | None:
+    """The account that `output_data_config` says its bucket belongs to. Raises ConfigurationError."""
+    owner = _s3_output(output_data_config).get("s3BucketOwner")
+    return account_id(owner, "output_data_config.s3OutputDataConfig.s3BucketOwner") if owner is not None else None
 
 
 def _s3_output(output_data_config: dict[str, Any] | None) -> dict[str, Any]:

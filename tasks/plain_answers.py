@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.bedrock.records import OutputRecord
-from tasks.codecs.base import Answer, DecodeError, FinishReason
+from tasks.codecs.base import UNFORESEEN, Answer, DecodeError, FinishReason
 from tasks.codecs.chat_completion import is_plain
-from tasks.openai_format.results import Frame
+from tasks.openai_format.results import LINE_ENDS, Frame, escape_line_ends
 
 FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
@@ -50,10 +50,10 @@ class PlainAnswers:
         answers: list[Answer] = []
         for place, (record, row) in enumerate(zip(records, rows.tolist(), strict=True)):
             way = ways[row]
-            if way and record.error is None:
+            if way and not record.has_error:
                 try:
                     answer = decoders[way - 1](record.model_output)
-                except DecodeError:
+                except (DecodeError, *UNFORESEEN):
                     # It is decoded again in the general way, and its error said there.
                     continue
                 if is_plain(answer):
@@ -106,13 +106,23 @@ def _runs(frame: Frame) -> Iterable[tuple[str, str]]:
 
 
 def escape(texts: pa.StringArray) -> pa.StringArray:
-    """Texts as they stand between the quotes of a JSON string, written as msgspec writes them; none may be null."""
+    """Texts as they stand between the quotes of a JSON string in a line of the result files; none may be null."""
     data = _data(texts)
-    found = [code for code in _ESCAPED if (data == code).any()]
-    found += np.unique(data[data < _SPACE]).tolist()
-    for code in found:
-        texts = pc.replace_substring(texts, chr(code), msgspec.json.encode(chr(code))[1:-1].decode())
+    found = [chr(code) for code in _ESCAPED if (data == code).any()]
+    found += map(chr, np.unique(data[data < _SPACE]).tolist())
+    found += [end for end in LINE_ENDS if _occurs(end.encode(), data)]
+    for character in found:
+        escaped = escape_line_ends(msgspec.json.encode(character))[1:-1].decode()
+        texts = pc.replace_substring(texts, character, escaped)
     return texts
+
+
+def _occurs(encoded: bytes, data: Bytes) -> bool:
+    """Whether some bytes occur in others, by the places of the last: texts have fewer of those."""
+    places = np.flatnonzero(data[len(encoded) - 1 :] == encoded[-1])
+    for offset, byte in enumerate(encoded[:-1]):
+        places = places[data[places + offset] == byte]
+    return bool(len(places))
 
 
 def _data(texts: pa.StringArray) -> Bytes:

@@ -11,7 +11,7 @@ from tasks.summary import InputSummary
 _BYTES_MARGIN = 1.02
 
 
-def plan_ranges(summary: InputSummary, limits: Limits) -> list[Range]:
+def plan_ranges(summary: InputSummary, limits: Limits, epoch: int = 1) -> list[Range]:
     """Cut the input into as few ranges as the limits allow, all of nearly the same number of requests.
 
     An even cut leaves no tail below a job's minimum, unless the whole input is.
@@ -22,7 +22,7 @@ def plan_ranges(summary: InputSummary, limits: Limits) -> list[Range]:
     count = max(1, min(max(by_records, by_bytes), summary.requests))
     cuts = [summary.requests * part // count for part in range(count + 1)]
     return [
-        Range(index=index, segments=_segments(summary, first, last))
+        Range(index=index, segments=_segments(summary, first, last), epoch=epoch)
         for index, (first, last) in enumerate(pairwise(cuts))
     ]
 

@@ -14,6 +14,7 @@ from tasks.errors import TransientError
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
 from tasks.submit import Progress, running_shards, waiting_shards
+from tasks.words import counted
 
 #: The adaptive interval: a tenth of the time waited so far, within these bounds, in seconds.
 _SHORTEST, _LONGEST, _SHARE = 1.0, 60.0, 0.1
@@ -101,8 +102,8 @@ def describe(document: BatchDocument) -> tuple[str, float]:
     total = sum(shard.records + shard.padding for shard in shards)
     processed = sum(_processed(shard) for shard in shards)
     states = Counter(shard.job.status or "Submitting" if shard.job else "Waiting" for shard in shards)
-    parts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{processed:,} of {total:,} records; jobs: {parts}", 100.0 * processed / total if total else 100.0
+    parts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    return f"{processed:,} of {counted(total, 'record')}; jobs: {parts}", 100.0 * processed / total if total else 100.0
 
 
 @task(name="poll", task_run_name="poll", **STAGE)

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.codecs.base import ChatCodec, InvocationType, RequestError
+from tasks.codecs.base import ChatCodec, InvocationType
 from tasks.codecs.encoder import RECORD_END, Encoder, codec_of
+from tasks.errors import PipelineError
 from tasks.index import digits, texts_of
 from tasks.openai_format.scan import slices
 from tasks.openai_format.template import Template
@@ -18,6 +19,8 @@ from tasks.openai_format.uniform import Block
 _BEGINNING, _MIDDLE = b'{"recordId":"r', b'","modelInput":'
 
 
+#: What lines may grow to, in times of their size, beyond the first bytes.
+_MOST_GROWTH, _ANY_GROWTH_BYTES = 4, 4096
 #: Stands for a text where a template's line is encoded to see where its texts go.
 _MARK = "text-5b1f0c9e-"
 
@@ -37,6 +40,19 @@ class RecordForm(msgspec.Struct, frozen=True):
 
 def form_of(template: Template, encoder: Encoder) -> RecordForm | None:
     """How the encoder writes the template's own line, cut at its texts; None where it takes texts any other way."""
+    try:
+        form = _form_of(template, encoder)
+        # Of lines that grow much (by references of their schemas), a block of records would not fit in memory.
+        grown = form is not None and sum(map(len, form.fixed)) > _MOST_GROWTH * len(template.line) + _ANY_GROWTH_BYTES
+        return None if grown else form
+    except (PipelineError, MemoryError):
+        raise
+    except Exception:
+        # Its lines go one by one then, and each says what is wrong with it.
+        return None
+
+
+def _form_of(template: Template, encoder: Encoder) -> RecordForm | None:
     plain = encoder.encode_plain_record(template.line, b"")
     if plain is None:
         return _general_form(template, encoder)
@@ -69,8 +85,6 @@ def _general_form(template: Template, encoder: Encoder) -> RecordForm | None:
         encoded = encoder.encode_general(template.with_texts([mark.encode() for mark in marks]))
         dropped = dict(encoder.policy.dropped)
         own = encoder.encode_general(template.line)
-    except RequestError:
-        return None
     finally:
         encoder.policy.dropped = before
     codec = cast(ChatCodec, codec_of(encoder.model, encoded.invocation))

@@ -9,6 +9,7 @@ from tasks.markdown import code, one_line, plain
 from tasks.normalize import RangeResult
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef
+from tasks.words import counted
 
 _SHOWN_CAUSES = 10
 
@@ -17,11 +18,11 @@ def merged_causes(results: Iterable[RangeResult]) -> list[tuple[str, int, str, i
     """(cause, count, first custom_id, first line) of all ranges, the most frequent first."""
     causes: dict[str, tuple[int, str, int]] = {}
     for result in results:
-        for cause, (count, custom_id, line) in result.causes.items():
+        for cause, (number, custom_id, line) in result.causes.items():
             known = causes.get(cause)
-            causes[cause] = (count + known[0], known[1], known[2]) if known else (count, custom_id, line)
+            causes[cause] = (number + known[0], known[1], known[2]) if known else (number, custom_id, line)
     ranked = sorted(causes.items(), key=lambda item: -item[1][0])
-    return [(cause, count, custom_id, line) for cause, (count, custom_id, line) in ranked]
+    return [(cause, number, custom_id, line) for cause, (number, custom_id, line) in ranked]
 
 
 def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -> str:
@@ -50,20 +51,23 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
     if causes:
         lines += ["", "## Errors by cause", "", "| requests | cause | first |", "|---:|---|---|"]
         lines += [
-            f"| {count:,} | {plain(cause)} | {plain(custom_id)}, line {line} |"
-            for cause, count, custom_id, line in causes[:_SHOWN_CAUSES]
+            f"| {number:,} | {plain(cause)} | {plain(custom_id)}, line {line} |"
+            for cause, number, custom_id, line in causes[:_SHOWN_CAUSES]
         ]
         if len(causes) > _SHOWN_CAUSES:
-            lines.append(f"| | and {len(causes) - _SHOWN_CAUSES} more causes, in the error file | |")
+            more = counted(len(causes) - _SHOWN_CAUSES, "more cause")
+            lines.append(f"| | and {more}, in the error file | |")
     if section.dropped_fields:
         lines += ["", '## Dropped fields (unsupported="drop")', "", "| requests | field |", "|---:|---|"]
-        lines += [f"| {count:,} | {plain(field)} |" for field, count in section.dropped_fields.items()]
+        lines += [f"| {number:,} | {plain(field)} |" for field, number in section.dropped_fields.items()]
     without = sum(result.without_usage for result in results)
     if without:
-        lines += ["", f"{without:,} answers carry no token counts: this family reports none."]
+        answers = counted(without, "answer carries", "answers carry")
+        lines += ["", f"{answers} no token counts: this family reports none."]
     truncated = sum(result.finish_reasons.get("length", 0) for result in results)
     if truncated:
-        lines += ["", f"{truncated:,} answers were cut off at max_tokens (finish_reason `length`)."]
+        answers = counted(truncated, "answer was", "answers were")
+        lines += ["", f"{answers} cut off at max_tokens (finish_reason `length`)."]
     if section.warnings:
         lines += ["", "## Warnings", "", *(f"- {plain(warning)}" for warning in section.warnings)]
     return "\n".join(lines) + "\n"
@@ -83,13 +87,12 @@ def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -
     log = get_run_logger()
     counts, usage = document.request_counts, document.usage
     log.info(
-        "Batch %s %s: %s requests, %s answered, %s failed; %s tokens in, %s out",
-        document.id, document.status, f"{counts.total:,}", f"{counts.completed:,}", f"{counts.failed:,}",
-        f"{usage.input_tokens if usage else 0:,}", f"{usage.output_tokens if usage else 0:,}",
+        "Batch %s %s: %s, %s answered, %s failed; %s in, %s out",
+        document.id, document.status, counted(counts.total, "request"), f"{counts.completed:,}", f"{counts.failed:,}",
+        counted(usage.input_tokens if usage else 0, "token"), f"{usage.output_tokens if usage else 0:,}",
     )  # fmt: skip
     for warning in document.bedrock.warnings:
         log.warning("%s", warning)
-    for cause, count, custom_id, line in merged_causes(results)[:3]:
-        log.warning(
-            "%s requests failed with %s (first: %s, line %s)", f"{count:,}", one_line(cause), one_line(custom_id), line
-        )
+    for cause, number, custom_id, line in merged_causes(results)[:3]:
+        failed = counted(number, "request")
+        log.warning("%s failed with %s (first: %s, line %s)", failed, one_line(cause), one_line(custom_id), line)

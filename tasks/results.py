@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.paths import piece
 from tasks.state import BatchRef, Range
-from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 
 RESULT_SCHEMA = pa.schema(
@@ -73,11 +73,6 @@ def table_writer(out: S3Writer) -> pq.ParquetWriter:
         use_dictionary=_DICTIONARIES,
         write_statistics=["line", "ok", "status_code", "error_code"],
     )
-
-
-def piece(ref: BatchRef, range_: Range, name: str) -> S3Uri:
-    """The part of a result file that one range makes; gone once the file is put together."""
-    return ref.uri("results", f"{range_.name}.{name}")
 
 
 class Results:

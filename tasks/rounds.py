@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -21,11 +22,13 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import codec_of
-from tasks.convert import padding_record, shard_object
+from tasks.convert import padding_record
+from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Origin, Range, Shard, read, update
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.writer import S3Writer
+from tasks.words import counted
 
 _ID_STARTS = len('{"recordId":"')
 
@@ -83,12 +86,12 @@ def left_undone(
 
 def _passes(shard: Shard, *, missing: bool) -> bool:
     """Whether what this shard's job did not answer may be answered by another."""
+    if shard.retry:
+        return True
     status = shard.job.status if shard.job else None
-    if shard.route != "batch" or status == "Stopped":
+    if shard.route != "batch" or status in ("Stopped", "Failed"):
         # On demand, every record has had its tries; a stopped job was stopped by somebody.
         return False
-    if status == "Failed":
-        return shard.retry
     # A record of a job that never ran is missing because nobody asked it.
     return status is not None or not missing
 
@@ -96,18 +99,24 @@ def _passes(shard: Shard, *, missing: bool) -> bool:
 def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: dict[str, set[bytes]]) -> list[Piece]:
     """Copy the records to ask again out of their shards."""
     shards = {shard.id: shard for shard in document.bedrock.shards or []}
+    immediate = document.completion_window == "immediate"
     pieces = []
     for number, (shard_id, record_ids) in enumerate(wanted.items()):
         shard = shards[shard_id]
         piece = Piece(shard_id, range_.index, len(record_ids), shard.invocation)
         pieces.append(piece)
-        if len(record_ids) == shard.records and shard.ranges == [range_.index]:
+        if (
+            len(record_ids) == shard.records
+            and shard.ranges == [range_.index]
+            and shard.route == "batch"
+            and not immediate
+        ):
             # The whole of it: another job over the same object.
             continue
         small = len(record_ids) < document.bedrock.limits["min_records_per_job"]
         name = f"{range_.index:05d}-r{document.bedrock.round + 1}" + (f"-{number}" if number else "")
         # A piece that is no shard by itself stays out of the folder that jobs read.
-        uri = ref.uri("again", f"part-{name}.jsonl") if small else shard_object(ref, name)
+        uri = ref.own("again", f"part-{name}.jsonl") if small else shard_object(ref, name)
         with S3Writer(uri, ref.kms_key) as out:
             for lines in _records(ref, shard):
                 kept = [line for line in lines if line[_ID_STARTS : line.index(b'"', _ID_STARTS)] in record_ids]
@@ -118,7 +127,7 @@ def write_pieces(ref: BatchRef, document: BatchDocument, range_: Range, wanted: 
 
 
 def _records(ref: BatchRef, shard: Shard) -> Iterator[list[bytes]]:
-    uri = shard_object(ref, shard.id)
+    uri = shard_object(ref, shard.id, shard.epoch)
     for block in read_lines(Source(uri.key, str(uri), shard.etag, shard.bytes), limit=UNLIMITED):
         yield [line for line in block.lines if line and not line.startswith(PADDING_PREFIX.encode(), _ID_STARTS)]
 
@@ -130,13 +139,14 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     noted = read(ref)
     if noted.bedrock.round >= number:
         # The task is repeated: what it gathers from may be gone.
-        discard(ref, "again")
+        discard(ref, noted, "again")
         return noted
     minimum = section.limits["min_records_per_job"]
     whole = {piece.shard for piece in pieces if piece.uri is None}
     large = [piece for piece in pieces if piece.uri and piece.records >= minimum]
     small = sorted((p for p in pieces if p.uri and p.records < minimum), key=lambda p: (p.invocation, p.range))
-    shards = [_as_shard(ref, piece, number) for piece in large]
+    immediate = document.completion_window == "immediate"
+    shards = [_as_shard(ref, piece, number, "on_demand" if immediate else "batch") for piece in large]
     for invocation, group in groupby(small, key=lambda piece: piece.invocation):
         for gathered in gather(list(group), section.limits):
             shards.append(merge(ref, document, gathered, invocation, f"r{number}-{len(shards):05d}", number))
@@ -154,17 +164,18 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
             current.expires_at = int(time.time()) + hours * 3600
 
     document = update(ref, change)
-    discard(ref, "again")
+    discard(ref, document, "again")
     return document
 
 
-def _as_shard(ref: BatchRef, piece: Piece, number: int) -> Shard:
+def _as_shard(ref: BatchRef, piece: Piece, number: int, route: Literal["batch", "on_demand"]) -> Shard:
     name = (piece.uri or "").rsplit("/", 1)[-1].removeprefix("part-").removesuffix(".jsonl")
     assert str(shard_object(ref, name)) == piece.uri
     return Shard(
-        id=name, ranges=[piece.range], round=number, origins=[Origin(range=piece.range, shard=piece.shard)],
+        id=name, epoch=ref.epoch, ranges=[piece.range], round=number,
+        origins=[Origin(range=piece.range, shard=piece.shard)],
         invocation=piece.invocation, records=piece.records,
-        bytes=piece.bytes, etag=piece.etag,
+        bytes=piece.bytes, etag=piece.etag, route=route,
     )  # fmt: skip
 
 
@@ -191,7 +202,9 @@ def merge(
     section = document.bedrock
     records = sum(piece.records for piece in pieces)
     minimum = section.limits["min_records_per_job"]
-    padding = minimum - records if section.options.get("below_minimum") == "pad" and records < minimum else 0
+    immediate = document.completion_window == "immediate"
+    pad = section.options.get("below_minimum") == "pad" and records < minimum and not immediate
+    padding = minimum - records if pad else 0
     with S3Writer(shard_object(ref, name), ref.kms_key) as out:
         for piece in pieces:
             source = Source(piece.uri or "", piece.uri or "", piece.etag, piece.bytes)
@@ -203,11 +216,11 @@ def merge(
         for place in range(padding):
             out.write(padding_record(place, model_input))
     return Shard(
-        id=name, ranges=sorted({piece.range for piece in pieces}), round=number,
+        id=name, epoch=ref.epoch, ranges=sorted({piece.range for piece in pieces}), round=number,
         origins=[Origin(range=piece.range, shard=piece.shard) for piece in pieces], invocation=invocation,
         records=records,
         padding=padding, bytes=out.bytes_written, etag=out.etag,
-        route="batch" if records + padding >= minimum else "on_demand",
+        route="batch" if records + padding >= minimum and not immediate else "on_demand",
     )  # fmt: skip
 
 
@@ -218,9 +231,11 @@ def begin_round(ref: BatchRef, document: BatchDocument, pieces: list[Piece]) -> 
     section = document.bedrock
     new = [shard for shard in section.shards or [] if shard.round == section.round]
     get_run_logger().warning(
-        "%s records were throttled, expired, missing or hit a fault of the service: round %d of %d asks them again, in "
-        "%d jobs and %s calls on demand",
-        f"{sum(piece.records for piece in pieces):,}", section.round, section.last_round,
-        sum(shard.route == "batch" for shard in new), f"{sum(s.records for s in new if s.route == 'on_demand'):,}",
-    )  # fmt: skip
+        "%s throttled, expired, missing or hit a fault of the service; round %d of %d asks again: %s, %s on demand",
+        counted(sum(piece.records for piece in pieces), "record was", "records were"),
+        section.round,
+        section.last_round,
+        counted(sum(shard.route == "batch" for shard in new), "job"),
+        counted(sum(shard.records for shard in new if shard.route == "on_demand"), "call"),
+    )
     return document

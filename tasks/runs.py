@@ -1,10 +1,12 @@
 """Small objects in S3 beside the batches: which batch a Prefect run works on, and which batches are open.
 
-`runs/FLOW_RUN_ID.json` serves hooks that start with no memory of the run. (Labels on the flow run would do as well, but
-Prefect's SQLite server answers their update with 503 while it records task runs, which cost every run two seconds.)
-`open/BATCH_ID` lets the collector find the few open batches among many finished ones.
+`runs/FLOW_RUN_ID.json` serves hooks that start with no memory of the run, and the collector, which acts in their place
+where they never ran. (Labels on the flow run would do as well, but Prefect's SQLite server answers their update with
+503 while it records task runs, which cost every run two seconds.) `open/BATCH_ID` lets the collector find the few open
+batches among many finished ones.
 """
 
+import contextlib
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -13,11 +15,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
 from tasks.context import current_run
+from tasks.errors import PipelineError
 from tasks.settings import load_settings
 from tasks.state import BatchRef
 from tasks.storage.listing import list_folder
-from tasks.storage.objects import read_object
+from tasks.storage.objects import delete_object, read_object
 from tasks.storage.uris import S3Uri
+from tasks.storage.writer import encryption
 
 _latest: BatchRef | None = None
 
@@ -35,45 +39,78 @@ def latest_batch() -> BatchRef | None:
     return _latest
 
 
-def remember_batch(ref: BatchRef) -> None:
-    """Note the current flow run's batch; outside a flow run, in this process only."""
+@contextlib.contextmanager
+def run_noted(ref: BatchRef) -> Iterator[None]:
+    """Note the current flow run's batch for the length of a block; outside a flow run, in this process only.
+
+    A run that Prefect terminates leaves its note: the cancellation hook reads it afterwards, or the collector.
+    """
     global _latest  # noqa: PLW0603
     _latest = ref
     run = current_run()
     if run is None:
+        yield
         return
-    _write(_place(ref.root, run), msgspec.json.encode(_Pointer(ref.batch_id)))
+    _write(_place(ref.root, run), msgspec.json.encode(_Pointer(ref.batch_id)), ref.kms_key)
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        with contextlib.suppress(PipelineError):
+            forget_run(ref.root, run)
+        raise
+    forget_run(ref.root, run)
 
 
-def forget_batch(ref: BatchRef) -> None:
-    """Remove the note of a run that came to its end."""
-    run = current_run()
-    if run is None:
-        return
-    _delete(_place(ref.root, run))
+def forget_run(root: S3Uri, flow_run_id: UUID) -> None:
+    """Remove the note of a run that is over, or has nothing left to stop."""
+    delete_object(_place(root, flow_run_id))
 
 
 def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
-    """The batch of a flow run; None where it has none."""
+    """The batch of a flow run; None where it has none. Raises PipelineError."""
     settings = load_settings()
-    uri = _place(settings.root, flow_run_id)
+    batch_id = _batch_id(_place(settings.root, flow_run_id))
+    return BatchRef(settings.root, batch_id, settings.kms_key) if batch_id else None
+
+
+def list_notes(root: S3Uri) -> Iterator[tuple[UUID, str]]:
+    """Every flow run that has a note, and its batch. What is no note of ours is passed over. Raises PipelineError."""
+    folder = root.join("runs")
+    for entry in list_folder(folder):
+        name = entry["Key"].rsplit("/", 1)[-1]
+        try:
+            run = UUID(name.removesuffix(".json"))
+        except ValueError:
+            continue
+        batch_id = _batch_id(folder.join(name))
+        if batch_id:
+            yield run, batch_id
+
+
+def _batch_id(uri: S3Uri) -> str | None:
+    """What a note says; None where there is none, or none that can be read as one."""
     try:
         body, _ = read_object(uri)
     except ClientError as error:
         if aws.code_of(error) in ("NoSuchKey", "404"):
             return None
-        raise
-    return BatchRef(settings.root, msgspec.json.decode(body, type=_Pointer).batch_id, settings.kms_key)
+        raise aws.explain(error, f"reading {uri}") from error
+    except BotoCoreError as error:
+        raise aws.explain(error, f"reading {uri}") from error
+    try:
+        return msgspec.json.decode(body, type=_Pointer).batch_id
+    except msgspec.MsgspecError:
+        return None
 
 
 def mark_open(ref: BatchRef) -> None:
     """Let collectors find the batch."""
-    _write(ref.root.join("open", ref.batch_id), b"")
+    _write(ref.root.join("open", ref.batch_id), b"", ref.kms_key)
 
 
 def mark_closed(ref: BatchRef) -> None:
     """The batch has ended: collectors need not look at it any more."""
-    _delete(ref.root.join("open", ref.batch_id))
+    delete_object(ref.root.join("open", ref.batch_id))
 
 
 def open_batches(root: S3Uri) -> Iterator[str]:
@@ -82,15 +119,8 @@ def open_batches(root: S3Uri) -> Iterator[str]:
         yield entry["Key"].rsplit("/", 1)[-1]
 
 
-def _write(uri: S3Uri, body: bytes) -> None:
+def _write(uri: S3Uri, body: bytes, kms_key: str | None) -> None:
     try:
-        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body)
+        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **encryption(kms_key))
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"writing {uri}") from error
-
-
-def _delete(uri: S3Uri) -> None:
-    try:
-        aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"deleting {uri}") from error

@@ -1,6 +1,7 @@
 """What a person sets once: bucket, prefix, role and key; from the environment or from a Prefect block."""
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,9 +31,16 @@ class BedrockBatchSettings(Block):
     prefix: str = Field(default="bedrock-batch", description="Folder of all batches (BEDROCK_BATCH_PREFIX).")
     role_arn: str | None = Field(default=None, description="Service role of the jobs (BEDROCK_BATCH_ROLE_ARN).")
     kms_key: str | None = Field(default=None, description="KMS key for all objects (BEDROCK_BATCH_KMS_KEY).")
+    bucket_owner: str | None = Field(
+        default=None, description="Account of the bucket, where it is another's (BEDROCK_BATCH_BUCKET_OWNER)."
+    )
     image_buckets: str | None = Field(
         default=None, description="Further buckets of s3:// images, with commas between (BEDROCK_BATCH_IMAGE_BUCKETS)."
     )
+
+
+#: Botocore's `bedrock`, shape `AccountId`.
+_ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -41,8 +49,19 @@ class Settings(msgspec.Struct, frozen=True):
     root: S3Uri
     role_arn: str | None
     kms_key: str | None
+    #: The AWS account that owns the bucket, where the user named it.
+    bucket_owner: str | None = None
     #: Buckets, beside the batch's and the input's, of which requests may refer to objects.
     image_buckets: tuple[str, ...] = ()
+
+
+def account_id(text: str, what: str) -> str:
+    """An AWS account's number. Raises ConfigurationError naming the setting that it comes from."""
+    if not isinstance(text, str) or not _ACCOUNT.fullmatch(text):
+        raise ConfigurationError(
+            f"{what} must be the 12 digits of an AWS account, as text, such as '123456789012', not {text!r}."
+        )
+    return text
 
 
 def load_settings(role_arn: str | None = None) -> Settings:
@@ -60,10 +79,12 @@ def load_settings(role_arn: str | None = None) -> Settings:
         )
     prefix = os.environ.get("BEDROCK_BATCH_PREFIX") or (block.prefix if block else None) or "bedrock-batch"
     bucket = bucket.removeprefix("s3://").strip("/")
+    owner = os.environ.get("BEDROCK_BATCH_BUCKET_OWNER", "").strip() or (block.bucket_owner if block else None)
     return Settings(
         root=parse_location(f"s3://{bucket}/{prefix.strip('/')}", "BEDROCK_BATCH_BUCKET and BEDROCK_BATCH_PREFIX"),
         role_arn=role_arn or os.environ.get("BEDROCK_BATCH_ROLE_ARN") or (block.role_arn if block else None),
         kms_key=os.environ.get("BEDROCK_BATCH_KMS_KEY") or (block.kms_key if block else None),
+        bucket_owner=account_id(owner, "BEDROCK_BATCH_BUCKET_OWNER") if owner else None,
         image_buckets=_buckets(os.environ.get(IMAGE_BUCKETS_VARIABLE) or (block.image_buckets if block else None)),
     )
 

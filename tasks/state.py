@@ -3,14 +3,20 @@
 Layout under `s3://BUCKET/PREFIX/batches/BATCH_ID/`:
 
 batch.json                     OpenAI's Batch object and the "bedrock" section below
+heartbeat.json                 while somebody drives the batch (`tasks.lease`)
 input/part-00000.jsonl         Bedrock records, one object per shard
 index/part-00000.parquet       every request of a range of the input: recordId, custom_id, line, choice
 bedrock/JOB_ID/…               what Bedrock writes; bedrock/on-demand/… what we write for on-demand answers
 output.jsonl errors.jsonl results.parquet
 
+What a runner writes is named by the epoch of its lease: from the second epoch on in a folder of its own, such as
+`input/epoch-2/part-00000.jsonl`. So a runner that was paused and lost the lease writes where nobody reads, and nothing
+that batch.json names is ever overwritten or deleted.
+
 Beside `batches/`, `runs/FLOW_RUN_ID.json` names the batch of a Prefect run while it lasts.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -19,12 +25,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.bedrock import aws
-from tasks.errors import BatchNotFoundError, PipelineError, StateConflictError
+from tasks.errors import BatchNotFoundError, LostLeaseError, PipelineError, StateConflictError
 from tasks.openai_format.batch import Batch
 from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 
+_EPOCH = re.compile(r"/epoch-(\d+)/")
+#: What S3 says to a conditional write that comes too late; 409 where two came at once.
 _CONFLICTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
@@ -49,6 +57,8 @@ class Range(_Section):
 
     index: int
     segments: list[Segment]
+    #: Of the lease under which it was planned, and its index and layout written.
+    epoch: int = 1
 
     @property
     def name(self) -> str:
@@ -95,6 +105,8 @@ class Shard(_Section):
     """One object of records. `route` says how its records get their answers."""
 
     id: str
+    #: Of the lease under which its object was written.
+    epoch: int = 1
     #: The ranges whose records it holds: one, or several where a later round gathers what is left of many.
     ranges: list[int]
     round: int = 1
@@ -108,7 +120,7 @@ class Shard(_Section):
     route: Literal["batch", "on_demand", "none"] = "batch"
     jobs: list[Job] = Field(default_factory=list)
     done: bool = False
-    #: The batch failed with this shard's job, and was opened again: what it left undone may be asked again.
+    #: The batch ended, and was opened again: what this shard left undone may be asked again.
     retry: bool = False
 
     @property
@@ -116,19 +128,25 @@ class Shard(_Section):
         return self.jobs[-1] if self.jobs else None
 
 
-class Lead(_Section):
-    """Who drives the batch. `beat` counts up while the driver lives; `process` tells others on its machine at once."""
+class LeaseState(_Section):
+    """Who drives the batch: see `tasks.lease`.
 
-    id: str
-    machine: str
-    process: str
+    `epoch` names what the holder writes. It only grows: whenever what was written under it may be named by batch.json,
+    or may still be written to.
+    """
+
+    epoch: int = 1
+    #: An id of this one holding; None where nobody drives the batch.
+    holder: str | None = None
+    #: Where the holder runs: tells others on its machine at once when it is gone.
+    machine: str = ""
+    process: str = ""
     run: str | None = None
-    beat: int = 0
 
 
 class BedrockSection(_Section):
     version: int = 1
-    lead: Lead | None = None
+    lease: LeaseState = Field(default_factory=LeaseState)
     #: The round under way, and the last that may be.
     round: int = 1
     last_round: int = 1
@@ -143,6 +161,8 @@ class BedrockSection(_Section):
     sources: list[dict[str, Any]] = Field(default_factory=list)
     ranges: list[Range] = Field(default_factory=list)
     shards: list[Shard] | None = None
+    #: Of a finished batch: requests that may be answered when they are asked again. None where nobody has counted.
+    unanswered: int | None = None
     invalid_lines: int = 0
     dropped_fields: dict[str, int] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
@@ -152,17 +172,25 @@ class BedrockSection(_Section):
 class BatchDocument(Batch):
     bedrock: BedrockSection
 
+    def close_epoch(self) -> None:
+        """Before the batch ends: what was written under this epoch is named from now on, and nobody writes it again."""
+        if not self.finished:
+            self.bedrock.lease.epoch += 1
+
     def public(self) -> Batch:
         """The batch as users see it."""
         return Batch.model_validate(self.model_dump(exclude={"bedrock"}))
 
 
 class BatchRef(msgspec.Struct, frozen=True):
-    """Where a batch lives; small enough to hand to every task."""
+    """Where a batch lives; small enough to hand to every task. That of a runner that drives it names its lease."""
 
     root: S3Uri
     batch_id: str
     kms_key: str | None = None
+    #: The lease under which this runner changes the batch; None for one that only looks, or cancels.
+    holder: str | None = None
+    epoch: int = 1
 
     @property
     def folder(self) -> S3Uri:
@@ -171,9 +199,24 @@ class BatchRef(msgspec.Struct, frozen=True):
     def uri(self, *parts: str) -> S3Uri:
         return self.folder.join(*parts)
 
+    def own(self, *parts: str) -> S3Uri:
+        """Where this runner writes: named by the epoch of its lease."""
+        return self.of_epoch(self.epoch, *parts)
+
+    def of_epoch(self, epoch: int, *parts: str) -> S3Uri:
+        """What the runner of some epoch wrote."""
+        *folders, name = parts
+        return self.uri(*folders, f"epoch-{epoch}", name) if epoch > 1 else self.uri(*parts)
+
     @property
     def document(self) -> S3Uri:
         return self.uri("batch.json")
+
+
+def epoch_of(key: str) -> int:
+    """The epoch that a key is named by."""
+    found = _EPOCH.search(key)
+    return int(found[1]) if found else 1
 
 
 def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
@@ -196,11 +239,20 @@ def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
 
 
 def read(ref: BatchRef) -> BatchDocument:
-    """batch.json of a batch that must exist. Raises BatchNotFoundError."""
+    """batch.json of a batch that must exist.
+
+    Raises BatchNotFoundError; LostLeaseError where `ref` names a lease that another runner has taken over.
+    """
+    return _load_held(ref)[0]
+
+
+def _load_held(ref: BatchRef) -> tuple[BatchDocument, str]:
     loaded = load(ref)
     if loaded is None:
         raise BatchNotFoundError(f"There is no batch {ref.batch_id} under {ref.root}.")
-    return loaded[0]
+    if ref.holder is not None and loaded[0].bedrock.lease.holder != ref.holder:
+        raise LostLeaseError(f"Another runner has taken batch {ref.batch_id} over; it carries on there.")
+    return loaded
 
 
 def create(ref: BatchRef, document: BatchDocument) -> BatchDocument:
@@ -215,13 +267,12 @@ def create(ref: BatchRef, document: BatchDocument) -> BatchDocument:
 def update(ref: BatchRef, change: Callable[[BatchDocument], None]) -> BatchDocument:
     """Apply `change` to the current document; repeated on the newer one whenever somebody else was faster.
 
-    `change` must bear being applied again. Nothing is written where it changes nothing.
+    `change` must bear being applied again. Nothing is written where it changes nothing. Raises LostLeaseError, and
+    writes nothing, where `ref` names a lease that another runner has taken over: the write is conditional on the very
+    document that still named it.
     """
     for attempt in range(20):
-        loaded = load(ref)
-        if loaded is None:
-            raise BatchNotFoundError(f"There is no batch {ref.batch_id} under {ref.root}.")
-        document, etag = loaded
+        document, etag = _load_held(ref)
         before = document.model_dump_json()
         change(document)
         if document.model_dump_json() == before:
@@ -232,6 +283,11 @@ def update(ref: BatchRef, change: Callable[[BatchDocument], None]) -> BatchDocum
         except StateConflictError:
             aws.back_off(min(attempt, 4))
     raise StateConflictError(f"{ref.document} is being changed by others all the time; try again.")
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a conditional write came too late."""
+    return aws.code_of(error) in _CONFLICTS
 
 
 def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
@@ -246,7 +302,7 @@ def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
             **options,
         )
     except ClientError as error:
-        if aws.code_of(error) in _CONFLICTS:
+        if is_conflict(error):
             raise StateConflictError(f"{uri} was changed meanwhile.") from None
         raise aws.explain(error, f"writing {uri}") from error
     except BotoCoreError as error:

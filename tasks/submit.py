@@ -1,23 +1,51 @@
 """Stage 4: submit the shards that wait for a job, never more than the model's quota of jobs in flight."""
 
+import re
 import time
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
-from tasks.batches import discard, fail_batch, parse_window
+from tasks.batches import fail_batch, parse_window
 from tasks.bedrock import aws
-from tasks.bedrock.jobs import FINAL_STATUSES, JobRequest, NoFreeSlot, count_open_jobs, create_job, find_job, job_tags
+from tasks.bedrock.jobs import (
+    FINAL_STATUSES,
+    JobRequest,
+    NoFreeSlot,
+    count_open_jobs,
+    create_job,
+    find_job,
+    job_tags,
+    stop_job,
+)
 from tasks.bedrock.names import client_request_token, job_name
-from tasks.convert import shard_object
+from tasks.errors import LostLeaseError
+from tasks.lease import require_lease
 from tasks.openai_format.batch import BatchError
+from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.state import BatchDocument, BatchRef, Job, Shard, read, update
+from tasks.words import counted
 
 #: Errors of a create call that no waiting mends.
 _PERMANENT = frozenset({"ValidationException", "AccessDeniedException", "ResourceNotFoundException",
                         "ServiceQuotaExceededException", "ConflictException"})  # fmt: skip
+
+
+#: What Bedrock says of a model that is not there, not for batches, or not for this account.
+_NO_MODEL = re.compile(
+    r"\bmodel (?:identifier|id)\b.*\b(?:invalid|not)\b|\b(?:invalid|unsupported) model\b|'modelId' failed to satisfy"
+    r"|\bresolve the (?:foundation )?model\b|\baccess to the (?:requested |specified )?model\b"
+    r"|\bmodel\b(?! invocation).*\b(?:not exist|not (?:be )?(?:found|available)|end of (?:its )?life|legacy)\b"
+    r"|\bbatch inference\b.*\bnot (?:supported|available)\b.*\bmodel|\bmodel\b.*\bnot support(?:ed)?\b.*\bbatch\b",
+    re.IGNORECASE,
+)
+#: What makes a message that has a model in it one about something else.
+_NOT_THE_MODEL = re.compile(
+    r"\b(?:role|bucket|kms|key|principal|job name|(?:model)?invocation ?type|not authorized to perform)\b",
+    re.IGNORECASE,
+)
 
 
 class Progress(msgspec.Struct):
@@ -72,8 +100,9 @@ def submit_jobs(ref: BatchRef) -> Progress:
     try:
         for shard in document.bedrock.shards or []:
             if shard.id in chosen and shard.job is not None and shard.job.arn is None:
+                require_lease(ref)
                 arns[shard.id] = _submit(ref, document, shard, shard.job, look_first=shard.id in unsure)
-                _note(ref, {shard.id: arns[shard.id]})
+                _note_or_stop(ref, shard, arns[shard.id])
     except NoFreeSlot:
         pass
     except (ClientError, BotoCoreError) as error:
@@ -118,11 +147,12 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             token=job.token,
             model_id=section.model,
             role_arn=section.role_arn or "",
-            input_uri=str(shard_object(ref, shard.id)),
+            input_uri=str(shard_object(ref, shard.id, shard.epoch)),
             output_uri=str(ref.uri("bedrock")) + "/",
             invocation=shard.invocation,
             timeout_hours=parse_window(document.completion_window) or 24,
             kms_key=section.kms_key,
+            bucket_owner=section.options.get("bucket_owner"),
             tags=job_tags(document.metadata or {}, ref.batch_id),
         )
     )
@@ -149,6 +179,19 @@ def _note(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
     return update(ref, change)
 
 
+def _note_or_stop(ref: BatchRef, shard: Shard, arn: str) -> None:
+    """Note a new job; stop it where another runner has taken over meanwhile, and asks those records some other way."""
+    try:
+        _note(ref, {shard.id: arn})
+    except LostLeaseError:
+        token = shard.job.token if shard.job else ""
+        document = read(msgspec.structs.replace(ref, holder=None))
+        others = [job for each in document.bedrock.shards or [] for job in each.jobs]
+        if document.finished or document.status == "cancelling" or token not in [job.token for job in others]:
+            stop_job(arn)
+        raise
+
+
 def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
     """What a create call that failed for good means for the batch."""
     document = read(ref)
@@ -157,21 +200,15 @@ def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
     if aws.code_of(error) not in _PERMANENT or not never_ran:
         return aws.explain(error, "submitting the job")
     cause = aws.explain(error, f"the job for model {document.bedrock.model} with role {document.bedrock.role_arn}")
-
-    def forget(current: BatchDocument) -> None:
-        current.bedrock.shards = None
-
-    # Nothing was paid for and nothing will run: leave no records lying in the bucket.
-    update(ref, forget)
-    discard(ref, "input", "index")
-    return fail_batch(ref, [BatchError(code=_error_code(error), message=str(cause))])
+    return fail_batch(ref, [BatchError(code=_error_code(error), message=str(cause))], forget=True)
 
 
 def _error_code(error: ClientError | BotoCoreError) -> str:
-    message = aws.message_of(error).lower()
-    if aws.code_of(error) == "ResourceNotFoundException" or ("model" in message and "role" not in message):
+    """OpenAI's word for a refusal; for a model that cannot be had in a batch it is `model_not_found`, as for none."""
+    message = aws.message_of(error).replace("n't ", " not ")
+    if _NO_MODEL.search(message) and not _NOT_THE_MODEL.search(message):
         return "model_not_found"
-    return "permission_denied" if aws.code_of(error) == "AccessDeniedException" else "invalid_request"
+    return "permission_denied" if aws.is_denied(error) else "invalid_request"
 
 
 @task(name="submit", task_run_name="submit", **STAGE)
@@ -180,8 +217,9 @@ def submit(ref: BatchRef) -> Progress:
     progress = submit_jobs(ref)
     log = get_run_logger()
     if progress.submitted:
-        log.info("Submitted %d jobs; %d in flight, %d waiting for a slot", progress.submitted, progress.in_flight,
-                 progress.waiting)  # fmt: skip
+        submitted = counted(progress.submitted, "job")
+        log.info("Submitted %s; %d in flight, %d waiting for a slot", submitted, progress.in_flight, progress.waiting)
     elif progress.waiting:
-        log.info("No slot is free: %d jobs wait, %d are in flight", progress.waiting, progress.in_flight)
+        waiting = counted(progress.waiting, "job waits", "jobs wait")
+        log.info("No slot is free: %s, %d in flight", waiting, progress.in_flight)
     return progress

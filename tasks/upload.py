@@ -8,13 +8,15 @@ from prefect import get_run_logger, task
 
 from tasks.batches import discard, fail_batch
 from tasks.bedrock import aws
-from tasks.convert import Converted, shard_object
+from tasks.convert import Converted
 from tasks.errors import PipelineError
-from tasks.index import index_object
 from tasks.openai_format.batch import BatchError
+from tasks.paths import shard_object
 from tasks.patience import STAGE
 from tasks.rounds import Piece, gather, merge
-from tasks.state import BatchDocument, BatchRef, Shard, update
+from tasks.state import BatchDocument, BatchRef, Shard, read, update
+from tasks.storage.objects import head_object
+from tasks.words import counted
 
 
 def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
@@ -23,28 +25,26 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     Raises PipelineError where an object is not what was uploaded, BatchFailedError where a shard is below the
     minimum and below_minimum="fail".
     """
+    noted = read(ref)
+    if noted.bedrock.shards is not None:
+        # The task is repeated, and what was gathered is settled: it must not be written again.
+        return noted
     shards = [shard for part in converted for shard in part.shards]
     for shard in shards:
         _verify(ref, shard)
     shards = _gathered(ref, document, shards)
     below = [shard for shard in shards if shard.route == "on_demand"]
     if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
-        discard(ref, "input", "index")
         minimum = document.bedrock.limits["min_records_per_job"]
         message = (
-            f"The {below[0].invocation} job would have {below[0].records:,} records; it takes at least {minimum:,}. "
-            'Add requests, or choose below_minimum="on_demand" or "pad".'
+            f"The {below[0].invocation} job would have {counted(below[0].records, 'record')}; it takes at least "
+            f'{minimum:,}. Add requests, or choose below_minimum="on_demand" or "pad".'
         )
-        raise fail_batch(ref, [BatchError(code="below_minimum", message=message)])
-    keep = {shard_object(ref, shard.id).key for shard in shards}
-    keep |= {index_object(ref, range_).key for range_ in document.bedrock.ranges}
-    # An earlier, interrupted run may have cut the input differently.
-    discard(ref, "input", "index", keep=frozenset(keep))
-
+        raise fail_batch(ref, [BatchError(code="below_minimum", message=message)], forget=True)
     dropped: dict[str, int] = {}
     for part in converted:
-        for field, count in part.dropped.items():
-            dropped[field] = dropped.get(field, 0) + count
+        for field, requests in part.dropped.items():
+            dropped[field] = dropped.get(field, 0) + requests
 
     def change(current: BatchDocument) -> None:
         if current.bedrock.shards is None:
@@ -53,7 +53,10 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
         if current.status == "validating":
             current.status, current.in_progress_at = "in_progress", int(time.time())
 
-    return update(ref, change)
+    document = update(ref, change)
+    # An earlier, interrupted run may have cut the input differently.
+    discard(ref, document, "input", "index")
+    return document
 
 
 def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> list[Shard]:
@@ -66,8 +69,7 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
     limits, made = document.bedrock.limits, list[Shard]()
     small = sorted((s for s in shards if s.route == "on_demand"), key=lambda shard: shard.invocation)
     for invocation, group in groupby(small, key=lambda shard: shard.invocation):
-        pieces = [Piece(shard.id, shard.ranges[0], shard.records, invocation, str(shard_object(ref, shard.id)),
-                        shard.bytes, shard.etag) for shard in group]  # fmt: skip
+        pieces = [_as_piece(ref, shard) for shard in group]
         for together in gather(pieces, limits):
             if sum(piece.records for piece in together) >= limits["min_records_per_job"]:
                 made.append(merge(ref, document, together, invocation, f"gathered-{len(made):05d}", 1))
@@ -76,10 +78,15 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
     return [*(shard.model_copy(update=asked_by_others) if shard.id in left else shard for shard in shards), *made]
 
 
+def _as_piece(ref: BatchRef, shard: Shard) -> Piece:
+    uri = shard_object(ref, shard.id, shard.epoch)
+    return Piece(shard.id, shard.ranges[0], shard.records, shard.invocation, str(uri), shard.bytes, shard.etag)
+
+
 def _verify(ref: BatchRef, shard: Shard) -> None:
-    uri = shard_object(ref, shard.id)
+    uri = shard_object(ref, shard.id, shard.epoch)
     try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+        head = head_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"checking {uri}") from error
     if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:
@@ -93,8 +100,8 @@ def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -
     log = get_run_logger()
     document = commit_shards(ref, document, converted)
     shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
-    log.info("Uploaded %s records in %d shards, %s bytes", f"{sum(s.records for s in shards):,}", len(shards),
-             f"{sum(s.bytes for s in shards):,}")  # fmt: skip
-    for field, count in document.bedrock.dropped_fields.items():
-        log.warning("Dropped from %s requests: %s", f"{count:,}", field)
+    records, size = counted(sum(s.records for s in shards), "record"), counted(sum(s.bytes for s in shards), "byte")
+    log.info("Uploaded %s in %s, %s", records, counted(len(shards), "shard"), size)
+    for field, requests in document.bedrock.dropped_fields.items():
+        log.warning("Dropped from %s: %s", counted(requests, "request"), field)
     return document

@@ -4,7 +4,6 @@ import heapq
 import io
 import math
 import shutil
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from tasks.markdown import plain
 from tasks.memory import give_back, keep
 from tasks.openai_format.requests import (
     CHAT,
-    MAX_LINE_BYTES,
     Envelope,
     LineError,
     canonical_endpoint,
@@ -33,8 +31,10 @@ from tasks.openai_format.requests import (
 from tasks.openai_format.scan import is_utf8
 from tasks.openai_format.uniform import Block, Templates
 from tasks.patience import STAGE
+from tasks.scratch import scratch_folder, scratch_space
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
 from tasks.summary import InputSummary, InvalidLine
+from tasks.words import counted
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
 SHOWN_ERRORS = 100
@@ -100,18 +100,18 @@ class Validator:
         hashes, self.hashes = np.frombuffer(self.hashes, dtype=np.uint64), array("Q")
         duplicates = find_duplicates(sources, starts, hashes, self.offsets, self.lines)
         codes, first = _list_invalid(spool, duplicates, work / "invalid-lines")
-        count = codes.total()
+        invalid = codes.total()
         self._layout.templates = self._templates.known
-        records, record_bytes = self._estimate(len(self.offsets) - count)
+        records, record_bytes = self._estimate(len(self.offsets) - invalid)
         return InputSummary(
             sources=sources,
             digest=digest.hexdigest(),
             endpoint=self.endpoint,
             requests=len(self.offsets),
-            invalid=count,
+            invalid=invalid,
             codes=dict(codes),
             first_invalid=first,
-            invalid_file=work / "invalid-lines" if count else None,
+            invalid_file=work / "invalid-lines" if invalid else None,
             work=work,
             offsets=self.offsets,
             lines=self.lines,
@@ -160,16 +160,22 @@ class Validator:
         return number + len(uniform.shapes)
 
     def _accept_template(self, line: bytes) -> bool:
-        """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too."""
+        """Whether a line is a valid one of the batch; all that differ from it in their texts only are, too.
+
+        The first valid line says what endpoint and model the batch is for, whether a template comes of it or not.
+        """
         try:
             envelope = check_line(line, self.endpoint, self.served, self.model)
         except LineError:
             return False
-        if envelope.url != CHAT:
-            return False
-        self.endpoint = envelope.url
-        self.model = self.model or envelope.model
-        return True
+        self._settle(envelope)
+        return envelope.url == CHAT
+
+    def _settle(self, envelope: Envelope) -> None:
+        if self.endpoint is None:
+            self.endpoint = envelope.url
+        if self.model is None:
+            self.model = envelope.model
 
     def _take(self, offset: int, uniform: Block, first: int, last: int, number: int, hashes: Any) -> None:
         """Take a run of lines that fit a template, all at once."""
@@ -207,11 +213,6 @@ class Validator:
             self.offsets.append(start)
             self.lines.append(number)
             try:
-                if len(line) > MAX_LINE_BYTES:
-                    raise LineError(
-                        "request_too_large",
-                        f"This line is longer than {MAX_LINE_BYTES:,} bytes, the most that Bedrock takes as a request.",
-                    )
                 if not readable:
                     _require_utf8(line)
                 envelope = check_line(line, self.endpoint, self.served, self.model)
@@ -228,10 +229,7 @@ class Validator:
         return number
 
     def _accept(self, envelope: Envelope, line: bytes, request: int) -> None:
-        if self.endpoint is None:
-            self.endpoint = envelope.url
-        if self.model is None:
-            self.model = envelope.model
+        self._settle(envelope)
         custom_id = envelope.custom_id.encode()
         hashed = hash_of(custom_id)
         if hashed is None:
@@ -294,7 +292,9 @@ def validate_input(
     """
     keep()
     wanted = canonical_endpoint(endpoint) if endpoint else None
-    summary = Validator(wanted, served, sample).run(find_sources(input_file), work)
+    sources = find_sources(input_file)
+    with scratch_space():
+        summary = Validator(wanted, served, sample).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}
     return summary
@@ -310,15 +310,16 @@ def validate(
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
     log = get_run_logger()
-    work = Path(tempfile.mkdtemp(prefix="bedrock-batch-"))
+    work = scratch_folder()
     try:
         summary = validate_input(input_file, endpoint, served, work, sample)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     give_back()
-    files = f"{len(summary.sources)} files" if len(summary.sources) > 1 else summary.sources[0].name
-    log.info("Checked %s: %s requests, %s bad lines", files, f"{summary.requests:,}", f"{summary.invalid:,}")
+    files = counted(len(summary.sources), "file") if len(summary.sources) > 1 else summary.sources[0].name
+    bad_lines = counted(summary.invalid, "bad line")
+    log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
     if summary.invalid:
         rows = [
             # The UI renders the cells of a table as markdown, too.
@@ -331,10 +332,10 @@ def validate(
             }
             for bad in summary.first_invalid[:SHOWN_ERRORS]
         ]
-        outcome = "the batch fails" if on_invalid == "fail" else "they go to the error file"
+        outcome = "the batch fails" if on_invalid == "fail" else "for the error file"
         create_table_artifact(
             key="invalid-lines",
             table=rows,
-            description=f"{summary.invalid:,} bad lines ({outcome}); the first {len(rows)} are shown.",
+            description=f"{bad_lines} ({outcome})" + (f"; the first {len(rows)} are shown." if len(rows) > 1 else "."),
         )
     return summary

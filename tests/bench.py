@@ -102,7 +102,8 @@ def prepare(path: Path) -> tuple[Any, Any, Callable[[], Any]]:
 
     order = place_order(
         str(path), MODEL, endpoint=None, completion_window="24h", metadata={}, job_name=None, role_arn=None,
-        output_data_config=None, on_invalid="fail", unsupported="error", below_minimum="on_demand", invocation="auto", fetch_images=False,
+        output_data_config=None, on_invalid="fail", unsupported="error", below_minimum="on_demand", invocation="auto",
+        fetch_images=False, retry_failed=False,
     )  # fmt: skip
 
     def validate() -> Any:

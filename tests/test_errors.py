@@ -11,7 +11,7 @@ import cloudpickle
 import pytest
 
 import tasks
-from tasks.codecs.base import RequestError
+from tasks.codecs.base import ConversionFault, RequestError
 from tasks.comparison.result import Comparison
 from tasks.errors import BatchFailedError, ComparisonFailedError, PipelineError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors
@@ -24,6 +24,7 @@ BATCH = Batch(
 ARGUMENTS: dict[type[BaseException], tuple[Any, ...]] = {
     BatchFailedError: ("it failed", BATCH),
     ComparisonFailedError: ("none has results", Comparison(id="cmp_1", input_file="in.jsonl", failed={"a": "b"})),
+    ConversionFault: (),
     RequestError: ("it is wrong", "body.n", "invalid_type"),
     LineError: ("invalid_url", "it is wrong", "url", "id-1"),
 }

@@ -68,7 +68,12 @@ message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "use
 @st.composite
 def chat_line(draw: Any) -> bytes:
     """A chat, now well-formed, now with a field that is anything."""
-    body: dict[str, Any] = {"model": "m", "messages": draw(st.lists(message, min_size=1, max_size=3)), "max_tokens": 5}
+    model = draw(st.sampled_from(["m"] * 5 + ["other", None]))
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": draw(st.lists(message, min_size=1, max_size=3)),
+        "max_tokens": 5,
+    }
     line: dict[str, Any] = {"custom_id": draw(text), "method": "POST", "url": CHAT, "body": body}
     if draw(st.integers(0, 3)) == 0:
         place = draw(st.sampled_from([line, body, body["messages"][0]]))
@@ -278,7 +283,7 @@ output_line = st.builds(
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(st.lists(spoiled(output_line) | st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=12))
 def test_output_lines(lines: list[bytes]) -> None:
-    """Every line is somebody's outcome, padding, or counted as odd."""
+    """Every line is somebody's outcome, padding, or counted as odd; also one that cannot be read but says whose it is."""
     with Answers(0, np.ones(10, dtype=np.int64)) as answers:
         answers._add(b"\n".join(lines), 1)
         outcomes = sum(kind != 0 for kind in answers.kinds)

@@ -26,8 +26,8 @@ from tasks.validate import validate_input
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, chat, write_lines
 
 LINES = 120
-text = st.text(st.characters(codec="utf-8"), max_size=12)
-count = st.integers(0, 500) | st.sampled_from([0, 2**31 - 1, 2**31, 2**40, 2**70, -1]) | st.none()
+text = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(["a\u2028\u2029\x85b", "\ud800", "\udc00x"])
+count = st.integers(0, 500) | st.sampled_from([0, 2**31 - 1, 2**31, 2**40, 2**70, -1, "1", {}, 1.5]) | st.none()
 
 
 def claude(stop: str) -> st.SearchStrategy[Any]:
@@ -98,7 +98,7 @@ def test_columns_and_records_give_the_same_files(
     order = place_order(
         str(path), model, endpoint=None, completion_window="24h", metadata={}, job_name=None, role_arn=None,
         output_data_config=None, on_invalid="skip", unsupported="drop", below_minimum="pad", invocation="InvokeModel",
-        fetch_images=False,
+        fetch_images=False, retry_failed=False,
     )  # fmt: skip
     summary = validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
     ref = name_batch(order, summary)
@@ -115,6 +115,7 @@ def test_columns_and_records_give_the_same_files(
         output, errors, table = (sandbox.read(str(piece(ref, range_, name))) for name in names)
         assert result.completed == output.count(b"\n")
         assert result.completed + result.failed == LINES
+        assert len((output + errors).decode().splitlines()) == LINES
         return output, errors, pq.read_table(io.BytesIO(table)).to_pylist(), msgspec.to_builtins(result)
 
     def one_by_one(*_: object) -> None:
@@ -126,11 +127,14 @@ def test_columns_and_records_give_the_same_files(
     taken: Counter[bool] = Counter()
 
     @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-    @given(blocks(model), st.booleans())
-    def same(jobs: list[list[tuple[str, Any]]], small: bool) -> None:
+    @given(blocks(model), st.booleans(), st.integers(0, 2))
+    def same(jobs: list[list[tuple[str, Any]]], small: bool, cut: int) -> None:
         objects = []
         for attempt, records in enumerate(jobs, 1):
-            data = b"".join(json.dumps({"recordId": id, **fate}).encode() + b"\n" for id, fate in records)
+            # Some surrogates are escaped, some raw; the latter JSON is not even UTF-8.
+            lines = (json.dumps({"recordId": id, **fate}, ensure_ascii=small) for id, fate in records)
+            data = b"".join(line.encode("utf-8", "surrogatepass") + b"\n" for line in lines)
+            data += b'{"recordId":"r000000017","modelOutput":{"con\n' * cut
             data += b"" if small else b" " * (1 << 20) + b"\n"
             uri = str(ref.uri("output", f"{attempt}.jsonl.out"))
             bucket, _, key = uri.removeprefix("s3://").partition("/")

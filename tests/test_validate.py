@@ -3,13 +3,15 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.bedrock.limits import Limits
-from tasks.openai_format.requests import LineError, check_line
+from tasks.openai_format.requests import MAX_LINE_BYTES, LineError, check_line
+from tasks.openai_format.uniform import Templates
 from tasks.plan import plan_ranges
 from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
@@ -74,7 +76,74 @@ def test_no_line_raises_anything_else(line: bytes) -> None:
         check_line(line, None, CHAT, None)
 
 
+@pytest.mark.parametrize(
+    ("line", "param", "message"),
+    [
+        ('{"custom_id": 3, "body": {"temperature": 1e999}}', "body.temperature", "number"), ("[1]", None, "not a JSON object"),
+        ('{"custom_id": "a", "body": {"messages": [{"content": "\\ud83d"}]}}', "body.messages[0].content", "surrogate"),
+        ('{"custom_id": "a", "body": {"n": NaN}}', "body.n", "number"), ('{"custom_id": "a", ', None, "not parseable"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_named(line: str, param: str | None, message: str) -> None:
+    with pytest.raises(LineError, match=message) as caught:
+        check_line(line.encode(), None, CHAT, None)
+    assert (caught.value.code, caught.value.param) == ("invalid_json_line", param)
+
+
 def test_deep_nesting_is_a_bad_line() -> None:
     for line in (b"[" * 100_000, b'{"custom_id":"x","body":' + b'{"a":' * 5000 + b"1" + b"}" * 5001):
         with pytest.raises(LineError):
             check_line(line, None, CHAT, None)
+
+
+def test_the_limit_of_a_line_holds_for_lines_that_fit_a_template_too(tmp_path: Path) -> None:
+    """A line that ends within the block in which it passes the limit arrives whole."""
+    around = len(json.dumps(chat("long", "", max_tokens=5)))
+    for size, codes in ((MAX_LINE_BYTES, {}), (MAX_LINE_BYTES + 1, {"request_too_large": 1})):
+        lines = [chat("long", "x" * (size - around), max_tokens=5)]
+        lines += [chat(f"id-{n}", f"Question {n}", max_tokens=5) for n in range(40)]
+        data = "\n".join(map(json.dumps, lines)).encode() + b"\n"
+        (tmp_path / "in.jsonl").write_bytes(data)
+        assert data.index(b"\n") == size
+        summary = validate_input(str(tmp_path / "in.jsonl"), None, CHAT, tmp_path)
+        assert summary.codes == codes
+        assert [bad.custom_id for bad in summary.first_invalid] == ["long"] * len(codes)
+        assert sum(shape > 0 for stretch in summary.layout.stretches for shape in stretch.shapes) >= 40
+
+
+FIRST = [
+    # No template is learned of it, and it is valid.
+    {
+        **chat("first", seed=1),
+        "body": {"model": "other", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    },
+    {"custom_id": "first", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "x"}},
+    {"custom_id": "first", "method": "POST", "url": "/v1/completions", "body": {"prompt": "x"}},
+    {
+        "custom_id": "first",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"messages": [{"role": "assistant", "content": "x"}]},
+    },
+    # These say nothing, as they are not valid.
+    {"custom_id": "", "method": "POST", "url": "/v1/completions", "body": {"model": "other", "prompt": "x"}},
+    {"custom_id": "first", "method": "GET", "url": "/v1/chat/completions", "body": {"model": "other", "messages": [1]}},
+]
+
+
+@pytest.mark.parametrize("second", [None, *FIRST])
+@pytest.mark.parametrize("first", FIRST)
+def test_the_first_valid_line_settles_endpoint_and_model(
+    first: Any, second: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [first, *([second] if second else []), *(chat(f"id-{n}", f"Question {n}") for n in range(50))]
+    path = str(write_lines(tmp_path / "in.jsonl", lines))
+    served = frozenset({"/v1/chat/completions", "/v1/completions"})
+
+    def found() -> Any:
+        summary = validate_input(path, None, served, tmp_path)
+        return summary.endpoint, [(bad.line, bad.code) for bad in summary.first_invalid]
+
+    fast = found()
+    monkeypatch.setattr(Templates, "find", lambda *_: None)
+    assert fast == found()

@@ -7,6 +7,9 @@ import threading
 from collections import Counter
 from typing import Any
 
+#: The account of the imitation.
+ACCOUNT = "123456789012"
+
 #: Every fault, with the value that means none.
 DEFAULTS: dict[str, Any] = {
     # Shares of calls that are answered 429 or 500, per API call.
@@ -19,10 +22,26 @@ DEFAULTS: dict[str, Any] = {
     "s3_error": 0.0,
     "s3_drop": 0.0,
     "s3_truncate": 0.0,
+    # Every call to S3 is refused with this code, as RequestTimeTooSkewed, SignatureDoesNotMatch or InvalidAccessKeyId.
+    "s3_refused": None,
+    # A bucket policy: writes without this kind of encryption are denied; so are these operations, such as DeleteObject
+    # or HeadBucket; listing is allowed under this prefix only, and what is not there is denied as well.
+    "s3_require_kms": False,
+    "s3_denied": [],
+    "s3_list_prefix": None,
+    # Where all buckets are, and whose they are.
+    "bucket_region": None,
+    "bucket_owner": ACCOUNT,
     # Every call is refused with ExpiredToken.
     "expired_token": False,
     # So many create calls are carried out and then answered with a broken connection.
     "lose_create_replies": 0,
+    # So many runtime calls are carried out, and paid, and then answered with a broken connection; or by a gateway.
+    "lose_invoke_replies": 0,
+    "gateway_replies": 0,
+    # How the answers of the next runtime calls, or the first output lines of each job, are spoiled: of `rubbish.KINDS`.
+    "rubbish_replies": [],
+    "rubbish_outputs": [],
     # So many Get calls do not know the job yet.
     "unknown_gets": 0,
     # Ends of the next jobs, in order: {"status": "Expired", "fraction": 0.5, "message": "..."}.
@@ -36,6 +55,8 @@ DEFAULTS: dict[str, Any] = {
     "max_records": 50_000,
     # Share of records answered with this error; with "times", each of them so many times, and then answered.
     "record_errors": {"rate": 0.0, "code": 400, "message": "The model refused the request."},
+    # Share of bodies whose next so many calls on demand are answered with this error, and are not paid for.
+    "invoke_errors": {"rate": 0.0, "code": 408, "message": "The model timed out.", "times": 1},
     # Seconds between a job's last state and its output in S3, and whether its manifest counts wrong.
     "output_late": 0.0,
     "wrong_manifest": False,
@@ -86,9 +107,10 @@ class Faults:
                 return True
             return False
 
-    def next_end(self) -> dict[str, Any] | None:
+    def take_next(self, name: str) -> Any:
+        """Use up the first of a fault given as a list; None where none is left."""
         with self._lock:
-            return self._values["job_ends"].pop(0) if self._values["job_ends"] else None
+            return self._values[name].pop(0) if self._values[name] else None
 
 
 class Journal:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from deployments.sandbox import models, synthetic
+from deployments.sandbox import models, rubbish, synthetic
 from deployments.sandbox.checks import Refused
-from deployments.sandbox.faults import Faults, Journal
+from deployments.sandbox.faults import ACCOUNT, Faults, Journal
 
-ACCOUNT = "123456789012"
 OPEN = ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
 #: A job's time, spread over its states as the real one's is: most of it in InProgress.
 _SHARES = {"Submitted": 0.1, "Validating": 0.15, "Scheduled": 0.15, "InProgress": 0.6}
@@ -104,7 +103,7 @@ class Jobs:
                 raise Refused("Too many in-progress and submitted batch inference jobs for this model.", 402)
             arn = f"arn:aws:bedrock:{self._region}:{ACCOUNT}:model-invocation-job/{uuid.uuid4().hex[:12]}"
             seconds = self._faults.get("job_seconds")
-            job = Job(arn, request, self._faults.next_end(), self._seconds if seconds is None else seconds)
+            job = Job(arn, request, self._faults.take_next("job_ends"), self._seconds if seconds is None else seconds)
             self._jobs[arn] = job
         threading.Thread(target=self._run, args=(job,), daemon=True).start()
         return arn
@@ -162,6 +161,7 @@ class Jobs:
 
     def _read_inputs(self, job: Job) -> dict[str, list[bytes]]:
         """The records of all input files, by file name, checked as Bedrock's validation checks them."""
+        self._check_owner(job)
         bucket, key = _split(job.request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"])
         try:
             if key.endswith(".jsonl"):
@@ -193,6 +193,13 @@ class Jobs:
         if len(set(ids)) < len(ids):
             raise JobFailed("Duplicate recordId in the input.")
         return inputs
+
+    def _check_owner(self, job: Job) -> None:
+        """Buckets are taken for the caller's unless another owner is named; a wrong one is found out late."""
+        configs = (job.request["inputDataConfig"]["s3InputDataConfig"], job.request["outputDataConfig"])
+        for config in (configs[0], configs[1]["s3OutputDataConfig"]):
+            if config.get("s3BucketOwner", ACCOUNT) != self._faults.get("bucket_owner"):
+                raise JobFailed(f"S3 denied GetObject or PutObject: {config['s3Uri']} belongs to another account.")
 
     @staticmethod
     def _check_record(name: str, number: int, line: bytes) -> None:
@@ -260,14 +267,19 @@ class Jobs:
         return json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
     def _write(self, job: Job, outputs: dict[str, list[bytes]], tokens: list[int]) -> None:
-        bucket, key = _split(job.request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"])
+        config = job.request["outputDataConfig"]["s3OutputDataConfig"]
+        bucket, key = _split(config["s3Uri"])
+        kms_key = config.get("s3EncryptionKeyId")
+        if self._faults.get("s3_require_kms") and not kms_key:
+            raise JobFailed("S3 denied PutObject for the output.")
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         folder = f"{key.rstrip('/')}/{job.id}" if key.strip("/") else job.id
         shuffle = random.Random(job.id).shuffle
         for name, lines in outputs.items():
             shuffle(lines)
             self._spoil(lines)
             body = b"".join(line + b"\n" for line in lines)
-            self._s3.put_object(Bucket=bucket, Key=f"{folder}/{name}.out", Body=body)
+            self._s3.put_object(Bucket=bucket, Key=f"{folder}/{name}.out", Body=body, **encryption)
         manifest = {
             "totalRecordCount": job.total,
             "processedRecordCount": job.processed,
@@ -278,7 +290,8 @@ class Jobs:
         }
         if self._faults.get("wrong_manifest"):
             manifest |= {"processedRecordCount": job.processed - 3, "successRecordCount": job.succeeded + 1}
-        self._s3.put_object(Bucket=bucket, Key=f"{folder}/manifest.json.out", Body=json.dumps(manifest).encode())
+        body = json.dumps(manifest).encode()
+        self._s3.put_object(Bucket=bucket, Key=f"{folder}/manifest.json.out", Body=body, **encryption)
 
     def _spoil(self, lines: list[bytes]) -> None:
         del lines[: self._faults.get("missing")]
@@ -287,6 +300,8 @@ class Jobs:
             lines.append(b'{"modelInput":{},"modelOutput":{},"recordId":"x%08d"}' % number)
         for number in range(min(self._faults.get("garbled"), len(lines))):
             lines[number] = lines[number][: len(lines[number]) // 2]
+        for number, kind in enumerate(self._faults.get("rubbish_outputs")):
+            lines[number] = rubbish.spoiled_line(kind, lines[number])
 
 
 def _split(uri: str) -> tuple[str, str]:

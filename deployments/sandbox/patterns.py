@@ -10,6 +10,7 @@ JOB_NAME = re.compile(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}")
 ROLE_ARN = re.compile(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+")
 TOKEN = re.compile(r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}")
 S3_URI = re.compile(r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](?:/[-!_*'().a-z0-9A-Z]+(?:/[-!_*'().a-z0-9A-Z]+)*)?/?")
+ACCOUNT_ID = re.compile(r"[0-9]{12}")
 TAG = re.compile(r"[a-zA-Z0-9\s._:/=+@-]*")
 KMS_KEY = re.compile(
     r"(arn:aws(-[^:]+)?:kms:[a-zA-Z0-9-]*:[0-9]{12}:((key/[a-zA-Z0-9-]{36})|(alias/[a-zA-Z0-9-_/]+)))"
@@ -47,6 +48,9 @@ def problem(body: dict[str, object]) -> str | None:
         key = location.get("s3EncryptionKeyId") if isinstance(location, dict) else None
         if key is not None and not KMS_KEY.fullmatch(str(key)):
             return _constraint(f"{outer}.{inner}.s3EncryptionKeyId", KMS_KEY)
+        owner = location.get("s3BucketOwner") if isinstance(location, dict) else None
+        if owner is not None and not ACCOUNT_ID.fullmatch(str(owner)):
+            return _constraint(f"{outer}.{inner}.s3BucketOwner", ACCOUNT_ID)
     hours = body.get("timeoutDurationInHours", 24)
     if not isinstance(hours, int) or not 24 <= hours <= 168:
         return "Value at 'timeoutDurationInHours' failed to satisfy constraint: Member must be between 24 and 168"

@@ -9,9 +9,9 @@ from typing import Any
 import boto3
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from deployments.sandbox.faults import Faults, Journal
+from deployments.sandbox.faults import ACCOUNT, Faults, Journal
 from deployments.sandbox.faulty_s3 import OWN_KEY, FaultyS3
-from deployments.sandbox.jobs import ACCOUNT, Jobs
+from deployments.sandbox.jobs import Jobs
 from deployments.sandbox.service import Bedrock
 
 REGION = "us-east-1"

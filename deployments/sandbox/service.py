@@ -5,16 +5,16 @@ Admin calls of its own: GET /_sandbox/journal, POST /_sandbox/faults, POST /_san
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
 from werkzeug.wrappers import Request, Response
 
-from deployments.sandbox import models, patterns
+from deployments.sandbox import models, patterns, rubbish, synthetic
 from deployments.sandbox.checks import Refused
-from deployments.sandbox.faults import DEFAULTS, Faults, Journal
-from deployments.sandbox.jobs import ACCOUNT, Jobs
+from deployments.sandbox.faults import ACCOUNT, DEFAULTS, Faults, Journal
+from deployments.sandbox.jobs import Jobs
 
 #: The exception that AWS names with a status; 402 and 409 stand for two that come as 400.
 _ERRORS = {
@@ -22,6 +22,7 @@ _ERRORS = {
     402: ("ServiceQuotaExceededException", 400),
     403: ("AccessDeniedException", 403),
     404: ("ResourceNotFoundException", 404),
+    408: ("ModelTimeoutException", 408),
     409: ("ConflictException", 400),
     419: ("ExpiredTokenException", 403),
     429: ("ThrottlingException", 429),
@@ -130,19 +131,32 @@ class Bedrock:
             "status": "ACTIVE", "type": "APPLICATION",
         })  # fmt: skip
 
-    def _invoke(self, request: Request, model_id: str, operation: str) -> Response:
+    def _invoke(self, request: Request, model_id: str, operation: str) -> Response | None:
         self._call(operation)
         time.sleep(self._faults.get("latency_ms") / 1000)
         while self._faults.get("hold"):
             time.sleep(0.05)
         body = _body(request)
         models.base_model(model_id)
-        self._journal.asked(model_id, body)
+        asked = self._journal.asked(model_id, body)
+        errors = self._faults.get("invoke_errors")
+        if asked <= errors["times"] and synthetic.fraction(json.dumps(body), "invoke") < errors["rate"]:
+            raise Refused(errors["message"], errors["code"])
         answer = models.answer(model_id, body, operation, batch=False)
         self._journal.paid(model_id, body)
         if operation == "Converse":
             answer = _without_nulls(answer)
-        return _json(answer)
+        if self._faults.take_one("lose_invoke_replies"):
+            return None
+        if self._faults.take_one("gateway_replies"):
+            return Response("<html>\xe9 504 Gateway Time-out</html>".encode("latin-1"), 504, content_type="text/html")
+        kind = self._faults.take_next("rubbish_replies")
+        if kind is None:
+            return _json(answer)
+        reply = rubbish.spoiled(kind, answer)
+        if kind == "broken off":
+            return Response(_breaking(reply), headers={"Content-Length": str(len(reply) + 1)})
+        return Response(reply, content_type="application/json")
 
     def _admin(self, request: Request, parts: list[str]) -> Response:
         if parts == ["journal"]:
@@ -168,6 +182,12 @@ def _body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused("Malformed input request: not a JSON object.")
     return body
+
+
+def _breaking(body: bytes) -> Iterator[bytes]:
+    """A body whose connection ends before it."""
+    yield body
+    raise ConnectionAbortedError("broken off")
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -38,6 +38,8 @@ class JobRequest(msgspec.Struct):
     invocation: Literal["InvokeModel", "Converse"]
     timeout_hours: int
     kms_key: str | None = None
+    #: The account that the bucket of both URIs belongs to, where it is not the caller's.
+    bucket_owner: str | None = None
     tags: dict[str, str] | None = None
 
 
@@ -62,15 +64,18 @@ def create_job(request: JobRequest) -> str:
 
     Raises NoFreeSlot where the account's quota of jobs in flight is used up, ClientError or BotoCoreError else.
     """
+    source: Any = {"s3Uri": request.input_uri, "s3InputFormat": "JSONL"}
     output: Any = {"s3Uri": request.output_uri}
     if request.kms_key:
         output["s3EncryptionKeyId"] = request.kms_key
+    if request.bucket_owner:
+        source["s3BucketOwner"] = output["s3BucketOwner"] = request.bucket_owner
     arguments: CreateModelInvocationJobRequestTypeDef = {
         "jobName": request.name,
         "clientRequestToken": request.token,
         "modelId": request.model_id,
         "roleArn": request.role_arn,
-        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": request.input_uri, "s3InputFormat": "JSONL"}},
+        "inputDataConfig": {"s3InputDataConfig": source},
         "outputDataConfig": {"s3OutputDataConfig": output},
         "timeoutDurationInHours": request.timeout_hours,
         "modelInvocationType": request.invocation,

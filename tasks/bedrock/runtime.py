@@ -1,16 +1,35 @@
-"""One record on demand, through the runtime API, answered as a batch job would have answered it."""
+"""One record on demand, through the runtime API, answered as a batch job would have answered it.
+
+A call costs money when it is carried out, not when its reply can be read. So a reply is kept as it came, and only what
+is known not to have been carried out is called again here: throttled, refused with an error of Bedrock's own, or never
+sent. Where no reply came it cannot be known, and `LostReplyError` leaves it to the caller to count.
+"""
 
 import base64
 import binascii
+import contextlib
+import http.client
 import re
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+import urllib3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ParamValidationError,
+    ProxyConnectionError,
+    ResponseStreamingError,
+    SSLError,
+)
 
 from tasks.bedrock import aws
 from tasks.bedrock.causes import said
-from tasks.bedrock.records import encode_error_line, encode_output_line
+from tasks.bedrock.records import RecordError, encode_error_line, encode_output_line
 from tasks.errors import ConfigurationError, PipelineError
 
 #: Errors that are not this record's but the whole run's: no other record would fare better.
@@ -19,26 +38,94 @@ _FATAL: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException"}
 _BAD_MODEL: Final = re.compile(
     r"(?:the )?(?:provided |given |specified )?model id|invocation of model id", re.IGNORECASE
 )
+#: Tries at a call that is throttled or finds the service down, half a minute in all.
+_TRIES: Final = 9
+_BACK_OFF_SECONDS: Final = 20.0
+#: What comes before a request is sent.
+_NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+#: What ends a reply that began.
+_BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError, urllib3.exceptions.HTTPError, OSError)
+_CHUNK_BYTES: Final = 64 << 10
+
+Invocation = Literal["InvokeModel", "Converse"]
 
 
-def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Literal["InvokeModel", "Converse"]) -> bytes:
-    """An output line for one record. Raises PipelineError for what concerns the whole run, such as a wrong model."""
-    try:
-        if invocation == "InvokeModel":
-            reply = aws.runtime().invoke_model(
-                modelId=model_id, body=model_input, contentType="application/json", accept="application/json"
-            )
-            return encode_output_line(record_id, reply["body"].read())
+class LostReplyError(Exception):
+    """No reply came to a call, which may have been carried out all the same, and billed."""
+
+
+class Reply(NamedTuple):
+    """What became of one record: an output line, and whether asking again may give another."""
+
+    line: bytes
+    passing: bool = False
+
+
+def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Invocation) -> Reply:
+    """An output line for one record.
+
+    Raises PipelineError for what concerns the whole run, such as a wrong model, and LostReplyError.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return Reply(encode_output_line(record_id, _call(model_input, model_id, invocation)))
+        except (ParamValidationError, binascii.Error) as error:
+            message = f"The request does not fit the Converse API ({type(error).__name__})."
+            return Reply(encode_error_line(record_id, 400, message))
+        except urllib3.exceptions.HTTPError as error:
+            # An error's body, which botocore reads where nothing turns this into one of its own.
+            raise LostReplyError(type(error).__name__) from error
+        except (ClientError, BotoCoreError) as error:
+            if _is_fatal(error):
+                raise _explain(error, model_id) from error
+            if _broke_off(error):
+                return Reply(encode_output_line(record_id, b""))
+            if _may_be_carried_out(error):
+                raise LostReplyError(aws.code_of(error) or type(error).__name__) from error
+            if attempt == _TRIES or not _may_pass_soon(error):
+                return error_reply(record_id, aws.status_of(error), aws.message_of(error))
+        aws.back_off(attempt, _BACK_OFF_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def error_reply(record_id: str, status: int, message: str) -> Reply:
+    return Reply(encode_error_line(record_id, status, message), RecordError(status, message).passing)
+
+
+def _call(model_input: bytes, model_id: str, invocation: Invocation) -> bytes:
+    """The reply's bytes, as many as came. Raises ClientError, BotoCoreError and urllib3's HTTPError."""
+    if invocation == "Converse":
         arguments = _bytes_from_base64(msgspec.json.decode(model_input))
         response: Any = aws.runtime().converse(modelId=model_id, **arguments)
-        response.pop("ResponseMetadata", None)
-        return encode_output_line(record_id, msgspec.json.encode(response))
-    except (ParamValidationError, binascii.Error) as error:
-        return encode_error_line(record_id, 400, f"The request does not fit the Converse API ({type(error).__name__}).")
-    except (ClientError, BotoCoreError) as error:
-        if _is_fatal(error):
-            raise _explain(error, model_id) from error
-        return encode_error_line(record_id, aws.status_of(error), aws.message_of(error))
+        return bytes(response[aws.REPLY])
+    reply = aws.runtime().invoke_model(
+        modelId=model_id, body=model_input, contentType="application/json", accept="application/json"
+    )
+    chunks: list[bytes] = []
+    # The status came, so the call was carried out: what there is of its answer is its answer.
+    with contextlib.suppress(*_BROKEN_OFF):
+        chunks.extend(reply["body"].iter_chunks(_CHUNK_BYTES))
+    return b"".join(chunks)
+
+
+def _broke_off(error: ClientError | BotoCoreError) -> bool:
+    """Whether a reply began, and ended before its length: to Converse, botocore has read it before we get it."""
+    cause = getattr(error, "kwargs", {}).get("error")
+    return any(isinstance(part, http.client.IncompleteRead) for part in getattr(cause, "args", ()))
+
+
+def _may_be_carried_out(error: ClientError | BotoCoreError) -> bool:
+    if isinstance(error, ClientError):
+        # Bedrock names its errors. Without a name it is a gateway's word, which knows of no reply, and of nothing more.
+        return aws.status_of(error) in (502, 504) and aws.code_of(error) == str(aws.status_of(error))
+    if isinstance(error, SSLError):
+        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    return not isinstance(error, _NOT_SENT)
+
+
+def _may_pass_soon(error: ClientError | BotoCoreError) -> bool:
+    """Whether to call again at once; a model that failed or took too long is left for another round."""
+    return aws.is_transient(error) and aws.status_of(error) not in (408, 424)
 
 
 def _is_fatal(error: ClientError | BotoCoreError) -> bool:

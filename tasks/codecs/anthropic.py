@@ -161,7 +161,7 @@ class AnthropicCodec:
         )
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        message = decode_as(_decode, output, "an Anthropic message")
+        message = decode_as(_decode, output, "an Anthropic message", "usage")
         finish, usage = _FINISH.get(message.stop_reason or "end_turn", "stop"), _usage(message.usage)
         first = message.content[0] if len(message.content) == 1 else None
         if first is not None and first.type == "text" and message.stop_reason != "refusal":

@@ -6,9 +6,10 @@ endpoints multiply without knowing each other.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol
 
 import msgspec
 
@@ -19,18 +20,52 @@ InvocationType = Literal["InvokeModel", "Converse"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
+_MESSAGE_CHARACTERS: Final = 600
+_PARAM_CHARACTERS: Final = 200
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 class RequestError(PortableError):
     """One request cannot be sent as it is: OpenAI's `code` and `param`, and what to do about it."""
 
+    #: The HTTP status that goes with it.
+    status = 400
+
     def __init__(self, message: str, param: str | None = None, code: str = "invalid_value") -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
+        # They may name what the request calls its fields, and are kept in the index.
+        self.message = _cut(message, _MESSAGE_CHARACTERS)
+        self.param = param and _cut(param, _PARAM_CHARACTERS)
         self.code = code
+
+
+class ConversionFault(RequestError):
+    """Converting a request raised what it must not. The fault is this program's; `__cause__` tells where it is."""
+
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request was not sent: converting it failed by a fault of this program, not of the request. "
+            "The run's log has a traceback; please report it.",
+            None,
+            "conversion_failed",
+        )
 
 
 class DecodeError(Exception):
     """A modelOutput does not have the shape that its family documents."""
+
+
+#: What the name of a dropped field looks like, with a remark in brackets; how many of them are told apart.
+_FIELD: Final = re.compile(r"[A-Za-z_][\w.$\[\]-]{0,99}(?: \([\w ]{1,40}\))?", re.ASCII)
+_MOST_NAMES: Final = 200
+_OTHER_FIELDS: Final = "other fields"
+#: What data can raise that nobody thought of; not what the machine, S3 or our own account can.
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Policy:
@@ -52,12 +87,15 @@ class Policy:
         """Raise RequestError for `field`, or count it as dropped (under `count_as`, a name without indexes)."""
         if self.unsupported == "error":
             raise RequestError(
-                f"'{field}' cannot be honoured by {self.family}: {why} "
+                f"'{_cut(field, _PARAM_CHARACTERS)}' cannot be honoured by {self.family}: {why} "
                 'Remove it, or run with unsupported="drop" to leave it out and count it.',
                 field,
                 "unsupported_parameter",
             )
-        self.dropped[count_as or field] += 1
+        name = count_as or field
+        # Names come from requests, and go into batch.json, the log and the report.
+        odd = not _FIELD.fullmatch(name) or (name not in self.dropped and len(self.dropped) >= _MOST_NAMES)
+        self.dropped[_OTHER_FIELDS if odd else name] += 1
 
     def refuse_always(self, field: str, why: str) -> NoReturn:
         """Raise RequestError for a field whose loss would change what is asked."""

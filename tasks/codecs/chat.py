@@ -189,7 +189,8 @@ def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> lis
     legacy = message.get("function_call")
     if isinstance(legacy, dict):
         name = str(legacy.get("name"))
-        parts.append(ToolCall(f"call_{name}", name, arguments(legacy.get("arguments"), where)))
+        given = arguments(legacy.get("arguments"), f"{where}.function_call.arguments")
+        parts.append(ToolCall(f"call_{name}", name, given))
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         raise RequestError(f"'{where}.tool_calls' must be a list.", f"{where}.tool_calls", "invalid_type")
@@ -198,7 +199,8 @@ def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> lis
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not call.get("id"):
             raise RequestError(f"'{at}' must have an id and a function with a name.", at)
-        parts.append(ToolCall(str(call["id"]), function["name"], arguments(function.get("arguments"), at)))
+        given = arguments(function.get("arguments"), f"{at}.function.arguments")
+        parts.append(ToolCall(str(call["id"]), function["name"], given))
     return parts
 
 
@@ -276,6 +278,9 @@ def parse_tool(function: dict[str, Any], where: str) -> Tool:
         parameters = {"type": "object", "properties": {}}
     if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
         raise RequestError(f"'{where}.parameters' must be a JSON Schema of type object.", f"{where}.parameters")
+    if not isinstance(parameters.get("properties", {}), dict) or not isinstance(parameters.get("required", []), list):
+        raise RequestError(f"'{where}.parameters' must have an object of properties, and a list of required ones.",
+                           f"{where}.parameters")  # fmt: skip
     description = function.get("description")
     kept = description if isinstance(description, str) and description.strip() else None
     return Tool(name, kept, {"type": "object", **parameters}, function.get("strict"))

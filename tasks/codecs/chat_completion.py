@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tasks.codecs.base import Answer, Context, Usage
-from tasks.openai_format.results import Frame
+from tasks.openai_format.results import Frame, escape_line_ends
 
 _encode = msgspec.json.Encoder().encode
 
@@ -105,7 +105,7 @@ def plain_frame(key: bytes, created: int, model: str) -> Frame:
     """
     return (
         b'{"id":"chatcmpl-' + key, "record",
-        b'","object":"chat.completion","created":%d,"model":%b,' % (created, _encode(model)),
+        b'","object":"chat.completion","created":%d,"model":%b,' % (created, escape_line_ends(_encode(model))),
         b'"choices":[{"index":0,"message":{"role":"assistant","content":"', "content",
         b'","refusal":null},"logprobs":null,"finish_reason":"', "finish_reason",
         b'"}],"usage":{"prompt_tokens":', "prompt_tokens", b',"completion_tokens":', "completion_tokens",

@@ -56,6 +56,8 @@ class CohereEmbedCodec:
         vectors = found.get("float") if isinstance(found, dict) else found
         if vectors is None:
             raise DecodeError("not a Cohere embedding (no floats)")
+        if len(vectors) > _MOST_TEXTS:
+            raise DecodeError("not a Cohere embedding (more of them than texts were sent)")
         # Its body counts no tokens.
         return Vectors(vectors, None)
 

@@ -104,11 +104,24 @@ def refuse_unseen(chat: Chat, model: Model, policy: Policy) -> None:
 _T = TypeVar("_T")
 
 
-def decode_as(decode: Callable[[bytes | msgspec.Raw], _T], output: bytes | msgspec.Raw, what: str) -> _T:
-    """Decode a modelOutput. Raises DecodeError where it is not `what` the family documents."""
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def decode_as(decode: Callable[[bytes | msgspec.Raw], _T], output: bytes | msgspec.Raw, what: str, *extras: str) -> _T:
+    """Decode a modelOutput. Raises DecodeError where it is not `what` the family documents.
+
+    The answer does not depend on its `extras`, fields that count its tokens: where they cannot be read, they are left
+    out.
+    """
     try:
         return decode(output)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE:
+        pass
+    try:
+        fields = _decode_fields(output)
+        return decode(msgspec.json.encode({name: value for name, value in fields.items() if name not in extras}))
+    except _UNREADABLE as error:
         raise DecodeError(f"not {what} ({error})") from None
 
 
@@ -118,8 +131,12 @@ def take(chat: Chat, field: str) -> Any:
 
 
 def tool_arguments(value: msgspec.Raw) -> bytes:
-    """The arguments of a tool call as the model gave them: JSON, untouched but for null."""
+    """The arguments of a tool call as the model gave them: JSON, untouched but for null. Raises DecodeError."""
     text = bytes(value)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise DecodeError("a tool call's arguments are no UTF-8") from None
     return b"{}" if text == b"null" else text
 
 

@@ -5,27 +5,32 @@ Source: https://platform.openai.com/docs/api-reference/chat/create (messages).
 
 import base64
 import binascii
-import json
 import re
 from typing import Any, Final
 
-from tasks.codecs.base import Document, Image, Policy, RequestError, Text, dumps
+import msgspec
 
+from tasks.codecs.base import Document, Image, Policy, RequestError, Text, dumps
+from tasks.openai_format.faults import MAX_DEPTH, fault_of, nests_too_deeply
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _DATA_URL: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
 def arguments(text: Any, where: str) -> bytes:
+    """The arguments of a call as the JSON object that they are, compact; `where` is their field."""
     if text is None or text == "":
         return b"{}"
     try:
-        # The standard library keeps integers of any size; floats keep their shortest form.
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+        # As strict as the reading of the line: no NaN, no number beyond a float, no half of a surrogate pair.
+        value = _decode_object(text) if isinstance(text, str) else None
+    except (msgspec.DecodeError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        raise RequestError(
-            f"'{where}.function.arguments' must be a JSON object in a string.", f"{where}.function.arguments"
-        )
+    if value is None:
+        _, why = fault_of(text) if isinstance(text, str) else (None, None)
+        raise RequestError(f"'{where}' must be a JSON object in a string{f'; it {why}' if why else ''}.", where)
+    if nests_too_deeply(text.encode()):
+        raise RequestError(f"'{where}' nests more than {MAX_DEPTH} levels deep.", where)
     return dumps(value)
 
 

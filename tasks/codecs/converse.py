@@ -177,7 +177,7 @@ def _plain_parameters(max_tokens: int | None, temperature: Number | None, top_p:
 
 def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
     """The answer in a Converse response, or in Nova's native one, which has its shape."""
-    response = decode_as(_decode, output, what)
+    response = decode_as(_decode, output, what, "usage")
     if response.output.message is None:
         raise DecodeError(f"not {what} (no message)")
     text: list[str] = []

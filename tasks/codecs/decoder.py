@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 
 from tasks.bedrock.models import Model
+from tasks.bedrock.surrogates import without_lone_surrogates
 from tasks.codecs.base import Answer, ChatCodec, Context, DecodeError, EmbeddingCodec, InvocationType, Usage, Vectors
 from tasks.codecs.chat_completion import build_chat_completion, sum_usage
 from tasks.codecs.completions import build_completion
@@ -16,7 +17,10 @@ from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 
 _decode_context = msgspec.json.Decoder(Context).decode
 
-_MOST_TOKENS = 1 << 52
+#: More than any answer has, and few enough for the sums over all of a request's records to be exact in any reader.
+_MOST_TOKENS = 1 << 36
+
+_LARGEST = 3.4028234663852886e38
 
 Outcome = Answer | Vectors
 
@@ -36,14 +40,20 @@ class Decoder:
         self.decode_plain: Callable[[msgspec.Raw], Answer] = getattr(self._codec, "decode", _no_chat)
 
     def decode(self, output: bytes, context: bytes | None) -> Outcome:
-        """One record's answer. Raises DecodeError for what does not have the family's shape."""
+        """One record's answer. Raises DecodeError for what does not have the family's shape.
+
+        Lone surrogates become U+FFFD, and counts of tokens that there cannot be are left out.
+        """
+        output = without_lone_surrogates(output) or output
         if self._endpoint == EMBEDDINGS:
             vectors = cast(EmbeddingCodec, self._codec).decode_embeddings(output)
-            _check_counts(vectors.tokens or 0)
+            _check_vectors(vectors.vectors)
+            if vectors.tokens is not None and not _possible(vectors.tokens):
+                vectors.tokens = None
             return vectors
         answer = self._chat_codec.decode(output)
-        if answer.usage is not None:
-            _check_counts(*msgspec.structs.astuple(answer.usage))
+        if answer.usage is not None and not _possible(*msgspec.structs.astuple(answer.usage)):
+            answer.usage = None
         if context is not None:
             tool = _decode_context(context).json_tool
             if tool is not None:
@@ -51,10 +61,16 @@ class Decoder:
         return answer
 
 
-def _check_counts(*counts: int) -> None:
-    """Raises DecodeError for what would not be a number in every reader of JSON, and break the table."""
-    if max(counts) > _MOST_TOKENS or min(counts) < -_MOST_TOKENS:
-        raise DecodeError("it counts more tokens than there can be")
+def _possible(*counts: int) -> bool:
+    return min(counts) >= 0 and max(counts) <= _MOST_TOKENS
+
+
+def _check_vectors(vectors: list[list[float]]) -> None:
+    """Raises DecodeError for what no client can take: the table and the base64 form are of float32."""
+    if not vectors or not all(vectors):
+        raise DecodeError("an embedding without numbers")
+    if max(max(map(abs, vector)) for vector in vectors) > _LARGEST:
+        raise DecodeError("an embedding of numbers that are no float32")
 
 
 def _unwrap(answer: Answer, tool: str) -> None:

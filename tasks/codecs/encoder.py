@@ -12,6 +12,7 @@ from tasks.codecs.base import (
     ChatCodec,
     Codec,
     Context,
+    ConversionFault,
     EmbeddingCodec,
     InvocationType,
     Policy,
@@ -23,6 +24,8 @@ from tasks.codecs.completions import parse_completion
 from tasks.codecs.embeddings import parse_embeddings
 from tasks.codecs.plain import PlainEncoder, plain_encoder
 from tasks.codecs.responses import parse_response
+from tasks.errors import PipelineError
+from tasks.openai_format.faults import MAX_DEPTH, NOT_JSON, fault_of, nests_too_deeply
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 
 #: What follows the modelInput in a record line.
@@ -46,6 +49,22 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def _read_line(line: bytes) -> _Line:
+    try:
+        parsed = _decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        place, why = fault_of(line)
+        field = (place or "body").removeprefix("body.")
+        raise RequestError(f"'{field}' {why or NOT_JSON}.", field, "invalid_json_line") from None
+    if nests_too_deeply(line):
+        raise _too_deep()
+    return parsed
+
+
+def _too_deep() -> RequestError:
+    return RequestError(f"The body nests more than {MAX_DEPTH} levels deep.", "body")
 
 
 def _never(line: bytes, prefix: bytes) -> None:  # noqa: ARG001
@@ -94,17 +113,22 @@ class Encoder:
         return self.encode_general(line)
 
     def encode_general(self, line: bytes) -> EncodedRequest:
-        """The way of everything that is not a plain chat; plain chats come out of it the same."""
+        """The way of everything that is not a plain chat; plain chats come out of it the same.
+
+        Whatever is wrong with a line, or with this program, is a RequestError of that line alone. What would befall
+        any other line as well passes through: a PipelineError of fetching, and a lack of memory.
+        """
         try:
-            parsed = _decode_line(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(f"The body cannot be read: {error}", "body", "invalid_json_line") from None
-        try:
+            parsed = _read_line(line)
             if self.endpoint == EMBEDDINGS:
                 return self._encode_embeddings(parsed)
             return self._encode_chats(parsed)
+        except (RequestError, PipelineError, MemoryError):
+            raise
         except RecursionError:
-            raise RequestError("The body nests too deeply.", "body") from None
+            raise _too_deep() from None
+        except Exception as error:
+            raise ConversionFault from error
 
     def _encode_embeddings(self, line: _Line) -> EncodedRequest:
         request, context = parse_embeddings(line.body)

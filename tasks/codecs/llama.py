@@ -99,7 +99,7 @@ class LlamaCodec(GeneralCodec):
         return "<|image|>" * len(seen) + neutralise(plain_text(rest, "Llama", policy), _TOKENS)
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        parsed = decode_as(_decode, output, "a Llama answer")
+        parsed = decode_as(_decode, output, "a Llama answer", "prompt_token_count", "generation_token_count")
         usage = None
         if parsed.prompt_token_count is not None and parsed.generation_token_count is not None:
             usage = Usage(parsed.prompt_token_count, parsed.generation_token_count)

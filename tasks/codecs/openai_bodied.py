@@ -4,7 +4,6 @@ Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-op
 bodies are the same, with the quirks in `_QUIRKS`.
 """
 
-import json
 import re
 from typing import Any, Final
 
@@ -31,7 +30,15 @@ from tasks.codecs.base import (
     Usage,
     dumps,
 )
-from tasks.codecs.common import decode_as, named_function, refuse_rest, take, unit_temperature
+from tasks.codecs.common import (
+    EMPTY_OBJECT,
+    decode_as,
+    named_function,
+    refuse_rest,
+    take,
+    tool_arguments,
+    unit_temperature,
+)
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -73,9 +80,28 @@ _SERVED: Final = re.compile(
 )
 
 
+class _TopLogprob(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class _Logprob(_TopLogprob, gc=False):
+    top_logprobs: list[_TopLogprob] = []
+
+
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[_Logprob] | None = None
+    refusal: list[_Logprob] | None = None
+
+
+# msgspec knows no `Raw | None`.
+_ABSENT = msgspec.Raw(b"null")
+
+
 class _Function(msgspec.Struct, gc=False):
     name: str
-    arguments: Any = "{}"
+    arguments: msgspec.Raw = EMPTY_OBJECT
 
 
 class _Call(msgspec.Struct, gc=False):
@@ -95,7 +121,7 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: str | None = None
     stop_reason: str | None = None
-    logprobs: Any = None
+    logprobs: msgspec.Raw = _ABSENT
 
 
 class _CachedDetails(msgspec.Struct, gc=False):
@@ -119,6 +145,8 @@ class _Completion(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
+_decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 def split_reasoning(text: str) -> tuple[str | None, str]:
@@ -298,12 +326,12 @@ def quirks_of(model: Model) -> Quirks:
 
 def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
     """The answer in a chat completion; some families name its finish_reason stop_reason."""
-    completion = decode_as(_decode, output, what)
+    completion = decode_as(_decode, output, what, "usage")
     if not completion.choices:
         raise DecodeError(f"not {what} (no choices)")
     choice = completion.choices[0]
     message = choice.message
-    content = _text(message.content)
+    content = _text(message.content, what)
     reasoning = message.reasoning_content or message.reasoning
     if content and reasoning is None:
         reasoning, content = split_reasoning(content)
@@ -313,19 +341,35 @@ def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
     ]
     finish = _FINISH.get(choice.finish_reason or choice.stop_reason or "stop", "stop")
     answer = Answer(content if content or not calls else None, finish, _usage(completion.usage), calls)
-    answer.reasoning, answer.refusal, answer.logprobs = reasoning, message.refusal, choice.logprobs
+    answer.reasoning, answer.refusal, answer.logprobs = reasoning, message.refusal, _logprobs(choice.logprobs)
     return answer
 
 
-def _text(content: Any) -> str:
+def _text(content: Any, what: str) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
     if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
+        texts = [part.get("text") or "" for part in content if isinstance(part, dict)]
+        if all(isinstance(text, str) for text in texts):
+            return "".join(texts)
+    raise DecodeError(f"not {what} (its content is no text)")
 
 
-def _arguments(value: Any) -> bytes:
-    """Arguments as JSON text: a string is the model's own, an object is written out."""
-    return value.encode() if isinstance(value, str) else json.dumps(value, ensure_ascii=False).encode()
+def _arguments(value: msgspec.Raw) -> bytes:
+    """Arguments as JSON text: a string is the model's own, an object is left as it is written."""
+    written = tool_arguments(value)
+    return _decode_text(written).encode() if written.startswith(b'"') else written
+
+
+def _logprobs(value: msgspec.Raw) -> _Logprobs | None:
+    """The answer does not depend on them: what cannot be read is left out. Raises DecodeError for what is no UTF-8."""
+    try:
+        found: _Logprobs | None = _decode_logprobs(value)
+    except UnicodeDecodeError:
+        raise DecodeError("its logprobs are no UTF-8") from None
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found
 
 
 def _usage(usage: _Usage | None) -> Usage | None:

@@ -49,7 +49,6 @@ class _Line(msgspec.Struct, gc=False):
 
 _MANY = 10_000
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_text = msgspec.json.Decoder(str).decode
 
 
@@ -57,7 +56,7 @@ def _is_blank(content: bytes) -> bool:
     """Whether a JSON string holds white space only, or cannot be read."""
     try:
         return not _decode_text(content).strip()
-    except _UNREADABLE:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True
 
 
@@ -84,53 +83,54 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
     before_user, before_assistant = form.assistant[1] + b"," + form.user[0], form.user[1] + b"," + form.assistant[0]
     after_user, after_assistant = form.user[1], form.assistant[1]
     decode = msgspec.json.Decoder(_Line).decode
-    unreadable, is_blank = _UNREADABLE, _is_blank
+    is_blank = _is_blank
     # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
     endings: dict[tuple[Any, ...], bytes] = {}
 
     def encode(line: bytes, prefix: bytes) -> tuple[str, list[bytes]] | None:
         try:
             parsed = decode(line)
-        except unreadable:
-            return None
-        body = parsed.body
-        if body.frequency_penalty or body.presence_penalty or (body.n != 1 and body.n is not None):
-            return None
-        most, temperature, top_p = body.max_completion_tokens, body.temperature, body.top_p
-        if most is None:
-            most = body.max_tokens
-        key = (most, temperature, top_p, type(temperature), type(top_p))
-        ending = endings.get(key)
-        if ending is None:
-            ending = form.parameters(most, temperature, top_p)
+            body = parsed.body
+            if body.frequency_penalty or body.presence_penalty or (body.n != 1 and body.n is not None):
+                return None
+            most, temperature, top_p = body.max_completion_tokens, body.temperature, body.top_p
+            if most is None:
+                most = body.max_tokens
+            key = (most, temperature, top_p, type(temperature), type(top_p))
+            ending = endings.get(key)
             if ending is None:
-                return None
-            if len(endings) >= _MANY:
-                endings.clear()
-            ending = endings[key] = ending + suffix
-        parts = [prefix]
-        before, after, expected = before_first_user, b"", "user"
-        for message in body.messages:
-            content, role = text_of(bytes(message.content)), message.role
-            if content is None:
-                return None
-            if content[1] not in SURELY_TEXT and content[1:3] not in SURELY_TEXT_PAIRS and is_blank(content):
-                return None
-            if role == expected:
-                parts += (before, content)
-                if role == "user":
-                    before, after, expected = before_assistant, after_user, "assistant"
+                ending = form.parameters(most, temperature, top_p)
+                if ending is None:
+                    return None
+                if len(endings) >= _MANY:
+                    endings.clear()
+                ending = endings[key] = ending + suffix
+            parts = [prefix]
+            before, after, expected = before_first_user, b"", "user"
+            for message in body.messages:
+                content, role = text_of(bytes(message.content)), message.role
+                if content is None:
+                    return None
+                if content[1] not in SURELY_TEXT and content[1:3] not in SURELY_TEXT_PAIRS and is_blank(content):
+                    return None
+                if role == expected:
+                    parts += (before, content)
+                    if role == "user":
+                        before, after, expected = before_assistant, after_user, "assistant"
+                    else:
+                        before, after, expected = before_user, after_assistant, "user"
+                elif len(parts) == 1 and (role == "system" or role == "developer"):
+                    parts += (before_system, content)
+                    before = before_user_after_system
                 else:
-                    before, after, expected = before_user, after_assistant, "user"
-            elif len(parts) == 1 and (role == "system" or role == "developer"):
-                parts += (before_system, content)
-                before = before_user_after_system
-            else:
+                    return None
+            if expected == "user":
+                # No user turn at all, or a last one by the assistant: a beginning for the model to go on from.
                 return None
-        if expected == "user":
-            # No user turn at all, or a last one by the assistant: a beginning for the model to go on from.
+            parts += (after, ending)
+            return parsed.custom_id, parts
+        except Exception:
+            # It cannot be read, or not by this way: the general one says what is wrong.
             return None
-        parts += (after, ending)
-        return parsed.custom_id, parts
 
     return encode

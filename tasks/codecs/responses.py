@@ -141,7 +141,7 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
             name = item.get("name")
             if not isinstance(name, str) or not item.get("call_id"):
                 raise RequestError(f"'{where}' must have a call_id and a name.", where)
-            call = ToolCall(str(item["call_id"]), name, arguments(item.get("arguments"), where))
+            call = ToolCall(str(item["call_id"]), name, arguments(item.get("arguments"), f"{where}.arguments"))
             turns.append(Turn("assistant", [call]))
         elif kind == "function_call_output":
             parts = parse_parts(item.get("output"), f"{where}.output", policy)
@@ -152,7 +152,8 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
         elif kind == "item_reference":
             policy.refuse_always(where, "it is kept on OpenAI's servers; send the item itself.")
         else:
-            policy.refuse_always(where, f"items of type {kind} exist at OpenAI only.")
+            what = f"type {kind}" if isinstance(kind, str) else "no known type"
+            policy.refuse_always(where, f"items of {what} exist at OpenAI only.")
     return system, turns
 
 

@@ -49,7 +49,7 @@ class TitanEmbeddingsCodec:
         return [{"inputText": text, **shape} for text in request.texts]
 
     def decode_embeddings(self, output: bytes) -> Vectors:
-        parsed = decode_as(_decode, output, "a Titan embedding")
+        parsed = decode_as(_decode, output, "a Titan embedding", "inputTextTokenCount", "message")
         vector = parsed.embedding or (parsed.embeddings_by_type or {}).get("float")
         if vector is None:
             raise DecodeError(f"not a Titan embedding ({parsed.message or 'no vector'})")

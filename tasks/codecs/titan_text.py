@@ -3,6 +3,7 @@
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html
 """
 
+import contextlib
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,8 @@ _FINISH: Final[dict[str, FinishReason]] = {"LENGTH": "length", "CONTENT_FILTERED
 
 class _Result(msgspec.Struct, rename="camel", gc=False):
     output_text: str
-    token_count: int | None = None
+    #: Undecoded: what it counts may be no number.
+    token_count: msgspec.Raw = msgspec.Raw(b"")
     completion_reason: str | None = None
 
 
@@ -36,6 +38,7 @@ class _Output(msgspec.Struct, rename="camel", gc=False):
 
 
 _decode = msgspec.json.Decoder(_Output).decode
+_decode_count = msgspec.json.Decoder(int).decode
 
 
 class TitanTextCodec(GeneralCodec):
@@ -62,13 +65,14 @@ class TitanTextCodec(GeneralCodec):
         return Encoded(body)
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        parsed = decode_as(_decode, output, "a Titan Text answer")
+        parsed = decode_as(_decode, output, "a Titan Text answer", "inputTextTokenCount")
         if not parsed.results:
             raise DecodeError("not a Titan Text answer (no results)")
         first = parsed.results[0]
         usage = None
-        if parsed.input_text_token_count is not None and first.token_count is not None:
-            usage = Usage(parsed.input_text_token_count, first.token_count)
+        with contextlib.suppress(msgspec.DecodeError):
+            if parsed.input_text_token_count is not None:
+                usage = Usage(parsed.input_text_token_count, _decode_count(first.token_count))
         return Answer(first.output_text.strip(), _FINISH.get(first.completion_reason or "", "stop"), usage)
 
     def padding(self) -> bytes:

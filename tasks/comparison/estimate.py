@@ -9,10 +9,12 @@ from prefect import get_run_logger, task
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import Rate, rate_for
+from tasks.codecs.chat import MAX_CHOICES
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
 from tasks.patience import STAGE
 from tasks.storage.reader import Source
+from tasks.words import counted
 
 #: English text has about four bytes a token; other scripts have more bytes and about as many tokens.
 BYTES_PER_TOKEN = 4
@@ -20,6 +22,8 @@ BYTES_PER_TOKEN = 4
 IMAGE_TOKENS = 1600
 #: What a request without a limit of its own may answer.
 DEFAULT_OUTPUT_TOKENS = 4096
+#: No model answers with more: a request that asks for more, or for less than one, is refused.
+_MOST_OUTPUT_TOKENS = 1 << 31
 #: So many requests are measured, spread over the input.
 _SAMPLE = 2000
 
@@ -58,26 +62,32 @@ class Estimate(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def estimate_variants(variants: list[Variant], sources: list[Source], requests: int, window: str) -> list[Estimate]:
+def estimate_variants(
+    variants: list[Variant], sources: list[Source], requests: int, window: str, endpoint: str | None = None
+) -> list[Estimate]:
     """Estimate each variant from a sample of the input, spread evenly; `window` is the call's completion_window."""
     step = max(1, requests // _SAMPLE)
     sample = [line for number, line in enumerate(lines_of(sources)) if number % step == 0]
-    return [_estimate(variant, sample, requests, window) for variant in variants]
+    return [_estimate(variant, sample, requests, window, endpoint) for variant in variants]
 
 
-def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str) -> Estimate:
-    change = changer(variant.overrides)
+def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str, endpoint: str | None) -> Estimate:
+    change = changer(variant.overrides, endpoint)
     input_tokens = output_tokens = records = 0
     for line in sample:
         try:
             parsed = _decode(change(line))
+            body = parsed.body
+            parts = (body.messages, body.input, body.prompt, body.tools, body.response_format)
+            read = sum(map(_tokens, parts))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-        body = parsed.body
         choices = max(1, body.n or 1)
         limit = body.max_completion_tokens or body.max_tokens or body.max_output_tokens or DEFAULT_OUTPUT_TOKENS
+        if choices > MAX_CHOICES or not 1 <= limit <= _MOST_OUTPUT_TOKENS:
+            # It is not sent.
+            continue
         records += choices
-        read = sum(_tokens(part) for part in (body.messages, body.input, body.prompt, body.tools, body.response_format))
         input_tokens += choices * math.ceil(read)
         output_tokens += 0 if parsed.url.endswith("/embeddings") else choices * limit
     scale = requests / len(sample) if sample else 0.0
@@ -136,15 +146,17 @@ def summary(estimates: list[Estimate]) -> list[dict[str, Any]]:
 
 
 @task(name="estimate", task_run_name="estimate", **STAGE)
-def estimate_cost(variants: list[Variant], sources: list[Source], requests: int, window: str) -> list[Estimate]:
+def estimate_cost(
+    variants: list[Variant], sources: list[Source], requests: int, window: str, endpoint: str | None = None
+) -> list[Estimate]:
     """Estimate requests, jobs, tokens and dollars of each variant, and say them."""
     log = get_run_logger()
-    estimates = estimate_variants(variants, sources, requests, window)
+    estimates = estimate_variants(variants, sources, requests, window, endpoint)
     for each in estimates:
         cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"
         basis = f" ({each.rate.basis}, {each.rate.seen})" if each.rate else ""
         log.info(
-            "%s: %s requests, %d jobs, about %s tokens in, at most %s out: %s%s", each.label, f"{requests:,}",
-            each.jobs, f"{each.input_tokens:,}", f"{each.max_output_tokens:,}", cost, basis,
+            "%s: %s, %s, about %s in, at most %s out: %s%s", each.label, counted(requests, "request"),
+            counted(each.jobs, "job"), counted(each.input_tokens, "token"), f"{each.max_output_tokens:,}", cost, basis,
         )  # fmt: skip
     return estimates

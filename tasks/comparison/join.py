@@ -26,6 +26,7 @@ from tasks.storage.objects import local_copy
 from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
+from tasks.words import cut
 
 _COLUMNS = ("custom_id", "file", "line", "ok", "status_code", "content", "refusal", "tool_calls", "finish_reason",
             "prompt_tokens", "completion_tokens", "error_code", "error_message")  # fmt: skip
@@ -160,7 +161,8 @@ class Join:
         self._reference = reference
         # Of variants that ask for another form of answer than the input does.
         self._changers = [
-            changer(side.variant.overrides) if _FORM_FIELDS & side.variant.overrides.keys() else None for side in sides
+            changer(form) if (form := {k: v for k, v in side.variant.overrides.items() if k in _FORM_FIELDS}) else None
+            for side in sides
         ]
         self._pairs = list(combinations(range(len(sides)), 2))
         self._sample_every = max(1, requests // SIMILARITY_REQUESTS)
@@ -294,7 +296,7 @@ class Join:
             code = self._code(answer or _calls_text(row.tool_calls))
             label = self.joined.names.get(code) if self.joined.labels else None
         else:
-            side.errors[f"{row.error_code}: {(row.error_message or '')[:160]}"] += 1
+            side.errors[f"{row.error_code}: {cut(row.error_message or '', 160)}"] += 1
         if reference is not None:
             correct = code == right
         side.codes.append(code)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import InputFileError
 from tasks.storage.reader import UNLIMITED, find_sources, open_source, read_lines
+from tasks.words import cut
 
 #: Names of the column that holds the answer, the first that is there.
 _ANSWERS = ("label", "reference", "answer", "expected", "ideal", "target")
@@ -27,7 +28,7 @@ def read_reference(path: str) -> dict[str, str]:
         at = first.setdefault(str(custom_id), number)
         if known != str(label):
             raise InputFileError(
-                f"{path}: custom_id {str(custom_id)[:80]!r} has two different labels, in rows {at} and {number} "
+                f"{path}: custom_id {cut(str(custom_id), 80)!r} has two different labels, in rows {at} and {number} "
                 "(counted without a header): keep one."
             )
     if not found:

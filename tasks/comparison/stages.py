@@ -28,6 +28,7 @@ from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.summary import InputSummary
+from tasks.words import counted
 
 
 def require_valid(summary: InputSummary, on_invalid: str) -> None:
@@ -40,7 +41,9 @@ def require_valid(summary: InputSummary, on_invalid: str) -> None:
 
 
 @task(name="prepare inputs", task_run_name="prepare-inputs", **STAGE)
-def prepare_inputs(ref: ComparisonRef, variants: list[Variant], sources: list[Source], input_file: str) -> list[str]:
+def prepare_inputs(
+    ref: ComparisonRef, variants: list[Variant], sources: list[Source], input_file: str, endpoint: str | None = None
+) -> list[str]:
     """The input file of each variant: the dataset itself, or its copy with the variant's overrides."""
     files = []
     for number, variant in enumerate(variants):
@@ -48,7 +51,7 @@ def prepare_inputs(ref: ComparisonRef, variants: list[Variant], sources: list[So
             files.append(input_file)
             continue
         target = ref.uri("inputs", f"{slug(variant.label, number)}.jsonl")
-        write_input(variant, sources, target, ref.settings.kms_key)
+        write_input(variant, sources, target, ref.settings.kms_key, endpoint)
         files.append(str(target))
     return files
 
@@ -88,17 +91,17 @@ def join(
         ref.uri("table.parquet"), ref.uri("answers.csv"), ref.settings.kms_key,
     )  # fmt: skip
     numbers = measure(joined)
-    log.info("Joined %s requests of %d variants", f"{joined.requests:,}", len(chosen))
+    log.info("Joined %s of %s", counted(joined.requests, "request"), counted(len(chosen), "variant"))
     if reference is not None:
         if not numbers.referenced:
             raise InputFileError(
                 "The reference has no custom_id of the input: are they from the same dataset? "
-                f"It has {len(reference):,} labels, the input {joined.requests:,} requests."
+                f"It has {counted(len(reference), 'label')}, the input {counted(joined.requests, 'request')}."
             )
         if numbers.missing_references or numbers.extra_references:
             log.warning(
-                "The reference lacks %s of the requests, and has %s labels of no request",
-                f"{numbers.missing_references:,}", f"{numbers.extra_references:,}",
+                "The reference lacks %s of the requests, and has %s of no request",
+                f"{numbers.missing_references:,}", counted(numbers.extra_references, "label"),
             )  # fmt: skip
     return joined, numbers
 
@@ -117,7 +120,8 @@ def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch:
     rate = _rate(ref, judge.model, batch)
     if rate is not None and batch.usage is not None:
         judged.cost_usd = rate.cost(batch.usage.input_tokens, batch.usage.output_tokens)
-    get_run_logger().info("%s verdicts of the judge, %s unreadable", f"{judged.verdicts:,}", f"{judged.unreadable:,}")
+    verdicts = counted(judged.verdicts, "verdict")
+    get_run_logger().info("%s of the judge, %s unreadable", verdicts, f"{judged.unreadable:,}")
     return judged
 
 
@@ -127,8 +131,9 @@ def write_report(
     note: str | None, parameters: list[tuple[str, str]],
 ) -> Comparison:  # fmt: skip
     """Write the page and the result, and leave the summary in the Prefect UI."""
+    name = PurePosixPath(comparison.input_file.rstrip("/")).name
     page = Page(
-        id=ref.id, title=f"{PurePosixPath(comparison.input_file.rstrip('/')).name} on {len(numbers.variants)} variants",
+        id=ref.id, title=f"{name} on {counted(len(numbers.variants), 'variant')}",
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"), note=note, numbers=numbers, joined=joined,
         judged=judged, failed=comparison.failed, parameters=parameters,
     ).with_short_names()  # fmt: skip
@@ -179,5 +184,5 @@ def parameters_of(
     if reference:
         rows.append(("reference", reference))
     if judge:
-        rows.append(("judge", f"{judge.model}, {judge.requests:,} requests"))
+        rows.append(("judge", f"{judge.model}, {counted(judge.requests, 'request')}"))
     return rows

@@ -81,6 +81,8 @@ def _variant(entry: Any, where: str) -> Variant:
         raise ConfigurationError(
             f"{where}: overrides must be fields of a request's body, but for {', '.join(sorted(_FIXED))}."
         )
+    if not _is_json(overrides):
+        raise ConfigurationError(f"{where}: overrides must be what JSON can hold, with finite numbers.")
     if "system" in overrides and not isinstance(overrides["system"], str):
         raise ConfigurationError(f"{where}: overrides.system must be text.")
     if unknown := given.keys() - BATCH_OPTIONS:
@@ -89,6 +91,14 @@ def _variant(entry: Any, where: str) -> Variant:
             f"{', '.join(sorted(BATCH_OPTIONS))} can."
         )
     return Variant(model, label.strip(), overrides, given)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value is the same after it was written as JSON: NaN, for one, would be null."""
+    try:
+        return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        return False
 
 
 def slug(label: str, number: int) -> str:
@@ -106,20 +116,25 @@ _decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_role = msgspec.json.Decoder(_Role).decode
 
 
-def write_input(variant: Variant, sources: list[Source], target: S3Uri, kms_key: str | None) -> None:
+def write_input(
+    variant: Variant, sources: list[Source], target: S3Uri, kms_key: str | None, endpoint: str | None = None
+) -> None:
     """Write the variant's own input: every line of the input with the overrides put in, and no line more or fewer.
 
     Lines that are no requests go through as they are: each variant's batch says what is wrong with them.
     """
-    change = changer(variant.overrides)
+    change = changer(variant.overrides, endpoint)
     with S3Writer(target, kms_key) as out:
         for source in sources:
             for block in read_lines(source):
                 out.write(b"".join(change(line) + b"\n" for line in block.lines))
 
 
-def changer(overrides: dict[str, Any]) -> Callable[[bytes], bytes]:
-    """A function from a request line to the same line with the overrides put in."""
+def changer(overrides: dict[str, Any], endpoint: str | None = None) -> Callable[[bytes], bytes]:
+    """A function from a request line to the same line with the overrides put in.
+
+    Lines of another endpoint than the given one, which no batch takes, stay as they are.
+    """
     system = overrides.get("system")
     removed = {name for name, value in overrides.items() if value is None}
     fields = {
@@ -134,6 +149,8 @@ def changer(overrides: dict[str, Any]) -> Callable[[bytes], bytes]:
         try:
             whole = _decode_object(line)
             url, given = _decode_text(whole["url"]), _decode_object(whole["body"])
+            if endpoint is not None and canonical_endpoint(url) != endpoint:
+                return line
             body = {name: value for name, value in given.items() if name not in removed} | fields
             if system is not None:
                 _set_system(body, url, system)

@@ -2,6 +2,7 @@
 
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers, Pair
+from tasks.words import counted
 
 #: Below this chance of so uneven a split, a difference is called one.
 _SIGNIFICANT = 0.05
@@ -35,8 +36,8 @@ def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> 
             sentences.append(f"{percent(each.truncated.value)} of {each.label}'s answers were cut off at their limit.")
     if numbers.referenced and (numbers.missing_references or numbers.extra_references):
         sentences.append(
-            f"The reference has no label for {numbers.missing_references:,} of the {numbers.requests:,} requests, and "
-            f"{numbers.extra_references:,} labels of no request."
+            f"The reference has no label for {numbers.missing_references:,} of {counted(numbers.requests, 'request')}, "
+            f"and {counted(numbers.extra_references, 'label')} of no request."
         )
     if numbers.unchecked:
         causes = "; ".join(f"{count:,} where it {why}" for why, count in numbers.unchecked.items())
@@ -49,7 +50,7 @@ def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> 
 
 
 def _alone(only: Measures) -> str:
-    text = f"{only.label} answered {percent(only.answered.value)} of {only.requests:,} requests"
+    text = f"{only.label} answered {percent(only.answered.value)} of {counted(only.requests, 'request')}"
     if only.accuracy is not None:
         text += f", {percent(only.accuracy.value)} of those with a reference correctly"
     return text + "; there is no other model to compare it with."
@@ -89,7 +90,7 @@ def _by_accuracy(numbers: Numbers) -> list[str]:
     )
     sentences = [
         f"There is no clear winner: {best.label} is ahead with {_accuracy(best)}, but {others} may be as good: "
-        f"{numbers.referenced:,} labelled requests do not tell them apart."
+        f"{counted(numbers.referenced, 'labelled request does', 'labelled requests do')} not tell them apart."
     ]
     priced = [each for each in (best, *equal) if each.cost_per_thousand and each.cost_per_thousand.value is not None]
     if len(priced) == len(equal) + 1:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tasks.errors import PortableError
+from tasks.openai_format.faults import NOT_JSON, fault_of, first_custom_id
 
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
@@ -98,6 +99,11 @@ def check_line(line: bytes, endpoint: str | None, served: frozenset[str], model:
 
     Raises LineError with OpenAI's code. Uniqueness of custom_id is the caller's to check.
     """
+    if len(line) > MAX_LINE_BYTES:
+        raise LineError(
+            "request_too_large",
+            f"This line is longer than {MAX_LINE_BYTES:,} bytes, the most that Bedrock takes as a request.",
+        )
     try:
         parsed = _decode_line(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -164,11 +170,12 @@ def _explain(line: bytes) -> LineError:
         value = _decode_any(line)
     except RecursionError:
         return LineError("invalid_json_line", "This line nests JSON too deeply.")
-    except msgspec.ValidationError as error:
-        what = "not a JSON object" if "`$`" in str(error) or "Expected `object`" in str(error) else str(error)
-        return LineError("invalid_json_line", f"This line is not a usable JSON object: {what}.")
     except msgspec.DecodeError as error:
-        return LineError("invalid_json_line", f"This line is not parseable as valid JSON. ({error})")
+        place, why = fault_of(line)
+        if place is None and isinstance(error, msgspec.ValidationError):
+            return LineError("invalid_json_line", "This line is not a JSON object.")
+        what = f"'{place}' {why}" if place else f"This line {why or NOT_JSON}"
+        return LineError("invalid_json_line", f"{what} ({error}).", place)
     custom_id = value.get("custom_id")
     known_id = custom_id if isinstance(custom_id, str) and custom_id else None
     for field, kind, name in (("custom_id", str, "a string"), ("method", str, "a string"), ("url", str, "a string"),
@@ -184,11 +191,11 @@ def _explain(line: bytes) -> LineError:
 
 
 def custom_id_of(line: bytes) -> str | None:
-    """The custom_id of a line, if there is one to be read."""
+    """The custom_id of a line, if there is one to be read; of a line that is no JSON, one that it begins with."""
     try:
         value = msgspec.json.decode(line, type=_OnlyId).custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return first_custom_id(line)
     return value if isinstance(value, str) and value else None
 
 

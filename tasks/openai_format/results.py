@@ -47,6 +47,27 @@ class ResultLine(msgspec.Struct, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
+
+#: JSON may hold these as they are; but `str.splitlines()`, by which many a client cuts a file, ends a line at each.
+#: (The other characters at which it does are escaped in any JSON.)
+LINE_ENDS = ("\u0085", "\u2028", "\u2029")
+#: In UTF-8, by their first bytes.
+_ENCODED = {
+    first: [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in LINE_ENDS if end.encode()[:1] == first]
+    for first in (b"\xc2", b"\xe2")
+}
+
+
+def escape_line_ends(encoded: bytes) -> bytes:
+    """JSON without raw line ends of any kind: outside strings it has none of these characters."""
+    for first, ends in _ENCODED.items():
+        # One byte is found many times faster than several.
+        if first in encoded:
+            for end, escaped in ends:
+                encoded = encoded.replace(end, escaped)
+    return encoded
+
+
 _decode_error = msgspec.json.Decoder(HttpError).decode
 
 #: OpenAI's error type for an HTTP status (https://platform.openai.com/docs/guides/error-codes).
@@ -70,6 +91,11 @@ def http_error(status: int, message: str) -> HttpError:
     """The error of a record that Bedrock answered with `status`."""
     code = "rate_limit_exceeded" if status == 429 else None
     return HttpError(status, message, error_type(status), code)
+
+
+def unreadable_output(message: str) -> HttpError:
+    """The error of a record whose answer came, and was paid for, and cannot be read."""
+    return HttpError(502, message, "server_error", "invalid_model_output")
 
 
 def encode_error(error: HttpError) -> bytes:
@@ -103,12 +129,14 @@ _ANSWERED = (
 def output_line(id: str, custom_id: str | None, body: bytes) -> bytes:
     """A line of the output file around an encoded body."""
     key = id.encode()
-    return _ANSWERED % (key, _encode(custom_id), key, body)
+    return escape_line_ends(_ANSWERED % (key, _encode(custom_id), key, body))
 
 
 def error_line(id: str, custom_id: str | None, error: HttpError | RunError) -> bytes:
     """A line of the error file."""
     if isinstance(error, RunError):
-        return _encode(ResultLine(f"batch_req_{id}", custom_id, None, error)) + b"\n"
-    body = _ErrorBody(_Error(error.message, error.type, error.param, error.code))
-    return _encode(ResultLine(f"batch_req_{id}", custom_id, _Response(error.status, f"req_{id}", body), None)) + b"\n"
+        line = ResultLine(f"batch_req_{id}", custom_id, None, error)
+    else:
+        body = _ErrorBody(_Error(error.message, error.type, error.param, error.code))
+        line = ResultLine(f"batch_req_{id}", custom_id, _Response(error.status, f"req_{id}", body), None)
+    return escape_line_ends(_encode(line)) + b"\n"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.openai_format.requests import SURELY_TEXT, SURELY_TEXT_PAIRS
+from tasks.openai_format.requests import MAX_LINE_BYTES, SURELY_TEXT, SURELY_TEXT_PAIRS
 
 _QUOTE, _BACKSLASH, _NEWLINE, _SPACE, _U = 0x22, 0x5C, 0x0A, 0x20, 0x75
 _IS_ESCAPE = np.isin(np.arange(256), list(b'"\\/bfnrtu'))
@@ -40,15 +40,16 @@ class Scan:
         self.starts[0], self.starts[1:] = 0, ends[:-1] + 1
         quotes = int(np.count_nonzero(np.equal(bytes_, _QUOTE, out=mask)))
         #: The backslashes that begin an escape, and the quotes that are escaped.
-        self.escapes = self.escaped_quotes = none = ends[:0]
-        #: The lines with an escape that is not valid.
-        self.odd = none
+        self.escapes = self.escaped_quotes = ends[:0]
+        #: The lines that fit nothing: longer than a request may be, or with an escape that is not valid.
+        self.odd = np.flatnonzero(ends - self.starts > MAX_LINE_BYTES)
         if b"\\" in data:
             self.escapes = _beginnings(_places(np.equal(bytes_, _BACKSLASH, out=mask)))
             # The block ends with a line end: there is always a next byte.
             following = bytes_[self.escapes + 1]
             self.escaped_quotes = self.escapes[following == _QUOTE] + 1
-            self.odd = np.searchsorted(ends, self.escapes[self._invalid(following)])
+            invalid = np.searchsorted(ends, self.escapes[self._invalid(following)])
+            self.odd = np.concatenate([self.odd, invalid])
         #: How many quotes are not escaped, in the whole block.
         self.quotes = quotes - len(self.escaped_quotes)
 

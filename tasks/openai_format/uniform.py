@@ -102,7 +102,10 @@ class Templates:
     """The templates learned from one input so far."""
 
     def __init__(self, accept: Callable[[bytes], bool]) -> None:
-        """`accept` tells whether a line that a template would be learned from is one that the caller can take."""
+        """`accept` tells whether a template may be learned from a line.
+
+        It sees the lines of a block in order, up to the last one that is tried, but for those that fit a template.
+        """
         self._accept = accept
         self.known: list[Template] = []
         self._tries = 0
@@ -132,8 +135,9 @@ class Templates:
 
     def _learn(self, found: Scan, line: bytes, block: Block) -> None:
         """Learn a template from a line, where enough of the lines left fit it."""
-        template = learn(line)
-        if template is None or not self._accept(line):
+        # In this order: the caller sees every line that comes before what is learned.
+        template = learn(line) if self._accept(line) else None
+        if template is None:
             return
         number = len(self.known) + 1
         left = int(np.count_nonzero(block.shapes == 0))
@@ -179,7 +183,7 @@ def _by_ends(found: Scan, template: Template, block: Block) -> tuple[Any, list[B
     if len(found.escapes):
         # A custom_id with an escape means another text than its bytes say.
         chosen &= ~found.escaped_within(id_starts, id_ends)
-        chosen[found.odd] = False
+    chosen[found.odd] = False
     # Each has the template's quotes; one more would end its text early.
     count = int(np.count_nonzero(chosen))
     few_others = count >= len(chosen) - _FEW

@@ -46,6 +46,13 @@ class Media:
 
     def fetch(self, url: str) -> bytes:
         """The bytes behind an s3:// or http(s) URL. Raises RequestError; its message names no query string."""
+        try:
+            return self._fetch(url)
+        except (ValueError, http.client.HTTPException) as error:
+            # What urllib, botocore and http.client make of hosts, ports and paths that are none.
+            raise RequestError(f"it is not a usable URL ({type(error).__name__}).") from None
+
+    def _fetch(self, url: str) -> bytes:
         if url.startswith("s3://"):
             return self._from_s3(url)
         if not self._allow_http:

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import io
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
@@ -12,13 +13,15 @@ import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.bedrock import aws
-from tasks.errors import InputFileError
+from tasks.errors import InputFileError, PipelineError
 from tasks.openai_format.requests import MAX_LINE_BYTES
-from tasks.storage.objects import read_object
+from tasks.storage.globs import literal_brackets, readings
+from tasks.storage.objects import head_object, read_object
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
 
 BLOCK_BYTES = 1 << 21
 #: As `limit`, for files that we or Bedrock wrote.
@@ -30,6 +33,8 @@ MOST_FILES = 10_000
 _MOST_GROWTH, _ANY_GROWTH_BYTES = 700, 64 << 20
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+#: Codes of S3 for an object that is another one than it was, and for none.
+_CHANGED, _GONE = ("PreconditionFailed", "412", "InvalidRange"), ("NoSuchKey", "404", "NotFound")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -41,6 +46,11 @@ class Source(msgspec.Struct, frozen=True):
     version: str
     bytes: int
     compression: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we or Bedrock wrote it: such an object goes by its whole key or URI, a file of the input does not."""
+        return "/" in self.name
 
 
 class Lines(NamedTuple):
@@ -69,29 +79,31 @@ class Digest(Protocol):
 def find_sources(input_file: str) -> list[Source]:
     """The files that `input_file` names: a file, an S3 object, a folder or a glob; sorted by name.
 
-    Raises InputFileError when there is none, or when it cannot be reached.
+    A file or folder that is called as it is written goes before a glob. Raises InputFileError when there is none, or
+    when it cannot be reached.
     """
-    sources = _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
-    if len(sources) > MOST_FILES:
+    if not input_file.strip():
+        # The working directory is a folder too, and nobody means it by nothing.
+        raise InputFileError("input_file is empty; give a path, a folder, a glob or an s3:// URI.")
+    try:
+        return _find_in_s3(input_file) if is_s3(input_file) else _find_locally(input_file)
+    except OSError as error:
+        raise InputFileError(f"{input_file!r} cannot be read: {error.strerror or type(error).__name__}.") from None
+    except (ValueError, RuntimeError):
+        # A zero byte, a ~ without a home.
+        raise InputFileError(f"{input_file!r} is no path; give a path, a folder, a glob or an s3:// URI.") from None
+
+
+def _refuse_many(input_file: str, files: int) -> None:
+    if files > MOST_FILES:
         raise InputFileError(
-            f"{input_file!r} names {len(sources):,} files; an input may have {MOST_FILES:,}. "
-            "Put them together, or name fewer."
+            f"{input_file!r} names {files:,} files; an input may have {MOST_FILES:,}. Put them together, or name fewer."
         )
-    return sources
 
 
 def _find_locally(input_file: str) -> list[Source]:
-    path = Path(input_file).expanduser()
-    if path.is_file():
-        found = [path]
-    elif path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
-        if not found:
-            raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
-    else:
-        found = sorted(Path(p) for p in glob.glob(str(path)) if Path(p).is_file())
-        if not found:
-            raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
+    found = _local_files(input_file)
+    _refuse_many(input_file, len(found))
     sources = []
     for file in found:
         try:
@@ -105,39 +117,74 @@ def _find_locally(input_file: str) -> list[Source]:
     return sources
 
 
+def _local_files(input_file: str) -> list[Path]:
+    path = Path(input_file).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
+        if found:
+            return found
+    for pattern in (literal_brackets(str(path)), str(path)):
+        found = sorted({Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file()})
+        if found:
+            return found
+    if path.is_dir():
+        raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
+    raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
+
+
 def _find_in_s3(input_file: str) -> list[Source]:
     uri = parse_input_uri(input_file)
-    client = aws.s3()
     try:
-        if uri.key and not uri.key.endswith("/") and not any(c in uri.key for c in "*?"):
-            try:
-                head = client.head_object(Bucket=uri.bucket, Key=uri.key)
-                return [_s3_source(uri, head["ETag"], head["ContentLength"])]
-            except ClientError as error:
-                if aws.code_of(error) not in ("404", "NoSuchKey", "NotFound"):
-                    raise
-        return _list_s3(client, uri, input_file)
+        head = _head(uri) if uri.key and not uri.key.endswith("/") else None
+        if head is not None:
+            return [_s3_source(uri, head["ETag"], head["ContentLength"])]
+        entries = next(filter(None, (_few(input_file, listed) for listed in _listings(uri))), None)
+        if not entries:
+            raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
+        found = [_s3_source(S3Uri(uri.bucket, entry["Key"]), entry["ETag"], entry["Size"]) for entry in entries]
     except (ClientError, BotoCoreError) as error:
+        if aws.code_of(error) == "NoSuchBucket":
+            raise InputFileError(f"There is no bucket {uri.bucket!r}: check input_file, {uri}.") from None
+        if aws.code_of(error) in _GONE:
+            raise InputFileError(f"{uri} went away while it was looked at. Run the same call again.") from None
         raise aws.explain(error, f"reading {uri}") from error
+    return sorted(found, key=lambda source: source.uri)
 
 
-def _list_s3(client: "S3Client", uri: S3Uri, input_file: str) -> list[Source]:
-    prefix, pattern = uri.key, None
-    if any(c in uri.key for c in "*?"):
-        cut = min(i for i in (uri.key.find("*"), uri.key.find("?")) if i >= 0)
-        prefix, pattern = uri.key[:cut], uri.key
-    elif prefix and not prefix.endswith("/"):
-        prefix += "/"
-    sources = []
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=prefix):
-        for entry in page.get("Contents", []):
-            key = entry["Key"]
-            matches = Path(key).match(pattern) if pattern else "/" not in key[len(prefix) :]
-            if matches and (pattern or key.endswith(_SUFFIXES)):
-                sources.append(_s3_source(S3Uri(uri.bucket, key), entry["ETag"], entry["Size"]))
-    if not sources:
-        raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
-    return sorted(sources, key=lambda source: source.uri)
+def _head(uri: S3Uri) -> "HeadObjectOutputTypeDef | None":
+    """What S3 says of an object; None where there is none. Raises ClientError."""
+    try:
+        return head_object(uri)
+    except ClientError as error:
+        missing = aws.code_of(error) in _GONE
+        # Of a pattern, listing tells what may be read.
+        if missing or (aws.is_denied(error) and any(readings(uri.key))):
+            return None
+        raise
+
+
+def _listings(uri: S3Uri) -> "Iterator[Iterator[ObjectTypeDef]]":
+    """What a key may mean that is no object's: the .jsonl files of a folder, or those that a glob selects."""
+    prefix = uri.key if uri.key.endswith("/") or not uri.key else f"{uri.key}/"
+    listed = _listed(Bucket=uri.bucket, Prefix=prefix, Delimiter="/")
+    yield (entry for entry in listed if entry["Key"].endswith(_SUFFIXES))
+    for pattern in readings(uri.key.rstrip("/")):
+        listed = _listed(Bucket=uri.bucket, Prefix=pattern.prefix)
+        yield (entry for entry in listed if not entry["Key"].endswith("/") and pattern.selects(entry["Key"]))
+
+
+def _few(input_file: str, entries: "Iterator[ObjectTypeDef]") -> "list[ObjectTypeDef]":
+    """As many objects as an input may have. Raises InputFileError where there are more, of which none is kept."""
+    kept = list(islice(entries, MOST_FILES))
+    _refuse_many(input_file, len(kept) + sum(1 for _ in entries))
+    return kept
+
+
+def _listed(**where: Any) -> "Iterator[ObjectTypeDef]":
+    for page in aws.s3().get_paginator("list_objects_v2").paginate(**where):
+        yield from page.get("Contents", [])
 
 
 def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
@@ -150,7 +197,7 @@ def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
 def source_at(uri: S3Uri) -> Source:
     """An uncompressed object as a source. Raises PipelineError."""
     try:
-        head = aws.s3().head_object(Bucket=uri.bucket, Key=uri.key)
+        head = head_object(uri)
     except (ClientError, BotoCoreError) as error:
         raise aws.explain(error, f"reading {uri}") from error
     return Source(uri.key, str(uri), head["ETag"], head["ContentLength"])
@@ -273,13 +320,27 @@ def _reading(source: Source) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputFileError(f"{source.name} is no longer there.") from None
+        raise InputFileError(f"{source.name} is no longer there. Run the same call again once it is.") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise InputFileError(
             f"{source.name} cannot be read to its end ({type(error).__name__}): it is cut off, damaged or unreachable."
         ) from error
     except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {source.uri}") from error
+        raise _not_as_it_was(source, error) from error
+
+
+def _not_as_it_was(source: Source, error: ClientError | BotoCoreError) -> PipelineError:
+    """What a failed read of an S3 object means: it is pinned to the version that was seen first."""
+    code = aws.code_of(error)
+    if code in _CHANGED:
+        what = "has changed since it was written" if source.is_ours else "has changed since it was validated"
+    elif code in _GONE:
+        what = "is no longer there"
+    else:
+        return aws.explain(error, f"reading {source.uri}")
+    if source.is_ours:
+        return PipelineError(f"{source.uri} {what}: something else writes there. Run the same call again.")
+    return InputFileError(f"{source.name} {what} ({source.uri}). Run the same call again.")
 
 
 def _refuse_bomb(source: Source, position: int) -> None:

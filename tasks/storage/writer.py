@@ -1,6 +1,7 @@
 """Streamed uploads to S3: multipart in the background, every part verified by S3, aborted on failure."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,8 @@ def encryption(kms_key: str | None) -> dict[str, Any]:
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
-def abort_uploads(folder: S3Uri) -> None:
-    """Abort the uploads under a folder that nobody will complete.
+def abort_uploads(folder: S3Uri, chosen: Callable[[str], bool] = lambda _key: True) -> None:
+    """Abort the uploads under a folder that nobody will complete, all or those of the chosen keys.
 
     A process that was killed aborts none of its own, and S3 bills their parts until somebody does. No batch fails for
     it: what cannot be listed or aborted is left to the bucket's lifecycle rule.
@@ -34,7 +35,7 @@ def abort_uploads(folder: S3Uri) -> None:
     client = aws.s3()
     try:
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
-        for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
+        for upload in [upload for page in pages for upload in page.get("Uploads", []) if chosen(upload["Key"])]:
             client.abort_multipart_upload(Bucket=folder.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
     except (ClientError, BotoCoreError) as error:
         log.warning("Uploads under %s could not be cleaned up (%s)", folder, aws.code_of(error) or type(error).__name__)
@@ -48,11 +49,15 @@ class S3Writer:
     The object appears on a clean exit only: an exception inside the `with` block aborts the upload.
     """
 
-    def __init__(self, uri: S3Uri, kms_key: str | None = None, content_type: str = "application/jsonl") -> None:
+    def __init__(
+        self, uri: S3Uri, kms_key: str | None = None, content_type: str = "application/jsonl", owner: str | None = None
+    ) -> None:
         self.uri = uri
         self.bytes_written = 0
         self.etag = ""
         self._client: S3Client = aws.s3()
+        #: S3 refuses to write into a bucket that is not the named account's.
+        self._place: Any = {"Bucket": uri.bucket, "Key": uri.key, **({"ExpectedBucketOwner": owner} if owner else {})}
         self._options = {**encryption(kms_key), "ContentType": content_type}
         self._buffer = bytearray()
         self._upload_id: str | None = None
@@ -89,18 +94,15 @@ class S3Writer:
             if self._upload_id is None:
                 self.bytes_written += len(self._buffer)
                 body = bytes(self._buffer)
-                put = self._client.put_object(
-                    Bucket=self.uri.bucket, Key=self.uri.key, Body=body, ChecksumAlgorithm="CRC32", **self._options
-                )
+                put = self._client.put_object(Body=body, ChecksumAlgorithm="CRC32", **self._place, **self._options)
                 self.etag = put["ETag"]
             else:
                 if self._buffer:
                     self._flush_part()
                 done = self._client.complete_multipart_upload(
-                    Bucket=self.uri.bucket,
-                    Key=self.uri.key,
                     UploadId=self._upload_id,
                     MultipartUpload={"Parts": [part.result() for part in self._parts]},
+                    **self._place,
                 )
                 self.etag = done["ETag"]
         except (ClientError, BotoCoreError) as error:
@@ -118,7 +120,7 @@ class S3Writer:
         self._finish(cancel=True)
         if self._upload_id is not None:
             try:
-                self._client.abort_multipart_upload(Bucket=self.uri.bucket, Key=self.uri.key, UploadId=self._upload_id)
+                self._client.abort_multipart_upload(UploadId=self._upload_id, **self._place)
             except (ClientError, BotoCoreError) as error:
                 log.warning("The upload of %s could not be aborted (%s)", self.uri, type(error).__name__)
 
@@ -132,7 +134,7 @@ class S3Writer:
         if self._upload_id is None:
             try:
                 self._upload_id = self._client.create_multipart_upload(
-                    Bucket=self.uri.bucket, Key=self.uri.key, ChecksumAlgorithm="CRC32", **self._options
+                    ChecksumAlgorithm="CRC32", **self._place, **self._options
                 )["UploadId"]
             except (ClientError, BotoCoreError) as error:
                 raise aws.explain(error, f"uploading {self.uri}") from error
@@ -151,13 +153,12 @@ class S3Writer:
     def _upload_part(self, number: int, data: bytearray) -> "CompletedPartTypeDef":
         assert self._upload_id is not None
         reply = self._client.upload_part(
-            Bucket=self.uri.bucket,
-            Key=self.uri.key,
             UploadId=self._upload_id,
             PartNumber=number,
             # The stubs know no bytearray; a copy would cost its size again.
             Body=data,  # type: ignore[arg-type]
             ChecksumAlgorithm="CRC32",
+            **self._place,
         )
         part: CompletedPartTypeDef = {"PartNumber": number, "ETag": reply["ETag"]}
         if "ChecksumCRC32" in reply:

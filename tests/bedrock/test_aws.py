@@ -6,19 +6,39 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import (
     ClientError,
+    ConfigParseError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
+    InvalidConfigError,
+    InvalidRegionError,
+    LoginRefreshRequired,
     NoCredentialsError,
     NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSLError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
 )
 
 from tasks.bedrock import aws
 from tasks.errors import ConfigurationError, PipelineError, TransientError
+from tasks.storage.bucket import check_bucket
+from tasks.storage.listing import list_folder
+from tasks.storage.reader import find_sources
+from tasks.storage.uris import S3Uri
 
 
-def client_error(code: str, status: int = 400, message: str = "why") -> ClientError:
+def client_error(code: str, status: int = 400, message: str = "why", operation: str = "Operation") -> ClientError:
     reply = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(reply, "Operation")  # type: ignore[arg-type]
+    return ClientError(reply, operation)  # type: ignore[arg-type]
+
+
+UNTRUSTED = SSLError(endpoint_url="https://x", error="[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature expired: 1 is now earlier than 2")
 
 
 @pytest.mark.parametrize(
@@ -36,13 +56,41 @@ def client_error(code: str, status: int = 400, message: str = "why") -> ClientEr
         (EndpointConnectionError(endpoint_url="http://x"), TransientError, "could not be reached"),
         (ConnectTimeoutError(endpoint_url="http://x"), TransientError, "could not be reached"),
         (client_error("ValidationException"), PipelineError, "AWS refused"),
+        (client_error("ValidationException", message="two\nlines"), PipelineError, "two lines"),
+        (ParamValidationError(report="two\nlines"), PipelineError, "two lines"),
+        (client_error("RequestTimeTooSkewed", 403), ConfigurationError, "clock is wrong"),
+        (EXPIRED_SIGNATURE, ConfigurationError, "clock is wrong"),
+        (client_error("InvalidAccessKeyId", 403), ConfigurationError, "AWS_ACCESS_KEY_ID"),
+        (client_error("UnrecognizedClientException", 403), ConfigurationError, "does not know the access key"),
+        (client_error("SignatureDoesNotMatch", 403), ConfigurationError, "AWS_SECRET_ACCESS_KEY"),
+        (client_error("AccessDenied", 403, operation="AssumeRoleWithWebIdentity"), ConfigurationError, "AWS_ROLE_ARN"),
+        (client_error("Throttling", 400, operation="AssumeRole"), TransientError, "not answering"),
+        (client_error("KMS.DisabledException"), ConfigurationError, "BEDROCK_BATCH_KMS_KEY"),
+        (client_error("AuthorizationHeaderMalformed", message="the region 'a' is wrong"), ConfigurationError, "region"),
+        (ProfileNotFound(profile="work"), ConfigurationError, "no AWS profile 'work'"),
+        (ConfigParseError(path="/x/config"), ConfigurationError, "/x/config"),
+        (InvalidConfigError(error_msg="source_profile is missing."), ConfigurationError, "source_profile is missing"),
+        (InvalidRegionError(region_name="us east"), ConfigurationError, "'us east'"),
+        (PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), ConfigurationError,
+         "missing: AWS_SECRET_ACCESS_KEY"),
+        (SSOTokenLoadError(error_msg="no token"), ConfigurationError, "aws sso login --profile work"),
+        (UnauthorizedSSOTokenError(), ConfigurationError, "aws sso login --profile work"),
+        (TokenRetrievalError(provider="sso", error_msg="expired"), ConfigurationError, "aws sso login --profile work"),
+        (LoginRefreshRequired(), ConfigurationError, "aws login --profile work"),
+        (CredentialRetrievalError(provider="custom-process", error_msg="hunter2"), ConfigurationError,
+         "credential_process of profile 'work' failed"),
+        (UNTRUSTED, ConfigurationError, "AWS_CA_BUNDLE"),
+        (ValueError("Invalid endpoint: foo"), ConfigurationError, "AWS_ENDPOINT_URL"),
     ],
-)
-def test_explain(error: Exception, kind: type[Exception], said: str) -> None:
+)  # fmt: skip
+def test_explain(error: Exception, kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "work")
     explained = aws.explain(error, "doing something")
     assert type(explained) is kind
     assert said in str(explained)
     assert "\n" not in str(explained)
+    assert "hunter2" not in str(explained)
+    assert "belongs to someone else" not in str(explained)
     assert aws.is_transient(error) == (kind is TransientError)
 
 
@@ -83,3 +131,56 @@ def test_without_a_region_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(ConfigurationError, match="AWS_REGION"):
         aws.bedrock()
+
+
+@pytest.fixture
+def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # A call that got as far as the network would fail there at once.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+ROLE = "arn:aws:iam::123456789012:role/x"
+SSO = "sso_session=s\nsso_account_id=123456789012\nsso_role_name=r\n[sso-session s]\nsso_region=us-east-1\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "config", "said"),
+    [
+        ({"AWS_WEB_IDENTITY_TOKEN_FILE": "/none/token", "AWS_ROLE_ARN": ROLE}, "",
+         "AWS_WEB_IDENTITY_TOKEN_FILE: No such file or directory: /none/token"),
+        ({"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/none/token",
+          "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/x"}, "", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        ({"AWS_PROFILE": "p"}, f"web_identity_token_file=/none/token\nrole_arn={ROLE}\n", "/none/token"),
+        ({"AWS_PROFILE": "p"}, "credential_process=/none/program\n", "/none/program"),
+        ({"AWS_PROFILE": "p"}, "credential_process=false\n", "credential_process of profile 'p' failed"),
+        ({"AWS_PROFILE": "p"}, SSO + "sso_start_url=https://x.awsapps.com/start\n", "aws sso login --profile p"),
+        ({"AWS_PROFILE": "p"}, f"source_profile=none\nrole_arn={ROLE}\n", "source_profile"),
+        ({"AWS_PROFILE": "q"}, "region=us-east-1\n", "no AWS profile 'q'"),
+        ({"AWS_ACCESS_KEY_ID": "x"}, "", "missing: AWS_SECRET_ACCESS_KEY"),
+        ({}, "", "No usable AWS credentials"),
+    ],
+)  # fmt: skip
+def test_credentials_that_are_not_there(
+    no_credentials: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], config: str, said: str
+) -> None:
+    """As botocore raises them, raw OSErrors among them: at the first call that is signed, or before."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    no_credentials.write_text(f"[profile p]\n{config}")
+    for call in (
+        lambda: check_bucket(S3Uri("bucket", "prefix")),
+        lambda: find_sources("s3://bucket/in.jsonl"),
+        lambda: list(list_folder(S3Uri("bucket", "prefix"))),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            call()
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)

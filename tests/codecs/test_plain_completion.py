@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 
 from tasks.codecs.base import Answer, ToolCall, Usage
 from tasks.codecs.chat_completion import build_chat_completion, is_plain, plain_frame
-from tasks.openai_format.results import answered_frame, output_line
+from tasks.openai_format.requests import custom_id_of
+from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, escape_line_ends, output_line
 from tasks.plain_answers import escape, fill
 
 KEY = "0123456789abcdef"
 counts = st.integers(0, 2**40)
-texts = st.text(st.characters(codec="utf-8"))
+#: The line ends of `str.splitlines()`, and characters that share bytes with them.
+texts = st.text(st.characters(codec="utf-8")) | st.text(
+    st.sampled_from('\x85\u2028\u2029\n\x0b\x1c\u20a8\u2085\xc5\xa8a\\"')
+)
 answers = st.builds(
     Answer,
     content=st.none() | texts,
@@ -57,14 +61,34 @@ def test_lines_are_those_of_the_general_way(answered: list[tuple[Answer, str]], 
         built = build_chat_completion([answer], id=id, created=17, model=model, contexts=[None])
         general.append(output_line(id, custom_id, msgspec.json.encode(built)))
     assert [line.encode() for line in lines.to_pylist()] == general
+    assert len(b"".join(general).decode().splitlines()) == len(answered)
+
+
+@given(texts, texts, st.none() | texts)
+def test_a_line_is_one_line_to_every_reader(custom_id: str, message: str, model: str | None) -> None:
+    """And says the same: the escapes are JSON's own."""
+    lines = [
+        output_line("x", custom_id, msgspec.json.encode({message: [model]})),
+        error_line("x", custom_id, RunError(message, message)),
+        error_line("x", custom_id, HttpError(400, message, "type", message, model)),
+    ]
+    for line in lines:
+        assert len(line.decode().splitlines()) == 1
+        assert custom_id_of(line) == (custom_id or None)
+    assert msgspec.json.decode(lines[0])["response"]["body"] == {message: [model]}
+    assert msgspec.json.decode(lines[1])["error"] == {"code": message, "message": message}
+    assert msgspec.json.decode(lines[2])["response"]["body"]["error"]["param"] == model
 
 
 @given(st.lists(texts), st.integers(0, 3))
-def test_texts_are_escaped_as_msgspec_does(some: list[str], first: int) -> None:
+def test_texts_are_escaped_as_lines_are(some: list[str], first: int) -> None:
     escaped = escape(pa.array(some, pa.string()).slice(first)).to_pylist()
-    assert [f'"{text}"'.encode() for text in escaped] == [msgspec.json.encode(text) for text in some[first:]]
+    written = [escape_line_ends(msgspec.json.encode(text)) for text in some[first:]]
+    assert [f'"{text}"'.encode() for text in escaped] == written
 
 
 def test_every_control_character_is_escaped() -> None:
-    every = "".join(map(chr, range(0x100)))
-    assert f'"{escape(pa.array([every]))[0].as_py()}"'.encode() == msgspec.json.encode(every)
+    every = "".join(map(chr, [*range(0x100), *range(0x2000, 0x2100)]))
+    escaped = f'"{escape(pa.array([every]))[0].as_py()}"'
+    assert escaped.encode() == escape_line_ends(msgspec.json.encode(every))
+    assert escaped.splitlines() == [escaped]

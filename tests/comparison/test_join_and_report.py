@@ -126,7 +126,7 @@ def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     text = page_html(found.page())
     check_page(text)
     assert "good is the most accurate" in text
-    assert "1 labels of no request" in text
+    assert "1 label of no request" in text
     assert "✗ wrong" in text
 
 

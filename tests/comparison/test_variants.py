@@ -11,6 +11,7 @@ from tasks.bedrock.prices import rate_for
 from tasks.comparison.estimate import estimate_variants, require_budget
 from tasks.comparison.judge import read_judge
 from tasks.comparison.reference import read_reference
+from tasks.comparison.texts import asked
 from tasks.comparison.variants import Variant, changer, read_variants, slug
 from tasks.errors import ConfigurationError, InputFileError
 from tasks.storage.reader import find_sources
@@ -27,6 +28,10 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
         ([{"label": "a"}], r"models\[0\]"), ([{"model": CLAUDE, "label": ""}], "label"),
         ([{"model": CLAUDE, "overrides": {"messages": []}}], "overrides"),
         ([{"model": CLAUDE, "overrides": {"system": 3}}], "system"),
+        *(
+            ([{"model": CLAUDE, "overrides": {"seed": odd}}], "finite numbers")
+            for odd in (float("nan"), [float("inf")], {"a": -float("inf")}, "\ud83d", {3: 4}, object())
+        ),
         ([{"model": CLAUDE, "poll_seconds": 3}], "poll_seconds cannot be set for one model"),
     ],
 )  # fmt: skip
@@ -137,3 +142,37 @@ def test_judges() -> None:
     for bad in ("a b", {"model": CLAUDE, "requests": 0}, {"rubric": "x"}, {"model": CLAUDE, "temperature": 1}):
         with pytest.raises(ConfigurationError, match="judge"):
             read_judge(bad)  # type: ignore[arg-type]
+
+
+def test_one_odd_line_costs_neither_the_estimate_nor_the_inputs(tmp_path: Path) -> None:
+    """Lines that no batch would send are not counted; those of another endpoint stay as they are."""
+    good = [json.dumps(chat(f"id-{n}", "Say it", max_tokens=10)) for n in range(20)]
+    completion = {"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "x"}}
+    tokens = [
+        "1e999",
+        "1" * 400,
+        "-" + "9" * 400,
+        "1" * 5000,
+        "-5",
+        "[" * 900 + "]" * 900,
+        "[" * 490 + "]" * 490,
+        "NaN",
+    ]
+    odd = [json.dumps(completion), "{", "\ud83d", json.dumps(chat("s", "\ud83d"))]
+    for field in ("max_tokens", "n", "tools", "max_output_tokens", "input"):
+        odd += [json.dumps(chat("x", **{"max_tokens": 10, field: "@"})).replace('"@"', token) for token in tokens]
+    path = write_lines(
+        tmp_path / "in.jsonl", [*good[:10], *(line.encode("utf-8", "replace").decode() for line in odd), *good[10:]]
+    )
+    variants = read_variants(
+        [{"model": HAIKU, "label": "a"}, {"model": HAIKU, "label": "b", "overrides": {"system": "Be kind"}}]
+    )
+    sources = find_sources(str(path))
+    for each in estimate_variants(variants, sources, len(good) + len(odd), "24h", "/v1/chat/completions"):
+        assert 0 < each.input_tokens < 1_000_000
+        assert 0 < each.max_output_tokens < 100_000
+    change = changer(variants[1].overrides, "/v1/chat/completions")
+    assert change(odd[0].encode()) == odd[0].encode()
+    assert json.loads(change(good[0].encode()))["body"]["messages"][0] == {"role": "system", "content": "Be kind"}
+    for line in path.read_bytes().splitlines():
+        asked(change(line))

@@ -3,12 +3,14 @@
 A nursery imports everything once and forks a process for each run: what takes seconds is done a single time.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,23 @@ original = BaseClient._make_api_call
 def watch(order, calls):
     lock = threading.Lock()
     kill_at, moment = order.get("kill_at"), order.get("moment", "before")
+    # Or at the n-th call of a name, on a key that holds a text, by another signal.
+    at, number, text = order.get("at") or ("", 0, "")
+    end = order.get("signal", signal.SIGKILL)
+    found = 0
     def counted(self, name, arguments):
+        nonlocal found
         with lock:
             calls.append(name)
-            place = len(calls)
-        if place == kill_at and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            mine = len(calls) == kill_at
+            if name == at and text in str(arguments.get("Key", "")):
+                found += 1
+                mine = found == number
+        if mine and moment == "before":
+            os.kill(os.getpid(), end)
         reply = original(self, name, arguments)
-        if place == kill_at and moment == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if mine and moment == "after":
+            os.kill(os.getpid(), end)
         return reply
     BaseClient._make_api_call = counted
 
@@ -46,6 +56,9 @@ def run(order):
     os.dup2(sink, 1); os.dup2(sink, 2)
     calls = []
     watch(order, calls)
+    for module, values in order.get("patch", {}).items():
+        for name, value in values.items():
+            setattr(importlib.import_module(module), name, value)
     reply = {}
     try:
         if "arguments" in order:
@@ -82,6 +95,28 @@ for line in sys.stdin:
 """
 
 
+def until(done: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+    """Wait, but not for ever, until something is true; returns it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if found := done():
+                return found
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
+
+
+def processes_with(text: str) -> list[int]:
+    """The living processes that have a text in the environment they were started with."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            if state not in "ZX" and text.encode() in (place / "environ").read_bytes():
+                found.append(int(place.name))
+    return found
+
+
 class Run:
     """A run in a process of its own."""
 
@@ -94,6 +129,14 @@ class Run:
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
+
+    def wait_until_stopped(self) -> None:
+        """Until SIGSTOP has reached it."""
+        for _ in range(1200):
+            if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"it was not stopped: {self.log.read_text()[-2000:]}")
 
     @property
     def reply(self) -> dict[str, Any]:
@@ -126,10 +169,18 @@ class Nursery:
         """Import what a finished run had to import, for those to come."""
         self.ask({"do": "import", "modules": run.reply["modules"]})
 
-    def start(self, flow: str, *args: Any, environment: dict[str, str] | None = None, kill_at: int | None = None,
-              moment: str = "before", **kwargs: Any) -> Run:  # fmt: skip
-        """Start a flow; with `kill_at`, it dies by SIGKILL right before or after so many calls to AWS."""
-        call = {"flow": flow, "args": args, "kwargs": kwargs, "kill_at": kill_at, "moment": moment}
+    def start(
+        self, flow: str, *args: Any, environment: dict[str, str] | None = None, kill_at: int | None = None,
+        moment: str = "before", at: tuple[str, int, str] | None = None, number: signal.Signals = signal.SIGKILL,
+        patch: dict[str, dict[str, Any]] | None = None, **kwargs: Any,
+    ) -> Run:  # fmt: skip
+        """Start a flow; with `kill_at`, it dies by SIGKILL right before or after so many calls to AWS.
+
+        `at` names the n-th call of an operation, on keys that hold a text; `number` is another signal. `patch` sets
+        constants of modules.
+        """
+        call = {"flow": flow, "args": args, "kwargs": kwargs, "kill_at": kill_at, "moment": moment, "at": at,
+                "signal": number, "patch": patch or {}}  # fmt: skip
         return self._start(call, environment)
 
     def command(self, *arguments: str, environment: dict[str, str] | None = None) -> Run:

@@ -161,6 +161,36 @@ def test_bad_lines_can_be_skipped(sandbox: Sandbox, tmp_path: Path) -> None:
     assert (batch.request_counts.total, batch.request_counts.failed) == (110 + len(BAD_LINES), len(BAD_LINES))
 
 
+def test_one_bad_line_costs_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What only conversion sees: half a character in a tool call's arguments, URLs that are none, numbers beyond any."""
+    urls = ["s3:///x.png", "s3://", "s3://no-such-bucket/x.png", "http://[::1/x", "http://host:99999/"]
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"text": "done \\ud83d"}'}}
+    history = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "x"},
+    ]
+    bad = [
+        chat("arguments", messages=[{"role": "user", "content": "x"}, *history]),
+        *(
+            chat(url, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}])
+            for url in urls
+        ),
+        json.dumps(chat("number", temperature="@")).replace('"@"', "1e999"),
+    ]
+    good = [chat(f"req-{i}", f"Question number {i}?") for i in range(110)]
+    path = write_lines(tmp_path / "in.jsonl", [*good[:60], *bad, *good[60:]])
+    batch = batch_inference(str(path), CLAUDE, fetch_images=True, **FAST)
+    assert batch.status == "completed"
+    ids = [*(f"req-{i}" for i in range(60)), "arguments", *urls, "number", *(f"req-{i}" for i in range(60, 110))]
+    output, errors = account(sandbox, batch, ids)
+    assert len(output) == 110
+    assert [error["response"]["status_code"] for error in errors] == [400] * len(bad)
+    params = [error["response"]["body"]["error"]["param"] for error in errors]
+    assert params[0] == "messages[1].tool_calls[0].function.arguments"
+    assert set(params[1:-1]) == {"messages[0].content[0].image_url.url"}
+    assert params[-1] == "temperature"
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n  \r\n", b"\xef\xbb\xbf"])
 def test_an_empty_file_fails(sandbox: Sandbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in.jsonl").write_bytes(content)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from flows.batch import batch_inference
-from flows.operations import list_batches
+from flows.operations import batch_output, list_batches
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
 from tasks.state import BatchRef, read
-from tests.conftest import CLAUDE, Sandbox, account, write_chats
+from tests.conftest import CLAUDE, LLAMA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
 
 IDS = [f"req-{i}" for i in range(200)]
@@ -133,3 +133,69 @@ def test_jobs_of_every_end_in_one_batch(
     assert {error["error"]["code"] for error in errors} == {"batch_cancelled"}
     assert sandbox.journal()["most_often"] == 1
     assert list_batches()[0] == batch
+
+
+#: Those that can be read, those that cannot, and each twice: not all by the same call.
+RUBBISH = ["lone surrogate", "raw surrogate", "line separators", "pretty", "null usage", "object usage"]
+UNREADABLE = ["html", "empty", "null", "list", "cut off", "broken off", "raw tab", "invalid utf-8"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("model", [CLAUDE, LLAMA])
+def test_one_bad_reply_on_demand_costs_one_answer(sandbox: Sandbox, tmp_path: Path, model: str) -> None:
+    sandbox.faults(rubbish_replies=2 * (RUBBISH + UNREADABLE))
+    path = str(write_chats(tmp_path / "in.jsonl", 40))
+    batch = batch_inference(path, model, completion_window="immediate")
+    assert batch.status == "completed"
+    output, errors = account(sandbox, batch, [f"req-{i}" for i in range(40)])
+    assert len(errors) == 2 * len(UNREADABLE)
+    assert {e["response"]["body"]["error"]["code"] for e in errors} == {"invalid_model_output"}
+    assert {e["response"]["status_code"] for e in errors} == {502}
+    texts = [line["response"]["body"]["choices"][0]["message"]["content"] for line in output]
+    assert sum(text.startswith("\ufffd") for text in texts) == 4
+    assert sum(text.startswith("\u2028\u2029\x85") for text in texts) == 2
+    assert len(sandbox.read(batch.output_file).decode().splitlines()) == len(output)
+    assert sum(line["response"]["body"]["usage"] is None for line in output) == 4
+    assert [line["response"]["body"] for line in batch_output(batch.id)] == [
+        line["response"]["body"] for line in output
+    ]
+    journal = sandbox.journal()
+    assert (journal["paid"], journal["most_often"]) == (40, 1)
+    assert batch_inference(path, model, completion_window="immediate") == batch
+    assert sandbox.journal()["calls"] == journal["calls"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_lost_replies_are_paid_for_a_bounded_number_of_times(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = str(write_chats(tmp_path / "in.jsonl", 3))
+    sandbox.faults(lose_invoke_replies=1000)
+    batch = batch_inference(path, CLAUDE, completion_window="immediate")
+    _, errors = account(sandbox, batch, ["req-0", "req-1", "req-2"])
+    assert len(errors) == 3
+    assert {error["response"]["status_code"] for error in errors} == {504}
+    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (9, 3)
+    assert "6 calls on demand were sent again after a lost reply; each may have been billed twice" in warnings_of(batch)
+    batch_inference(path, CLAUDE, completion_window="immediate")
+    assert sandbox.journal()["paid"] == 9
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_few_lost_replies_cost_no_answer(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.faults(lose_invoke_replies=2, gateway_replies=2)
+    batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 20)), CLAUDE, completion_window="immediate")
+    output, _ = account(sandbox, batch, [f"req-{i}" for i in range(20)])
+    assert sandbox.journal()["most_often"] <= 3
+    assert len(output) >= 19
+    assert "4 calls on demand were sent again" in warnings_of(batch) or len(output) == 19
+
+
+def test_one_bad_line_of_a_job_costs_one_answer(sandbox: Sandbox, go: Any, prefix: str) -> None:
+    """And is not asked again, nor called missing."""
+    sandbox.faults(rubbish_outputs=RUBBISH + UNREADABLE)
+    batch = Batch.model_validate(go().finish())
+    _, errors = account(sandbox, batch, IDS)
+    assert {e["response"]["body"]["error"]["code"] for e in errors} == {"invalid_model_output"}
+    # Of two jobs. A modelOutput of null is none, and is asked again.
+    assert len(errors) == 2 * (len(UNREADABLE) - 1)
+    assert sandbox.journal()["paid"] == 202
+    assert batch.status == "completed"

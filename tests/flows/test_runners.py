@@ -10,12 +10,12 @@ import pytest
 
 from flows.batch import batch_inference
 from flows.operations import cancel_batch, collect_batches, list_batches, retrieve_batch
-from tasks import lead
+from tasks import lease
 from tasks.bedrock.events import batch_of_event
-from tasks.errors import LostLeadError, PipelineError
+from tasks.errors import LostLeaseError, PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
-from tasks.state import BatchRef, Lead, read, update
+from tasks.state import BatchRef, LeaseState, read, update
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
 
@@ -74,31 +74,31 @@ def test_a_silent_leader_elsewhere_is_relieved(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a leader on another machine only its beats are known."""
-    monkeypatch.setattr(lead, "TAKEOVER_SECONDS", 1.0)
-    monkeypatch.setattr(lead, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "TAKEOVER_SECONDS", 1.0)
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.1)
     path = str(write_chats(tmp_path / "in.jsonl", 150))
     first = batch_inference(path, CLAUDE, wait=False)
     settings = load_settings()
     ref = BatchRef(settings.root, first.id)
 
     def occupy(document: Any) -> None:
-        document.bedrock.lead = Lead(id="x", machine="elsewhere", process="1-1", run="r", beat=3)
+        document.bedrock.lease = LeaseState(holder="x", machine="elsewhere", process="1-1", run="r")
 
     update(ref, occupy)
-    with lead.trying_to_lead(ref) as free:
-        assert not free
+    with lease.trying_to_hold(ref) as held:
+        assert held is None
     assert collect_batches()[0].status == "in_progress"
     account(sandbox, batch_inference(path, CLAUDE, **FAST), IDS)
-    assert read(ref).bedrock.lead is None
+    assert read(ref).bedrock.lease.holder is None
 
 
 def test_a_leader_that_was_relieved_pays_for_nothing_more(sandbox: Sandbox, tmp_path: Path) -> None:
     ref = BatchRef(load_settings().root, batch_inference(str(write_chats(tmp_path / "i", 150)), NOVA, wait=False).id)
-    with lead.leading(ref) as mine:
+    with lease.holding(ref) as mine:
         mine.lost = True
-        with pytest.raises(LostLeadError, match="taken batch"):
-            lead.require_lead(ref)
-    lead.require_lead(ref)
+        with pytest.raises(LostLeaseError, match="taken batch"):
+            lease.require_lease(mine.ref)
+    lease.require_lease(ref)
 
 
 def test_submitted_and_left_then_collected(

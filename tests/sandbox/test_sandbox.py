@@ -27,11 +27,15 @@ GOOD = {
         ({"clientRequestToken": "a_b"}, "clientRequestToken"),
         ({"outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://sandbox-batches/dt=2026/"}}}, "s3Uri"),
         ({"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://sandbox-batches/a//b.jsonl"}}}, "s3Uri"),
+        ({"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://sandbox-batches/x.jsonl", "s3BucketOwner": "1"}}},
+         "s3BucketOwner"),
+        ({"outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://sandbox-batches/o/", "s3BucketOwner": "12a"}}},
+         "s3BucketOwner"),
         ({"timeoutDurationInHours": 169}, "timeoutDurationInHours"),
         ({"tags": [{"key": "k", "value": "ü!"}]}, "tags"),
         ({"modelId": "gpt-4o"}, "model identifier"),
     ],
-)
+)  # fmt: skip
 def test_create_refuses(sandbox: Sandbox, change: dict[str, Any], field: str) -> None:
     client = boto3.client("bedrock")
     with pytest.raises(ClientError, match=field):

@@ -9,8 +9,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.errors import InputFileError, PipelineError
 from tasks.storage import reader
-from tasks.storage.reader import Source, find_sources, read_lines
+from tasks.storage.reader import Source, find_sources, read_blocks, read_lines, source_at
+from tasks.storage.uris import parse_input_uri
+from tests.conftest import Sandbox
 
 
 def read(source: Source, **options: object) -> list[tuple[int, bytes]]:
@@ -69,3 +72,31 @@ def test_a_range_of_a_file(tmp_path: Path) -> None:
     path.write_bytes(b"one\ntwo\nthree\nfour")
     (source,) = find_sources(str(path))
     assert read(source, start=4, end=14) == [(4, b"two"), (8, b"three")]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [("put", "has changed since it was validated"), ("delete", "is no longer there")]
+)
+def test_an_object_that_changes_or_goes_away(sandbox: Sandbox, prefix: str, change: str, said: str) -> None:
+    place = {"Bucket": sandbox.bucket, "Key": f"{prefix}/in.jsonl"}
+    sandbox.s3.put_object(**place, Body=b"{}\n")
+    uri = f"s3://{sandbox.bucket}/{prefix}/in.jsonl"
+    (source,) = find_sources(uri)
+    ours = source_at(parse_input_uri(uri))
+    if change == "put":
+        sandbox.s3.put_object(**place, Body=b"{}\n{}\n")
+    else:
+        sandbox.s3.delete_object(**place)
+    for read in (lambda: list(read_lines(source)), lambda: list(read_blocks(source, [(0, 3)]))):
+        with pytest.raises(InputFileError, match=rf"in.jsonl {said}.*Run the same call again"):
+            read()
+    # What we wrote ourselves is no input of anybody.
+    with pytest.raises(PipelineError, match="something else writes there") as caught:
+        list(read_lines(ours))
+    assert type(caught.value) is PipelineError
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    for name in ("x" * 5000, "/dev/null/x"):
+        with pytest.raises(InputFileError):
+            find_sources(name)

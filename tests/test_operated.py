@@ -1,0 +1,314 @@
+"""The pipeline as it is operated: a Prefect server of its own, a worker, schedules; and servers and workers that die."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+
+from flows.operations import cancel_batch, collect_batches, list_batches
+from tasks.openai_format.batch import Batch
+from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, write_chats
+from tests.flows.processes import processes_with, until
+
+pytestmark = [pytest.mark.timeout(420), pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+ROOT = Path(__file__).resolve().parents[1]
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+
+
+class Operated:
+    """A Prefect server that can be killed and started again, with what prefect.yaml deploys."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        self.home, self._server = home, None
+        #: Found in the environment of every process that belongs to this server.
+        self.mark = f"OPERATED={uuid.uuid4().hex}"
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def environment(self) -> dict[str, str]:
+        own = {
+            "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api, "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1", "PYTHONPATH": str(ROOT), "PWD": str(ROOT),
+            # A schedule makes few runs ahead: all that it made are run, and SQLite bears only so many at a time.
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "0:00:20",
+        }  # fmt: skip
+        return {**os.environ, **own, **dict([self.mark.split("=", 1)])}
+
+    def _popen(self, command: list[str], log: str) -> "subprocess.Popen[bytes]":
+        with (self.home / log).open("ab") as out:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def start(self) -> None:
+        server = self._popen([*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(self.port)], "server")
+        self._server = server
+
+        def answers() -> bool:
+            assert server.poll() is None, (self.home / "server").read_text()[-2000:]
+            with urllib.request.urlopen(f"{self.api}/health", timeout=5) as reply:
+                return bool(reply.status == 200)
+
+        until(answers, "the Prefect server answers")
+
+    def kill(self) -> None:
+        """As a machine that fails kills it."""
+        self._server.kill()
+        self._server.wait()
+
+    def prefect(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [*PREFECT, *arguments], cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator["subprocess.Popen[bytes]"]:
+        process = self._popen([*PREFECT, "worker", "start", "--pool", "bedrock-batch", "--type", "process"], "worker")
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+
+    def kill_all(self, text: str) -> None:
+        """Kill processes of ours by a text in their environment: a worker and its runs, or one run."""
+        for pid in set(processes_with(self.mark)) & set(processes_with(text)):
+            os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        for pid in processes_with(self.mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._started:
+            process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    operated = Operated(tmp_path_factory.mktemp("prefect"))
+    try:
+        operated.start()
+        operated.prefect("work-pool", "create", "bedrock-batch", "--type", "process")
+        operated.prefect("deploy", "--all")
+        with temporary_settings({PREFECT_API_URL: operated.api}), get_client(sync_client=True) as client:
+            # Its schedule is five minutes; the test that is about it sets a shorter one.
+            collect = client.read_deployment_by_name("collect-batches/collect")
+            assert [schedule.active for schedule in collect.schedules] == [True]
+            client.pause_deployment(collect.id)
+        operated.prefect("automation", "create", "--from-file", "deployments/automations/crashed_runs.yaml")
+        yield operated
+    finally:
+        operated.stop()
+
+
+@pytest.fixture
+def client(server: Operated, sandbox: Sandbox) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as opened:
+        yield opened
+
+
+def started(client: SyncPrefectClient, deployment: str, **parameters: Any) -> uuid.UUID:
+    found = client.read_deployment_by_name(deployment)
+    return client.create_flow_run_from_deployment(found.id, parameters={"poll_seconds": 0.2, **parameters}).id
+
+
+def ended(client: SyncPrefectClient, run: uuid.UUID, *kinds: str, seconds: float = 120.0) -> FlowRun:
+    """Wait until a run is in a state of one of these types, and nowhere else for good."""
+
+    def look() -> FlowRun | None:
+        flow_run = client.read_flow_run(run)
+        assert flow_run.state is not None
+        return flow_run if flow_run.state.type.value in kinds else None
+
+    return until(look, f"run {run} is {kinds}", seconds)
+
+
+def in_progress(sandbox: Sandbox, prefix: str, jobs: int = 1) -> None:
+    def look() -> bool:
+        return len([job for job in sandbox.jobs(prefix) if job["status"] == "InProgress"]) >= jobs
+
+    until(look, f"{jobs} jobs are in progress")
+
+
+def notes(sandbox: Sandbox, prefix: str) -> list[str]:
+    return sandbox.keys(f"{prefix}/runs/")
+
+
+def logs(client: SyncPrefectClient, run: uuid.UUID) -> list[str]:
+    return [log.message for log in client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))]
+
+
+def children(client: SyncPrefectClient, run: uuid.UUID) -> list[FlowRun]:
+    mine = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run]))
+    return client.read_flow_runs(flow_run_filter=mine)
+
+
+def test_runs_live_through_a_restart_of_the_server(
+    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    # Prefect keeps the slots of such a limit in the server's memory; five minutes after a restart, their runs are killed.
+    deployments = client.read_deployments()
+    assert len(deployments) >= 7
+    assert not [each.name for each in deployments if each.global_concurrency_limit or each.concurrency_options]
+    sandbox.faults(hold=True)
+    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
+    with server.worker():
+        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+        in_progress(sandbox, prefix, jobs=3)
+        server.kill()
+        server.start()
+        sandbox.faults(hold=False)
+        runs = [ended(client, run, "COMPLETED", "FAILED", "CRASHED") for run in (one, two)]
+    assert [(run.state_name, run.run_count) for run in runs] == [("Completed", 1)] * 2
+    assert [batch.status for batch in list_batches()] == ["completed"] * 3
+    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (320, 1)
+    assert notes(sandbox, prefix) == []
+
+
+def test_schedules_alone_take_a_batch_to_its_end(
+    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    """Submitted and left: nobody but `collect`, by its schedule, does anything from then on."""
+    sandbox.faults(hold=True)
+    path = write_chats(tmp_path / "in.jsonl", 110)
+    collect = client.read_deployment_by_name("collect-batches/collect")
+    with server.worker():
+        run = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE, wait=False)
+        ended(client, run, "COMPLETED")
+        assert notes(sandbox, prefix) == []
+        (batch,) = list_batches()
+        assert batch.status == "in_progress"
+        every = IntervalSchedule(interval=timedelta(seconds=15))
+        (schedule,) = client.create_deployment_schedules(collect.id, [(every, True)])
+        client.resume_deployment(collect.id)
+        try:
+            sandbox.faults(hold=False)
+
+            def finished() -> Batch | None:
+                (batch,) = list_batches()
+                return batch if batch.finished else None
+
+            batch = until(finished, "the batch is finished")
+        finally:
+            client.pause_deployment(collect.id)
+            client.delete_deployment_schedule(collect.id, schedule.id)
+    assert batch.status == "completed"
+    account(sandbox, batch, [f"req-{i}" for i in range(110)])
+    assert sandbox.journal()["most_often"] == 1
+    assert sandbox.keys(f"{prefix}/open/") == []
+
+
+def test_a_hook_says_in_the_log_of_its_run_what_it_does(
+    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    sandbox.faults(hold=True)
+    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
+    with server.worker():
+        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+        in_progress(sandbox, prefix, jobs=3)
+        assert len(notes(sandbox, prefix)) == 3
+        for run in (one, two):
+            client.set_flow_run_state(run, Cancelling())
+        for run in (one, two):
+            ended(client, run, "CANCELLED", "CRASHED", "COMPLETED")
+    assert {job["status"] for job in sandbox.jobs(prefix)} == {"Stopped"}
+    by_model = {batch.model: batch for batch in list_batches()}
+    assert {batch.status for batch in by_model.values()} == {"cancelled"}
+    assert [client.read_flow_run(run).state_name for run in (one, two)] == ["Cancelled"] * 2
+    assert f"Batch {by_model[CLAUDE].id} is cancelled" in logs(client, one)
+    for model in (NOVA, LLAMA):
+        assert f"{model}: Batch {by_model[model].id} is cancelled" in logs(client, two)
+    # The sub-flows, whose process was their parent's, are over as well.
+    assert {child.state_name for child in children(client, two)} == {"Cancelled"}
+    assert notes(sandbox, prefix) == []
+
+
+def test_cancelling_a_run_whose_worker_is_dead(
+    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    """No hook ever runs: the collector stops the jobs, collects, and lets the runs end."""
+    sandbox.faults(hold=True)
+    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
+    spared = write_chats(tmp_path / "spared.jsonl", 120)
+    with server.worker():
+        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+        three = started(client, "batch-inference/openai-batch", input_file=str(spared), model=NOVA)
+        in_progress(sandbox, prefix, jobs=4)
+        server.kill_all(f"BEDROCK_BATCH_PREFIX={prefix}")
+    for run in (one, two):
+        client.set_flow_run_state(run, Cancelling())
+    for _ in range(3):
+        batches = {batch.status for batch in collect_batches()}
+    assert batches <= {"cancelled", "in_progress"}
+    found = {(batch.model, batch.request_counts.total): batch for batch in list_batches()}
+    assert {key: batch.status for key, batch in found.items()} == {
+        (CLAUDE, 110): "cancelled", (NOVA, 105): "cancelled", (LLAMA, 105): "cancelled", (NOVA, 120): "in_progress",
+    }  # fmt: skip
+    assert sorted(job["status"] for job in sandbox.jobs(prefix)) == ["InProgress", "Stopped", "Stopped", "Stopped"]
+    account(sandbox, found[CLAUDE, 110], [f"req-{i}" for i in range(110)])
+    ends = [client.read_flow_run(run).state_name for run in (one, two)]
+    assert ends + [child.state_name for child in children(client, two)] == ["Cancelled"] * 4
+    # Of the third run nothing is known but that Prefect calls it running.
+    assert notes(sandbox, prefix) == [f"{prefix}/runs/{three}.json"]
+    cancel_batch(found[NOVA, 120].id)
+    collect_batches()
+    assert notes(sandbox, prefix) == []
+
+
+def test_a_crashed_run_carries_on(
+    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    """By the automation that is shipped, which does what Retry does in the UI; for a comparison as well."""
+    sandbox.faults(hold=True)
+    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
+    with server.worker():
+        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+        in_progress(sandbox, prefix, jobs=3)
+        for run in (one, two):
+            server.kill_all(str(run))
+        for run in (one, two):
+            until(lambda run=run: client.read_flow_run(run).run_count == 2, "the run is begun anew")
+        sandbox.faults(hold=False)
+        for run in (one, two):
+            assert ended(client, run, "COMPLETED", "FAILED").state_name == "Completed"
+    assert [batch.status for batch in list_batches()] == ["completed"] * 3
+    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (320, 1)
+    collect_batches()
+    assert notes(sandbox, prefix) == []
