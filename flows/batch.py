@@ -83,7 +83,8 @@ def batch_inference(
         retry_failed: Open a finished batch again for the requests that have no answer (throttled, expired, cancelled,
             faulted), and only those.
         invocation: The type of Bedrock's jobs; "auto" chooses by what each request needs.
-        fetch_images: Fetch http(s) images; private addresses are refused. s3:// images are always read.
+        fetch_images: Fetch http(s) images, from public addresses only. s3:// images are read from the batch's bucket,
+            the input's, and those that BEDROCK_BATCH_IMAGE_BUCKETS names.
         wait: Wait for the end; or submit and leave, for the collector or the same call to go on with.
 
     Returns:

@@ -21,7 +21,7 @@ from tasks.support.markdown import plain
 
 _EXAMPLES = 20
 #: Characters of a sentence or a note in the short form: it may name many variants.
-_SENTENCE = 4000
+SENTENCE = 4000
 _DATE = re.compile(r"-\d{8}$")
 _BASES = {
     "batch": "batch price", "half_of_on_demand": "half of the on-demand price", "on_demand": "on-demand price",
@@ -206,8 +206,8 @@ def markdown(page: Page, files: dict[str, str]) -> str:
     """The report in short, for the Prefect UI."""
     lines = [f"# {plain(page.title)}", ""]
     if page.note:
-        lines += [f"*{plain(page.note, _SENTENCE)}*", ""]
-    lines += [f"{plain(sentence, _SENTENCE)}\n" for sentence in page.verdict]
+        lines += [f"*{plain(page.note, SENTENCE)}*", ""]
+    lines += [f"{plain(sentence, SENTENCE)}\n" for sentence in page.verdict]
     referenced = bool(page.numbers.referenced)
     lines += [
         f"| variant |{' accuracy |' if referenced else ''} answered | cost per 1,000 | output tokens |",

@@ -18,7 +18,7 @@ from tasks.bedrock.prices import Rate, rate_for
 from tasks.comparison.join import Join, Joined, Side
 from tasks.comparison.judge import Judge, Judged, read_verdicts, write_questions
 from tasks.comparison.measures import Numbers, measure
-from tasks.comparison.page import Page, html, markdown
+from tasks.comparison.page import SENTENCE, Page, html, markdown
 from tasks.comparison.result import Comparison, ComparisonRef
 from tasks.comparison.variants import Variant, slug, write_input
 from tasks.errors import InputFileError
@@ -27,7 +27,7 @@ from tasks.openai_format.batch import Batch
 from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
-from tasks.support.markdown import code, plain
+from tasks.support.markdown import code, one_line, plain
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.words import counted
 
@@ -155,7 +155,7 @@ def write_report(
     }  # fmt: skip
     create_markdown_artifact(key="model-comparison", markdown=markdown(page, files), description=plain(page.title))
     for sentence in page.verdict:
-        get_run_logger().info("%s", sentence)
+        get_run_logger().info("%s", one_line(sentence, SENTENCE))
     return comparison
 
 

@@ -1,5 +1,6 @@
 """`compare_models` end to end, against the sandbox over HTTP."""
 
+import base64
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ import pytest
 from flows.compare import ComparisonFailedError, compare_models, estimate
 from flows.operations import list_batches
 from tasks.errors import ConfigurationError, InputFileError
+from tests.codecs.helpers import PNG
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, chat, write_chats, write_lines
 from tests.flows.processes import Nursery
 
@@ -250,3 +252,33 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert str(report) in done.stdout
     assert (report.parent / "table.parquet").exists()
     assert json.loads((report.parent / "comparison.json").read_text())["verdict"][0] in done.stdout
+
+
+def test_requests_of_strangers_hold_up_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Schemas that fetch, hang or are none; images beside an input in a bucket of its own, also under overrides."""
+    other = f"elsewhere-{os.environ['BEDROCK_BATCH_PREFIX'].removeprefix('test-')}"
+    sandbox.s3.create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    sandbox.s3.put_object(Bucket=other, Key="dot.png", Body=base64.b64decode(PNG))
+    doubling = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
+    schemas: list[dict[str, object]] = [
+        {"type": "object", "additionalProperties": False, "properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}},
+        {"type": "object", "properties": {"a": {"pattern": "(?=a)b"}}},
+        {"type": "object", "$id": "http://[x"},
+        {"type": "object", "allOf": [{"$ref": "#/$defs/d0"}], "$defs": {**doubling, "d30": {}}},
+        {"type": "object"},
+    ]
+    lines: list[object] = [
+        chat(f"r{i}", max_tokens=50, tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}])
+        for i, schema in enumerate(schemas)
+    ]
+    picture = [{"type": "image_url", "image_url": {"url": f"s3://{other}/dot.png"}}, {"type": "text", "text": "What?"}]
+    lines.append(chat("picture", messages=[{"role": "user", "content": picture}], max_tokens=50))
+    path = write_lines(tmp_path / "in.jsonl", lines)
+    sandbox.s3.upload_file(str(path), other, "in.jsonl")
+    warmer = {"model": CLAUDE, "label": "warmer", "overrides": {"temperature": 1}}
+    result = compare_models(f"s3://{other}/in.jsonl", [CLAUDE, warmer], **FAST)
+    assert not result.failed
+    for batch in result.batches.values():
+        errors = {line["custom_id"] for line in sandbox.lines(batch.error_file)}
+        assert "picture" not in errors, "it lies beside the input"
+    assert json.loads(sandbox.read(result.report_file.replace("report.html", "comparison.json")))["id"] == result.id
