@@ -85,9 +85,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")))
     parser.add_argument("--home", type=Path, default=ROOT / ".prefect", help="where run history survives")
     options = parser.parse_args()
-    # A request to stop and a closed terminal are Ctrl-C.
+    # A request to stop and a closed terminal are Ctrl-C; but for a terminal's end under nohup.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     # A home of its own: run history survives, and the user's other Prefect profile is left alone.
     os.environ["PREFECT_HOME"] = str(options.home)
     os.environ["PREFECT_SERVER_API_PORT"] = str(options.port)

@@ -75,10 +75,15 @@ def test_deploy_run_and_cancel(
         assert deployment.description
         (schedule,) = deployments["collect"].schedules
         assert schedule.active
-        assert deployments["collect"].concurrency_options is not None
+        assert not [name for name, each in deployments.items() if each.concurrency_options]
         assert set(deployment.tags) == {"bedrock", "openai"}
         assert [schedule.active for schedule in deployment.schedules] == [False]
-        assert deployment.concurrency_options is not None
+        queues = {name: each.work_queue_name for name, each in deployments.items()}
+        assert (queues["openai-batch"], queues["collect"], queues["operations"]) == (
+            "default",
+            "operations",
+            "operations",
+        )
         properties = deployment.parameter_openapi_schema["properties"]
         assert properties["on_invalid"]["enum"] == ["fail", "skip"]
         assert "s3:// URI" in properties["input_file"]["description"]

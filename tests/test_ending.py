@@ -34,6 +34,8 @@ class Command:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env={**clean, **own, **environment, **dict([self.mark.split("=")])}, start_new_session=True,
+                # Whoever runs the tests under nohup has them ignore it, and children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )  # fmt: skip
 
     def alive(self) -> list[int]:
@@ -86,7 +88,7 @@ def test_a_command_that_is_told_to_end_leaves_no_server(
     assert command.process.wait(60) == 128 + number
     assert "run the same command again" in command.said
     until(lambda: not command.alive(), "no process is left", 30)
-    assert {batch.status for batch in list_batches()} == {"in_progress"}
+    assert {batch.status for batch in list_batches.fn()} == {"in_progress"}
 
 
 def test_make_up_ends_its_server_with_itself(tmp_path: Path, commands: Any) -> None:

@@ -182,7 +182,7 @@ def test_cancelling_a_comparison_stops_all_its_jobs(
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled
 
-    from flows.compare import _stop_all
+    from flows.hooks import stop_all_on_cancel
 
     sandbox.faults(hold=True)
     path = str(write_chats(tmp_path / "held.jsonl", 120))
@@ -193,7 +193,7 @@ def test_cancelling_a_comparison_stops_all_its_jobs(
     run.wait()
     with get_client(sync_client=True) as client:
         parent = next(each for each in client.read_flow_runs(limit=200) if each.name == "held.jsonl on 2 variants")
-    _stop_all(compare_models, parent, Cancelled())
+    stop_all_on_cancel(compare_models, parent, Cancelled())
     assert {job["status"] for job in sandbox.jobs(prefix)} == {"Stopped"}
     assert [batch.status for batch in list_batches()] == ["cancelled", "cancelled"]
 
