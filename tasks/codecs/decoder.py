@@ -44,7 +44,15 @@ class Decoder:
 
         Lone surrogates become U+FFFD, and counts of tokens that there cannot be are left out.
         """
-        output = without_lone_surrogates(output) or output
+        try:
+            return self._decode(output, context)
+        except DecodeError:
+            repaired = without_lone_surrogates(output)
+            if repaired is None:
+                raise
+        return self._decode(repaired, context)
+
+    def _decode(self, output: bytes, context: bytes | None) -> Outcome:
         if self._endpoint == EMBEDDINGS:
             vectors = cast(EmbeddingCodec, self._codec).decode_embeddings(output)
             _check_vectors(vectors.vectors)

@@ -127,7 +127,9 @@ def escape(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _occurs(encoded: bytes, data: Bytes) -> bool:
-    """Whether some bytes occur in others, by the places of the last: texts have fewer of those."""
+    """Whether some bytes occur in others, by the places of the last: texts have fewer of those than of the first."""
+    if not (data == encoded[0]).any():
+        return False
     places = np.flatnonzero(data[len(encoded) - 1 :] == encoded[-1])
     for offset, byte in enumerate(encoded[:-1]):
         places = places[data[places + offset] == byte]

@@ -51,20 +51,16 @@ _encode = msgspec.json.Encoder().encode
 #: JSON may hold these as they are; but `str.splitlines()`, by which many a client cuts a file, ends a line at each.
 #: (The other characters at which it does are escaped in any JSON.)
 LINE_ENDS = ("\u0085", "\u2028", "\u2029")
-#: In UTF-8, by their first bytes.
-_ENCODED = {
-    first: [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in LINE_ENDS if end.encode()[:1] == first]
-    for first in (b"\xc2", b"\xe2")
-}
+#: In UTF-8: their first and last bytes, one of which few texts have, all of them, and the escape.
+_ENCODED = [(end[:1], end[-1:], end, b"\\u%04x" % ord(end.decode())) for end in map(str.encode, LINE_ENDS)]
 
 
 def escape_line_ends(encoded: bytes) -> bytes:
     """JSON without raw line ends of any kind: outside strings it has none of these characters."""
-    for first, ends in _ENCODED.items():
+    for first, last, end, escaped in _ENCODED:
         # One byte is found many times faster than several.
-        if first in encoded:
-            for end, escaped in ends:
-                encoded = encoded.replace(end, escaped)
+        if last in encoded and first in encoded:
+            encoded = encoded.replace(end, escaped)
     return encoded
 
 

@@ -163,7 +163,7 @@ def test_one_bad_reply_on_demand_costs_one_answer(sandbox: Sandbox, tmp_path: Pa
     journal = sandbox.journal()
     assert (journal["paid"], journal["most_often"]) == (40, 1)
     assert batch_inference(path, model, completion_window="immediate") == batch
-    assert sandbox.journal()["calls"] == journal["calls"]
+    assert sandbox.journal()["paid"] == 40
 
 
 @pytest.mark.usefixtures("prefect_server")
