@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo demo-compare up test kill scale check bench lock clean
+.PHONY: help install demo demo-compare up unit test kill scale check bench lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,11 +30,14 @@ demo-compare: $(STAMP)  ## Compare three models on the shipped, labelled sample 
 up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run" in the UI.
 	$(BIN)/python -m deployments.up
 
-test: $(STAMP)  ## Run the test suite.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+unit: $(STAMP)  ## Run the tests that need no server: about a minute.
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not e2e"
+
+test: $(STAMP)  ## Run all tests.
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
 
 kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every sixteenth), and resume it.
-	KILL_STRIDE=1 $(BIN)/python -m pytest tests/flows/test_kill.py
+	KILL_STRIDE=1 $(BIN)/python -m pytest --timeout=0 tests/flows/test_kill.py
 
 scale: $(STAMP)  ## 100,000 and 1,000,000 lines end to end in the sandbox: wall time of each stage, memory.
 	$(BIN)/python -m tests.scale

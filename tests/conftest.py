@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 import urllib.request
 import uuid
 from collections import Counter
@@ -101,6 +102,30 @@ class Sandbox:
 
     def lines(self, uri: str | None) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.read(uri).split(b"\n") if line] if uri else []
+
+
+#: What takes seconds to start. Tests that need none of it are `make unit`.
+SERVERS = frozenset({"prefect_server", "_sandbox", "_nursery"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server, by what their fixtures ask for: before -m selects."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(autouse=True)
+def _no_hidden_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that has not asked for a Prefect server starts none: Prefect does so by itself, in half a minute."""
+    if "prefect" not in sys.modules or SERVERS.intersection(request.fixturenames):
+        yield
+        return
+    from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
+        yield
 
 
 @pytest.fixture(scope="session")

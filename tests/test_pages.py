@@ -42,7 +42,6 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in _anchors(target), f"{path}#{anchor}"
 
 
-@pytest.mark.xfail(strict=True, reason="until the files have moved: then this mark goes")
 def test_what_is_named_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), re.MULTILINE))
     missing = set()
