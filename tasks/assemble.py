@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
 from tasks import aws
@@ -209,12 +208,13 @@ def publish(
 
 
 def _copy(source: S3Uri, target: S3Uri, kms_key: str | None, owner: str | None) -> None:
-    try:
-        with open_source(source_at(source)) as body, S3Writer(target, kms_key, owner=owner) as out:
-            while block := body.read(_COPY_BYTES):
-                out.write(block)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"copying {source} to {target}") from error
+    with (
+        aws.translated(f"copying {source} to {target}"),
+        open_source(source_at(source)) as body,
+        S3Writer(target, kms_key, owner=owner) as out,
+    ):
+        while block := body.read(_COPY_BYTES):
+            out.write(block)
 
 
 @task(name="assemble", task_run_name="assemble", **STAGE_OPTIONS)

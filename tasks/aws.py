@@ -1,11 +1,13 @@
 """boto3 clients, and AWS errors in one line: what happened and what to do about it."""
 
+import contextlib
 import functools
 import json
 import os
 import random
 import re
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -324,6 +326,15 @@ def explain(error: BaseException, doing: str) -> PipelineError:
     if isinstance(error, ClientError):
         return PipelineError(f"AWS refused {doing} ({code}): {message}")
     return PipelineError(f"{doing} failed ({type(error).__name__}): {message}")
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """A block of calls to AWS, whose errors become ours: what failed while `doing` something, why, and the remedy."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise explain(error, doing) from error
 
 
 def _transient(error: BaseException, doing: str) -> TransientError:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
 from tasks import aws
@@ -79,10 +78,9 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
     if not any(o.uri == str(uri) for o in listed):
         return None
     try:
-        body, _ = read_object(uri)
+        with aws.translated(f"reading {uri}"):
+            body, _ = read_object(uri)
         return msgspec.json.decode(body, type=Manifest)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -3,7 +3,6 @@
 import time
 from itertools import groupby
 
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 
 from tasks import aws
@@ -86,10 +85,8 @@ def _as_piece(ref: BatchRef, shard: Shard) -> Remainder:
 
 def _verify(ref: BatchRef, shard: Shard) -> None:
     uri = shard_object(ref, shard.id, shard.epoch)
-    try:
+    with aws.translated(f"checking {uri}"):
         head = head_object(uri)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"checking {uri}") from error
     if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:
         raise PipelineError(f"{uri} is not what was uploaded ({head['ContentLength']:,} bytes for {shard.bytes:,}): "
                             "somebody else writes there. Run the same call again.")  # fmt: skip

@@ -3,7 +3,6 @@
 import time
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.batch.document import BatchDocument, Shard
@@ -49,10 +48,8 @@ def adopt_unsure(ref: BatchRef, document: BatchDocument) -> BatchDocument:
     found = {}
     for shard in document.bedrock.shards or []:
         if shard.job is not None and shard.job.arn is None:
-            try:
+            with aws.translated(f"looking for the job {shard.job.name}"):
                 arn = find_job(shard.job.name, shard.job.token)
-            except (ClientError, BotoCoreError) as error:
-                raise aws.explain(error, f"looking for the job {shard.job.name}") from error
             if arn:
                 found[shard.id] = arn
     return note_jobs(ref, found) if found else document
@@ -72,10 +69,8 @@ def note_jobs(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
 def stop_running(document: BatchDocument) -> int:
     """Stop every job of the batch that runs; returns how many were. Raises PipelineError."""
     stopped: int = 0
-    try:
+    with aws.translated("stopping the jobs"):
         for shard in running_shards(document):
             if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
                 stopped += stop_job(shard.job.arn)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, "stopping the jobs") from error
     return stopped

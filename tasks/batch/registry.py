@@ -120,7 +120,5 @@ def open_batches(root: S3Uri) -> Iterator[str]:
 
 
 def _write(uri: S3Uri, body: bytes, kms_key: str | None) -> None:
-    try:
+    with aws.translated(f"writing {uri}"):
         aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **encryption(kms_key))
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"writing {uri}") from error

@@ -111,11 +111,9 @@ def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
 def batch_ids(root: S3Uri) -> Iterator[str]:
     """The ids of all batches under a root, in S3's order."""
     prefix = root.join("batches").key + "/"
-    try:
+    with aws.translated(f"listing {root}"):
         for page in (
             aws.s3().get_paginator("list_objects_v2").paginate(Bucket=root.bucket, Prefix=prefix, Delimiter="/")
         ):
             for entry in page.get("CommonPrefixes", []):
                 yield entry["Prefix"][len(prefix) :].strip("/")
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"listing {root}") from error

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 import xxhash
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.batch.document import Range, Segment
@@ -106,10 +105,8 @@ def store_layout(ref: BatchRef, ranges: list[Range], layout: Layout) -> None:
 def read_layout(ref: BatchRef, range_: Range) -> Layout:
     """The layout of a range. Raises PipelineError, also where another version of this program wrote it."""
     uri = layout_object(ref, range_)
-    try:
+    with aws.translated(f"reading {uri}"):
         body, _ = read_object(uri)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
     try:
         return msgspec.msgpack.decode(body, type=Layout)
     except msgspec.DecodeError:

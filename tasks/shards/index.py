@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.batch.document import Range
@@ -167,10 +166,8 @@ def record_ids(requests: Any) -> pa.Array:
 def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:
     """The index of a range, in memory: a few dozen bytes a request."""
     uri = index_object(ref, range_)
-    try:
+    with aws.translated(f"reading {uri}"):
         body, _ = read_object(uri)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
     return pq.ParquetFile(pa.BufferReader(body))
 
 

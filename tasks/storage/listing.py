@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tasks import aws
 from tasks.storage.uris import S3Uri
 
@@ -14,9 +12,7 @@ if TYPE_CHECKING:
 
 def list_folder(folder: S3Uri) -> Iterator["ObjectTypeDef"]:
     """Every object under a folder, at any depth, in the order of the keys. Raises PipelineError."""
-    try:
+    with aws.translated(f"listing {folder}"):
         pages = aws.s3().get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
         for page in pages:
             yield from page.get("Contents", [])
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"listing {folder}") from error

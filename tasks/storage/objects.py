@@ -100,9 +100,7 @@ def delete_object(uri: S3Uri) -> bool:
 def local_copy(uri: S3Uri) -> Iterator[IO[bytes]]:
     """An object as a temporary file, at its beginning. Raises PipelineError."""
     with ScratchFile() as local:
-        try:
+        with aws.translated(f"reading {uri}"):
             aws.s3().download_fileobj(uri.bucket, uri.key, local, Config=DOWNLOADS)
-        except (ClientError, BotoCoreError) as error:
-            raise aws.explain(error, f"reading {uri}") from error
         local.seek(0)
         yield local

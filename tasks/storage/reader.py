@@ -196,10 +196,8 @@ def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
 
 def source_at(uri: S3Uri) -> Source:
     """An uncompressed object as a source. Raises PipelineError."""
-    try:
+    with aws.translated(f"reading {uri}"):
         head = head_object(uri)
-    except (ClientError, BotoCoreError) as error:
-        raise aws.explain(error, f"reading {uri}") from error
     return Source(uri.key, str(uri), head["ETag"], head["ContentLength"])
 
 

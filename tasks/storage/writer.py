@@ -132,22 +132,18 @@ class S3Writer:
 
     def _flush_part(self) -> None:
         if self._upload_id is None:
-            try:
+            with aws.translated(f"uploading {self.uri}"):
                 self._upload_id = self._client.create_multipart_upload(
                     ChecksumAlgorithm="CRC32", **self._place, **self._options
                 )["UploadId"]
-            except (ClientError, BotoCoreError) as error:
-                raise aws.explain(error, f"uploading {self.uri}") from error
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="s3-upload")
         assert self._executor is not None
         data, self._buffer = self._buffer, bytearray()
         self.bytes_written += len(data)
         if self._parts:
             # One part on its way while the next one fills: the caller may not run further ahead of the network.
-            try:
+            with aws.translated(f"uploading {self.uri}"):
                 self._parts[-1].result()
-            except (ClientError, BotoCoreError) as error:
-                raise aws.explain(error, f"uploading {self.uri}") from error
         self._parts.append(self._executor.submit(self._upload_part, len(self._parts) + 1, data))
 
     def _upload_part(self, number: int, data: bytearray) -> "CompletedPartTypeDef":
