@@ -62,7 +62,7 @@ def said(message: str) -> str:
     # The names of AWS and of ours hold what ends a word elsewhere.
     words = [part if _is_known(part) else _WORD.sub(_known_word, part) for part in text.split()]
     kept = re.sub(rf"{LEFT_OUT}(?:\W*{LEFT_OUT})+", LEFT_OUT, " ".join(words))
-    return f"{kept}{LEFT_OUT}" if len(message) > _MOST else kept
+    return f"{kept}{LEFT_OUT}" if len(message) > _MOST and not kept.endswith(LEFT_OUT) else kept
 
 
 def _known_word(found: re.Match[str]) -> str:
