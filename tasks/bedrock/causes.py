@@ -58,7 +58,9 @@ def said(message: str) -> str:
 
     What it quotes is left out whole; so is each word that messages of this kind are not made of.
     """
-    text = _QUOTED.sub(f" {LEFT_OUT} ", message[:_MOST])
+    # A word that is cut off could be taken for another.
+    head = message if len(message) <= _MOST else message[:_MOST].rpartition(" ")[0]
+    text = _QUOTED.sub(f" {LEFT_OUT} ", head)
     # The names of AWS and of ours hold what ends a word elsewhere.
     words = [part if _is_known(part) else _WORD.sub(_known_word, part) for part in text.split()]
     kept = re.sub(rf"{LEFT_OUT}(?:\W*{LEFT_OUT})+", LEFT_OUT, " ".join(words))
