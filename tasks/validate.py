@@ -19,6 +19,7 @@ from prefect.artifacts import create_table_artifact
 from tasks.fast.match import LineBlock, Templates
 from tasks.inputs.duplicates import find_duplicates, hash_of, hashes_of
 from tasks.inputs.layout import Layout
+from tasks.inputs.mistakes import mistake_of
 from tasks.inputs.summary import InputSummary, InvalidLine
 from tasks.openai_format.requests import (
     CHAT,
@@ -300,6 +301,9 @@ def validate_input(
         summary = Validator(wanted, served, sample).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}
+    if summary.invalid * 2 > summary.requests:
+        first = summary.first_invalid[0].file
+        summary.mistake = mistake_of(next(source for source in sources if source.name == first))
     return summary
 
 
@@ -323,6 +327,8 @@ def validate(
     files = counted(len(summary.sources), "file") if len(summary.sources) > 1 else summary.sources[0].name
     bad_lines = counted(summary.invalid, "bad line")
     log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
+    if summary.mistake:
+        log.error("%s", summary.mistake)
     if summary.invalid:
         rows = [
             # The UI renders the cells of a table as markdown, too.

@@ -72,6 +72,8 @@ class InputSummary:
     #: Estimated number and bytes of all records.
     records: int
     record_bytes: int
+    #: What the input is as a whole, where it is no batch file at all: a sentence with a command that mends it.
+    mistake: str | None = None
 
     @property
     def valid(self) -> int:
@@ -83,7 +85,8 @@ class InputSummary:
             names = ", ".join(source.name for source in self.sources[:3])
             return [BatchError(code="empty_file", message=f"The input file is empty: {names} holds no request.")]
         many = len(self.sources) > 1
-        return [
+        whole = [BatchError(code="invalid_file_format", message=self.mistake)] if self.mistake else []
+        return whole + [
             BatchError(
                 code=bad.code,
                 message=f"{bad.file}: {bad.message}" if many else bad.message,

@@ -287,6 +287,12 @@ def read_lines(
         yield from _lines_of(source, stream, start, end, limit, digest)
 
 
+def read_head(source: Source, size: int) -> bytes:
+    """The first bytes of the decompressed content. Raises InputFileError when the source cannot be read."""
+    with _reading(source), open_source(source) as stream:
+        return stream.read(size)
+
+
 def read_blocks(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
     """The blocks at some places, each an offset of the decompressed content and a size in bytes; in ascending order.
 
