@@ -302,8 +302,8 @@ def validate_input(
     if not summary.requests:
         summary.codes = {"empty_file": 1}
     if summary.invalid * 2 > summary.requests:
-        first = summary.first_invalid[0].file
-        summary.mistake = mistake_of(next(source for source in sources if source.name == first))
+        # Files of several folders may share a name.
+        summary.mistake = mistake_of(sources[summary.source_of(summary.first_invalid[0].request)])
     return summary
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks.bedrock.limits import Limits
 from tasks.fast.match import Templates
 from tasks.inputs.plan import plan_ranges
+from tasks.inputs.summary import InputSummary
 from tasks.openai_format.requests import MAX_LINE_BYTES, LineError, check_line
 from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
@@ -55,6 +56,7 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
         lines = list(range(1, requests + 1))
         source_starts = [0, requests // 3, requests]
         source_bytes = [10 * (requests // 3), 10 * requests]
+        source_of = classmethod(InputSummary.source_of)
 
     Summary.requests = requests  # type: ignore[attr-defined]
     ranges = plan_ranges(Summary, Limits(max_records_per_job=most))  # type: ignore[arg-type]

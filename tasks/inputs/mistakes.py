@@ -70,9 +70,7 @@ def mistake_of(source: Source) -> str | None:
 def _sentence(source: Source, kind: str, remedy: str) -> str | None:
     if not kind:
         return None
-    # The file as the user may name it in a shell; an object of S3 is fetched first.
-    name = shlex.quote(source.name.rsplit("/", 1)[-1])
-    made = remedy.format(file=name, out=_NEW_FILE)
+    made = remedy.format(file=shlex.quote(source.name), out=_NEW_FILE)
     mend = f"; make one of it: `{made}`" if made else ""
     return f"{source.name} is {kind}, not an OpenAI batch file (one JSON object on each line){mend}."
 

@@ -1,7 +1,6 @@
 """How an input is cut into ranges, one per worker and job, within Bedrock's limits. Pure."""
 
 import base64
-from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
@@ -74,7 +73,7 @@ def _segments(summary: InputSummary, first: int, last: int) -> list[Segment]:
     """Requests `first` to `last` (exclusive), source by source."""
     segments = []
     while first < last:
-        source = bisect_right(summary.source_starts, first) - 1
+        source = summary.source_of(first)
         end = min(last, summary.source_starts[source + 1])
         at_source_end = end == summary.source_starts[source + 1]
         segments.append(

@@ -1,6 +1,7 @@
 """What validation learned about an input, for all later stages."""
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,10 @@ class InputSummary:
     @property
     def valid(self) -> int:
         return self.requests - self.invalid
+
+    def source_of(self, request: int) -> int:
+        """The number of the source that a request stands in."""
+        return bisect_right(self.source_starts, request) - 1
 
     def errors(self) -> list[BatchError]:
         """OpenAI's `errors.data[]`: the first thousand."""

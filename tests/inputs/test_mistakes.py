@@ -122,3 +122,12 @@ def test_a_few_bad_lines_make_no_such_file(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(jsonl([*BARE[:5], *LINES]))
     assert summary(path, tmp_path / "work").mistake is None
+
+
+def test_of_files_with_one_name_the_right_one_is_looked_at(tmp_path: Path) -> None:
+    for folder, text in (("a", jsonl(LINES[:2])), ("b", json.dumps(LINES, indent=2))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "in.jsonl").write_text(text)
+    mistake = summary(tmp_path / "*" / "in.jsonl", tmp_path / "work").mistake
+    assert mistake
+    assert "JSON array" in mistake
