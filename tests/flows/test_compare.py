@@ -34,6 +34,7 @@ MICRO = "us.amazon.nova-micro-v1:0"
 def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+    from prefect.client.schemas.sorting import FlowRunSort
 
     cold = {
         "model": MICRO,
@@ -85,7 +86,8 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     assert again == result
     assert sandbox.journal()["paid"] == before["paid"], "nothing is asked twice"
     with get_client(sync_client=True) as client:
-        parents = [run for run in client.read_flow_runs(limit=200) if run.name.endswith("on 3 variants")]
+        recent = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=200)
+        parents = [run for run in recent if run.name.endswith("on 3 variants")]
         children = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parents[0].id]))
         )
@@ -180,6 +182,7 @@ def test_cancelling_a_comparison_stops_all_its_jobs(
 ) -> None:
     """As Prefect calls the hook: in another process, when the run's own is gone."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Cancelled
 
     from flows.hooks import stop_all_on_cancel
@@ -192,7 +195,8 @@ def test_cancelling_a_comparison_stops_all_its_jobs(
     run.kill()
     run.wait()
     with get_client(sync_client=True) as client:
-        parent = next(each for each in client.read_flow_runs(limit=200) if each.name == "held.jsonl on 2 variants")
+        recent = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=200)
+        parent = next(each for each in recent if each.name == "held.jsonl on 2 variants")
     stop_all_on_cancel(compare_models, parent, Cancelled())
     assert {job["status"] for job in sandbox.jobs(prefix)} == {"Stopped"}
     assert [batch.status for batch in list_batches()] == ["cancelled", "cancelled"]

@@ -34,6 +34,7 @@ def test_planted_secrets_stay_where_they_were(
     sandbox: Sandbox, runs: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_invalid: str
 ) -> None:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
@@ -48,9 +49,9 @@ def test_planted_secrets_stay_where_they_were(
     assert run.reply.get("error") == ("BatchFailedError" if failed else None), run.log.read_text()[-2000:]
     shown = [run.log.read_text(), run.reply.get("message", "")]
     with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts(limit=200)
+        artifacts = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=200)
         shown += [f"{artifact.description} {artifact.data}" for artifact in artifacts]
-        shown += [run.model_dump_json() for run in client.read_flow_runs(limit=200)]
+        shown += [run.model_dump_json() for run in client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=200)]
     for key in sandbox.keys(""):
         if key.endswith(("batch.json", "invalid.jsonl")) and "runs/" not in key:
             shown.append(sandbox.read(f"s3://{sandbox.bucket}/{key}").decode())
@@ -70,6 +71,7 @@ def test_what_bedrock_echoes_stays_in_the_error_file(
 ) -> None:
     """Its messages quote prompts, and a job's may; custom_ids are markup: none of it is shown or alive in Prefect."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import ArtifactSort
 
     echo = f"Malformed input request: {PROMPT} {ODD} {MARKUP}"
     sandbox.faults(record_errors={"rate": 0.5, "code": 400, "message": echo})
@@ -77,13 +79,14 @@ def test_what_bedrock_echoes_stays_in_the_error_file(
         sandbox.faults(job_ends=[{"status": "Failed", "message": f"Validation failed: {PROMPT} {MARKUP}"}] * 4)
     path = write_lines(tmp_path / "in.jsonl", [chat(f"{MARKUP}{i}", f"{PROMPT} {i}", max_tokens=9) for i in range(120)])
     with get_client(sync_client=True) as client:
-        # The server keeps those of other tests, and a comparison's holds a link of our own.
-        before = {each.id for each in client.read_artifacts(limit=200)}
+        # The server keeps those of other tests (more than one page of them, in any order unless told), and a
+        # comparison's holds a link of our own.
+        before = {each.id for each in client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=200)}
     run = runs.start("batch_inference", str(path), CLAUDE, poll_seconds=0.05)
     assert run.wait() == 0
     assert run.reply.get("error") == ("BatchFailedError" if fails else None), run.log.read_text()[-2000:]
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(limit=200)
+        found = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=200)
     artifacts = [f"{each.description} {each.data}" for each in found if each.id not in before]
     assert artifacts
     written = [
