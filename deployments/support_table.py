@@ -55,8 +55,11 @@ _REF = {
     "properties": {"p": {"$ref": "#/$defs/P"}},
     "$defs": {"P": {"type": "object", "properties": {"n": {"type": "string"}}}},
 }
-_CALL = {"role": "assistant", "content": None,
-         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}  # fmt: skip
+_CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+}
 _SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": _PARAMETERS}}
 
 
@@ -82,10 +85,13 @@ CHAT_FIELDS: dict[str, dict[str, Any]] = {
     "message `name`": {"messages": [{"role": "user", "content": "Hi", "name": "Ann"}]},
     "tools": {"tools": [_TOOL]},
     "tools with `$defs`": {"tools": [{"type": "function", "function": {"name": "f", "parameters": _REF}}]},
-    "tool calls and results": {"tools": [_TOOL], "messages": [
-        {"role": "user", "content": "Hi"}, _CALL, {"role": "tool", "tool_call_id": "c1", "content": "r"}]},
-    "tool `strict`": {"tools": [{"type": "function", "function": {"name": "f", "strict": True,
-                                                                  "parameters": _PARAMETERS}}]},
+    "tool calls and results": {
+        "tools": [_TOOL],
+        "messages": [{"role": "user", "content": "Hi"}, _CALL, {"role": "tool", "tool_call_id": "c1", "content": "r"}],
+    },
+    "tool `strict`": {
+        "tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": _PARAMETERS}}]
+    },
     "tool_choice none": {"tools": [_TOOL], "tool_choice": "none"},
     "tool_choice required": {"tools": [_TOOL], "tool_choice": "required"},
     "tool_choice function": {"tools": [_TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
@@ -110,7 +116,7 @@ CHAT_FIELDS: dict[str, dict[str, Any]] = {
     "thinking": {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4000},
     "additionalModelRequestFields": {"additionalModelRequestFields": {"x": 77}},
     "user, metadata, store, stream, service_tier": {"user": "u", "metadata": {}, "store": True, "stream": True},
-}  # fmt: skip
+}
 EMBEDDING_FIELDS: dict[str, dict[str, Any]] = {
     "input, string": {"input": "Hi"},
     "input, list of strings": {"input": ["Hi", "Ho"]},

@@ -47,8 +47,10 @@ def _prefect_server(port: int) -> Iterator[None]:
     with _listen(port) as listening:
         server = subprocess.Popen(
             [sys.executable, "-m", "deployments.prefect_server", str(listening.fileno())],
-            pass_fds=[listening.fileno()], stdin=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            pass_fds=[listening.fileno()],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
     try:
         _wait_for(f"http://127.0.0.1:{port}/api/health", server)
         yield

@@ -121,9 +121,13 @@ def _comparison_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("input_file", help="path, s3:// URI, folder or glob of .jsonl files (.gz, .zst)")
     parser.add_argument(
-        "--model", action="append", required=True, metavar="MODEL|JSON", dest="models",
+        "--model",
+        action="append",
+        required=True,
+        metavar="MODEL|JSON",
+        dest="models",
         help='repeatable: a model id, or {"model": …, "label": …, "overrides": {…}}',
-    )  # fmt: skip
+    )
     parser.add_argument("--reference", help="right answers by custom_id: JSON lines, CSV or Parquet, column label")
     parser.add_argument("--judge", metavar="MODEL|JSON", help="a model that compares the answers two by two")
     parser.add_argument("--max-cost-usd", type=float, help="refuse to start where it might cost more")
@@ -158,16 +162,23 @@ def run_comparison(arguments: Sequence[str] | None = None) -> int:
                 _print_estimate(estimate(options.input_file, models, options.endpoint, options.completion_window))
                 return 0
             comparison = compare_models(
-                options.input_file, models, reference=options.reference,
-                judge=_model(options.judge) if options.judge else None, max_cost_usd=options.max_cost_usd,
-                note=SYNTHETIC if options.sandbox else None, **_common(options),
-            )  # fmt: skip
+                options.input_file,
+                models,
+                reference=options.reference,
+                judge=_model(options.judge) if options.judge else None,
+                max_cost_usd=options.max_cost_usd,
+                note=SYNTHETIC if options.sandbox else None,
+                **_common(options),
+            )
         except PipelineError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as error:
-            print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
-                  "call flows.operations.cancel_batch for each batch to stop them.", file=sys.stderr)  # fmt: skip
+            print(
+                "\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
+                "call flows.operations.cancel_batch for each batch to stop them.",
+                file=sys.stderr,
+            )
             return _interrupted(error)
         files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
         status = 0
@@ -264,8 +275,11 @@ def run_batch(arguments: Sequence[str] | None = None) -> int:
             if options.stop and (stopped := _stop()) is not None:
                 print_table(stopped, _downloaded(stopped, options.output_dir)[0])
                 return _interrupted(error)
-            print("\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
-                  "call flows.operations.cancel_batch to stop them.", file=sys.stderr)  # fmt: skip
+            print(
+                "\nStopped waiting. The Bedrock jobs go on; run the same command again to carry on from there, or "
+                "call flows.operations.cancel_batch to stop them.",
+                file=sys.stderr,
+            )
             return _interrupted(error)
         files, saved = _downloaded(batch, options.output_dir)
         print_table(batch, files)
@@ -313,8 +327,10 @@ def _stop() -> Batch | None:
     ref = latest_batch()
     if ref is None:
         return None
-    print("\nStopping the Bedrock jobs; what was answered is collected. Ctrl-C again leaves that to cancel_batch.",
-          file=sys.stderr)  # fmt: skip
+    print(
+        "\nStopping the Bedrock jobs; what was answered is collected. Ctrl-C again leaves that to cancel_batch.",
+        file=sys.stderr,
+    )
     return cancel_batch(ref.batch_id)
 
 

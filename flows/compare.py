@@ -118,10 +118,17 @@ def compare_models(
     require_budget(estimates, max_cost_usd)
     files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
     shared = {
-        **options, "completion_window": completion_window, "metadata": metadata, "job_name": job_name,
-        "role_arn": role_arn, "output_data_config": output_data_config, "below_minimum": below_minimum,
-        "poll_seconds": poll_seconds, "retry_failed": retry_failed, "fetch_images": fetch_images,
-    }  # fmt: skip
+        **options,
+        "completion_window": completion_window,
+        "metadata": metadata,
+        "job_name": job_name,
+        "role_arn": role_arn,
+        "output_data_config": output_data_config,
+        "below_minimum": below_minimum,
+        "poll_seconds": poll_seconds,
+        "retry_failed": retry_failed,
+        "fetch_images": fetch_images,
+    }
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
     with copies_of(buckets_of(data.sources)):
         run_variants(comparison, variants, files, shared)
@@ -132,9 +139,15 @@ def compare_models(
     joined, numbers = join(ref, variants, answered, data.sources, data.requests, labels)
     judged = _judge(ref, comparison, judging, numbers, shared) if judging and len(answered) > 1 else None
     parameters = parameters_of(
-        variants, judging, reference, input=input_file, requests=f"{data.requests:,}",
-        completion_window=completion_window, max_cost_usd=max_cost_usd, **options,
-    )  # fmt: skip
+        variants,
+        judging,
+        reference,
+        input=input_file,
+        requests=f"{data.requests:,}",
+        completion_window=completion_window,
+        max_cost_usd=max_cost_usd,
+        **options,
+    )
     return write_report(ref, comparison, joined, numbers, judged, note, parameters)
 
 

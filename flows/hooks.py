@@ -42,8 +42,10 @@ class _Logs:
         except Exception as error:
             self.say(
                 "The Bedrock jobs of this run may still be running (%s): the next collect-batches run stops them, or "
-                "cancel-batch", error, level=logging.ERROR,
-            )  # fmt: skip
+                "cancel-batch",
+                error,
+                level=logging.ERROR,
+            )
 
 
 def stop_on_cancel(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001

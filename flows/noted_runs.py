@@ -59,8 +59,9 @@ def read_notes(settings: Settings, of_batch: str | None = None) -> list[NotedRun
     except PREFECT_ERRORS as error:
         run_log().warning(
             "Prefect was not asked what became of %d runs (%s): batches of cancelled ones are not stopped in this pass",
-            len(notes), type(error).__name__,
-        )  # fmt: skip
+            len(notes),
+            type(error).__name__,
+        )
         return []
 
 

@@ -142,9 +142,13 @@ def outcome(
 
 
 def _end(
-    ref: BatchRef, document: BatchDocument, results: list[RangeResult], completed: int, failed: int,
+    ref: BatchRef,
+    document: BatchDocument,
+    results: list[RangeResult],
+    completed: int,
+    failed: int,
     warnings: Sequence[str],
-) -> None:  # fmt: skip
+) -> None:
     now = int(time.time())
     status = outcome(document, results)
     document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
@@ -226,8 +230,10 @@ def assemble(
     counts = document.request_counts
     get_run_logger().info(
         "Every request is there exactly once: %s = %s + %s",
-        f"{counts.total:,}", counted(counts.completed, "answer"), counted(counts.failed, "error"),
-    )  # fmt: skip
+        f"{counts.total:,}",
+        counted(counts.completed, "answer"),
+        counted(counts.failed, "error"),
+    )
     return document
 
 

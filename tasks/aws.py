@@ -57,12 +57,26 @@ READ_ATTEMPTS = 20
 #: Error codes that pass by themselves. botocore retries most of them a few times before we see them.
 TRANSIENT_CODES = frozenset(
     {
-        "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
-        "InternalServerException", "InternalError", "InternalFailure", "ServiceUnavailable",
-        "ServiceUnavailableException", "RequestTimeout", "ModelTimeoutException", "ModelNotReadyException",
-        "ModelErrorException", "500", "502", "503", "504",
+        "ThrottlingException",
+        "Throttling",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "InternalServerException",
+        "InternalError",
+        "InternalFailure",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "RequestTimeout",
+        "ModelTimeoutException",
+        "ModelNotReadyException",
+        "ModelErrorException",
+        "500",
+        "502",
+        "503",
+        "504",
     }
-)  # fmt: skip
+)
 
 
 _EXPIRED_CODES = frozenset(
@@ -88,16 +102,34 @@ _CREDENTIAL_CODES = _EXPIRED_CODES | _UNKNOWN_KEY_CODES | _WRONG_SECRET_CODES | 
 
 #: Calls that botocore makes by itself, to get the credentials for ours.
 _CREDENTIAL_CALLS = frozenset(
-    {"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "GetRoleCredentials", "CreateToken",
-     "CreateOAuth2Token"}
-)  # fmt: skip
+    {
+        "AssumeRole",
+        "AssumeRoleWithWebIdentity",
+        "AssumeRoleWithSAML",
+        "GetRoleCredentials",
+        "CreateToken",
+        "CreateOAuth2Token",
+    }
+)
 
 
 _CREDENTIAL_ERRORS = (
-    NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, MetadataRetrievalError, NoAuthTokenError,
-    TokenRetrievalError, SSOError, LoginError, RefreshWithMFAUnsupportedError, UnknownCredentialError, ProfileNotFound,
-    ConfigNotFound, ConfigParseError, InvalidConfigError, MissingDependencyException,
-)  # fmt: skip
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
+    TokenRetrievalError,
+    SSOError,
+    LoginError,
+    RefreshWithMFAUnsupportedError,
+    UnknownCredentialError,
+    ProfileNotFound,
+    ConfigNotFound,
+    ConfigParseError,
+    InvalidConfigError,
+    MissingDependencyException,
+)
 
 
 _NETWORK_ERRORS = (BotoConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)

@@ -72,8 +72,11 @@ class _Faults:
         run_log().error(
             "Line %s of %s could not be converted, by a fault of this program; please report it. Further lines that "
             "fail at this place are not logged.\nTraceback (most recent call last):\n%s%s",
-            f"{number:,}", file, "".join(frames), type(cause).__qualname__,
-        )  # fmt: skip
+            f"{number:,}",
+            file,
+            "".join(frames),
+            type(cause).__qualname__,
+        )
 
 
 class Converter:
@@ -158,8 +161,12 @@ class Converter:
             count = writer.room(records.sizes[first:last])
             if not count:
                 if records.sizes[first] > self._largest:
-                    self._reject(int(records.requests[first]), records.custom_ids[first].as_py(), number + first,
-                                 _request_error(self._too_large()))  # fmt: skip
+                    self._reject(
+                        int(records.requests[first]),
+                        records.custom_ids[first].as_py(),
+                        number + first,
+                        _request_error(self._too_large()),
+                    )
                     first += 1
                 else:
                     writer.close()
@@ -167,9 +174,12 @@ class Converter:
             upto = first + count
             writer.add(count, records.between(first, upto))
             self._index.extend(
-                records.requests[first:upto], records.custom_ids[first:upto],
-                np.arange(number + first, number + upto), writer.current, form.context,
-            )  # fmt: skip
+                records.requests[first:upto],
+                records.custom_ids[first:upto],
+                np.arange(number + first, number + upto),
+                writer.current,
+                form.context,
+            )
             first = upto
 
     def _lines(self, lines: list[bytes], request: int, number: int, invalid: dict[int, InvalidLine]) -> tuple[int, int]:
@@ -321,7 +331,10 @@ def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     done = convert_range(ref, document, range_)
     release_memory()
     get_run_logger().info(
-        "Converted %s: %s into %s, %s rejected", range_.name, counted(done.requests, "request"),
-        counted(sum(shard.records for shard in done.shards), "record"), f"{done.rejected:,}",
-    )  # fmt: skip
+        "Converted %s: %s into %s, %s rejected",
+        range_.name,
+        counted(done.requests, "request"),
+        counted(sum(shard.records for shard in done.shards), "record"),
+        f"{done.rejected:,}",
+    )
     return done

@@ -141,9 +141,16 @@ class Normalizer:
         self._count_plain(columns, plain.finish[rows])
         gaps = {**columns, "record": batch["record_id"], "custom_id": escape(ids), "content": escape(texts)}
         cells = {
-            **columns, "custom_id": ids, "content": texts, "line": batch["line"], "choice": 0, "ok": True,
-            "status_code": 200, "model": self._model, "file": pa.array(self._files).take(batch["file"]),
-        }  # fmt: skip
+            **columns,
+            "custom_id": ids,
+            "content": texts,
+            "line": batch["line"],
+            "choice": 0,
+            "ok": True,
+            "status_code": 200,
+            "model": self._model,
+            "file": pa.array(self._files).take(batch["file"]),
+        }
         results.add_block(ResultBlock(rows - first, fill(self._frame, gaps), cells, others))
 
     def _count_plain(self, columns: dict[str, pa.Array], finish: Any) -> None:
@@ -216,8 +223,20 @@ class Normalizer:
                     # The tokens of several texts in one record cannot be told apart.
                     tokens = outcome.tokens if place == 0 and len(outcome.vectors) == 1 else None
                     counts = (tokens, None, tokens, None, None)
-                    yield (row.custom_id, row.line, choice, True, 200, *(None,) * 5, *counts, None, None, self._model,
-                           file, vector)  # fmt: skip
+                    yield (
+                        row.custom_id,
+                        row.line,
+                        choice,
+                        True,
+                        200,
+                        *(None,) * 5,
+                        *counts,
+                        None,
+                        None,
+                        self._model,
+                        file,
+                        vector,
+                    )
                     choice += 1
                 continue
             self._finish[outcome.finish_reason] += 1
@@ -230,8 +249,24 @@ class Normalizer:
             if usage is not None:
                 total = usage.prompt + usage.completion
                 counts = (usage.prompt, usage.completion, total, usage.cached, usage.reasoning)
-            yield (row.custom_id, row.line, choice, True, 200, outcome.content, outcome.reasoning, outcome.refusal,
-                   calls, outcome.finish_reason, *counts, None, None, self._model, file, None)  # fmt: skip
+            yield (
+                row.custom_id,
+                row.line,
+                choice,
+                True,
+                200,
+                outcome.content,
+                outcome.reasoning,
+                outcome.refusal,
+                calls,
+                outcome.finish_reason,
+                *counts,
+                None,
+                None,
+                self._model,
+                file,
+                None,
+            )
             choice += 1
 
     def _failed(self, row: IndexRow, error: HttpError | RunError, *, ours: bool = False) -> Result:
@@ -252,8 +287,19 @@ class Normalizer:
         else:
             self._causes.setdefault("other causes", [0, row.custom_id or "", row.line])[0] += 1
         id = f"{self._key}{record_id(row.request)}"
-        table_row = (row.custom_id, row.line, 0, False, status, *(None,) * 10, code, error.message, self._model,
-                     self._files[row.file], None)  # fmt: skip
+        table_row = (
+            row.custom_id,
+            row.line,
+            0,
+            False,
+            status,
+            *(None,) * 10,
+            code,
+            error.message,
+            self._model,
+            self._files[row.file],
+            None,
+        )
         return Result(error_line(id, row.custom_id, error), False, [table_row])
 
     def _missing(self, shard: Shard) -> RunError:

@@ -168,8 +168,10 @@ def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) ->
     if document.finished:
         log.info("Batch %s is %s already: nothing is run again", ref.batch_id, document.status)
         if document.bedrock.unanswered and not order.retry_failed:
-            log.info("Without an answer, of its requests: %s; retry_failed asks them, and only them, again",
-                     f"{document.bedrock.unanswered:,}")  # fmt: skip
+            log.info(
+                "Without an answer, of its requests: %s; retry_failed asks them, and only them, again",
+                f"{document.bedrock.unanswered:,}",
+            )
         tidy(ref, document)
         return document
     mark_open(ref)

@@ -169,6 +169,10 @@ def _refresh(ref: BatchRef, document: BatchDocument) -> BatchDocument:
         return document
     for job, known in zip(_jobs(current), _jobs(document), strict=False):
         if job.arn == known.arn:
-            _take_counts(job, JobStatus(job.arn or "", job.status or "", None, known.total, known.processed,
-                                        known.succeeded, known.errored))  # fmt: skip
+            _take_counts(
+                job,
+                JobStatus(
+                    job.arn or "", job.status or "", None, known.total, known.processed, known.succeeded, known.errored
+                ),
+            )
     return current

@@ -43,8 +43,11 @@ def summary_markdown(ref: BatchRef, document: BatchDocument, results: list[Range
         "## Files",
         "",
     ]
-    for name, uri in (("Output", document.output_file), ("Errors", document.error_file),
-                      ("Parquet", document.parquet_file)):  # fmt: skip
+    for name, uri in (
+        ("Output", document.output_file),
+        ("Errors", document.error_file),
+        ("Parquet", document.parquet_file),
+    ):
         lines.append(f"- {name}: {code(uri)}" if uri else f"- {name}: none")
     lines += [f"- Copies: {code(place + '/')}" for place in section.published]
     lines.append(f"- State: {code(str(ref.document))}")
@@ -89,9 +92,14 @@ def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -
     counts, usage = document.request_counts, document.usage
     log.info(
         "Batch %s %s: %s, %s answered, %s failed; %s in, %s out",
-        document.id, document.status, counted(counts.total, "request"), f"{counts.completed:,}", f"{counts.failed:,}",
-        counted(usage.input_tokens if usage else 0, "token"), f"{usage.output_tokens if usage else 0:,}",
-    )  # fmt: skip
+        document.id,
+        document.status,
+        counted(counts.total, "request"),
+        f"{counts.completed:,}",
+        f"{counts.failed:,}",
+        counted(usage.input_tokens if usage else 0, "token"),
+        f"{usage.output_tokens if usage else 0:,}",
+    )
     for warning in document.bedrock.warnings:
         log.warning("%s", warning)
     for cause, number, custom_id, line in merged_causes(results)[:3]:

@@ -61,11 +61,17 @@ def _as_shard(ref: BatchRef, piece: Remainder, number: int, route: Literal["batc
     name = (piece.uri or "").rsplit("/", 1)[-1].removeprefix("part-").removesuffix(".jsonl")
     assert str(shard_object(ref, name)) == piece.uri
     return Shard(
-        id=name, epoch=ref.epoch, ranges=[piece.range], round=number,
+        id=name,
+        epoch=ref.epoch,
+        ranges=[piece.range],
+        round=number,
         origins=[Origin(range=piece.range, shard=piece.shard)],
-        invocation=piece.invocation, records=piece.records,
-        bytes=piece.bytes, etag=piece.etag, route=route,
-    )  # fmt: skip
+        invocation=piece.invocation,
+        records=piece.records,
+        bytes=piece.bytes,
+        etag=piece.etag,
+        route=route,
+    )
 
 
 @task(name="begin round", task_run_name="begin-round", **STAGE_OPTIONS)

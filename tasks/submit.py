@@ -30,8 +30,15 @@ from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.words import counted
 
 #: Errors of a create call that no waiting mends.
-_PERMANENT = frozenset({"ValidationException", "AccessDeniedException", "ResourceNotFoundException",
-                        "ServiceQuotaExceededException", "ConflictException"})  # fmt: skip
+_PERMANENT = frozenset(
+    {
+        "ValidationException",
+        "AccessDeniedException",
+        "ResourceNotFoundException",
+        "ServiceQuotaExceededException",
+        "ConflictException",
+    }
+)
 
 
 #: What Bedrock says of a model that is not there, not for batches, or not for this account.

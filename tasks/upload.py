@@ -88,8 +88,10 @@ def _verify(ref: BatchRef, shard: Shard) -> None:
     with aws.translated(f"checking {uri}"):
         head = head_object(uri)
     if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:
-        raise PipelineError(f"{uri} is not what was uploaded ({head['ContentLength']:,} bytes for {shard.bytes:,}): "
-                            "somebody else writes there. Run the same call again.")  # fmt: skip
+        raise PipelineError(
+            f"{uri} is not what was uploaded ({head['ContentLength']:,} bytes for {shard.bytes:,}): "
+            "somebody else writes there. Run the same call again."
+        )
 
 
 @task(name="upload", task_run_name="upload", **STAGE_OPTIONS)

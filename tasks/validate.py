@@ -200,8 +200,12 @@ class Validator:
             rows = np.flatnonzero(uniform.shapes == number)
             slots = uniform.slots(rows, template)
             count, text = len(rows), sum(int((slots[slot][1] - slots[slot][0]).sum()) for slot in template.text_slots)
-            exact = (count, int((uniform.ends[rows] - uniform.starts[rows]).sum()), count * records,
-                     count * (size - records * template.text_size) + records * text)  # fmt: skip
+            exact = (
+                count,
+                int((uniform.ends[rows] - uniform.starts[rows]).sum()),
+                count * records,
+                count * (size - records * template.text_size) + records * text,
+            )
             for place, value in enumerate(exact):
                 self._exact[place] += value
 

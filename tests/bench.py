@@ -102,10 +102,21 @@ def prepare(path: Path) -> tuple[Any, Any, Callable[[], Any]]:
     from tasks.validate import validate_input
 
     order = place_order(
-        str(path), MODEL, endpoint=None, completion_window="24h", metadata={}, job_name=None, role_arn=None,
-        output_data_config=None, on_invalid="fail", unsupported="error", below_minimum="on_demand", invocation="auto",
-        fetch_images=False, retry_failed=False,
-    )  # fmt: skip
+        str(path),
+        MODEL,
+        endpoint=None,
+        completion_window="24h",
+        metadata={},
+        job_name=None,
+        role_arn=None,
+        output_data_config=None,
+        on_invalid="fail",
+        unsupported="error",
+        below_minimum="on_demand",
+        invocation="auto",
+        fetch_images=False,
+        retry_failed=False,
+    )
 
     def validate() -> Any:
         return validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
@@ -153,9 +164,12 @@ def convert_stage(path: Path) -> dict[str, float]:
     convert(LocalWriter)
     peak = peak_mb()
     best = in_turn(
-        floor=lambda: floor(path), copy=lambda: copy(path), validate=validate,
-        convert=lambda: convert(LocalWriter), upload=convert,
-    )  # fmt: skip
+        floor=lambda: floor(path),
+        copy=lambda: copy(path),
+        validate=validate,
+        convert=lambda: convert(LocalWriter),
+        upload=convert,
+    )
     commit_shards(ref, document, convert())
     return {**best, "peak": peak - base, "size": path.stat().st_size}
 
@@ -304,11 +318,18 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
                 numbers = range(start, start + count)
                 content = [" ".join(rng.choices(words, k=60)) for _ in numbers]
                 columns = {
-                    "custom_id": [f"request-{n}" for n in numbers], "line": [n + 1 for n in numbers],
-                    "choice": [0] * count, "ok": [True] * count, "status_code": [200] * count, "content": content,
-                    "finish_reason": ["stop"] * count, "prompt_tokens": [300] * count,
-                    "completion_tokens": [80] * count, "model": [MODEL] * count, "file": ["in.jsonl"] * count,
-                }  # fmt: skip
+                    "custom_id": [f"request-{n}" for n in numbers],
+                    "line": [n + 1 for n in numbers],
+                    "choice": [0] * count,
+                    "ok": [True] * count,
+                    "status_code": [200] * count,
+                    "content": content,
+                    "finish_reason": ["stop"] * count,
+                    "prompt_tokens": [300] * count,
+                    "completion_tokens": [80] * count,
+                    "model": [MODEL] * count,
+                    "file": ["in.jsonl"] * count,
+                }
                 arrays = [columns.get(field.name, [None] * count) for field in RESULT_SCHEMA]
                 table.write_table(pa.table(arrays, schema=RESULT_SCHEMA))
         results.append(str(uri))
@@ -324,18 +345,26 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
 
 
 STAGES = {
-    "convert": convert_stage, "job": run_job, "normalize": normalize_stage, "compare": compare_stage,
-    "compare10": lambda path: compare_stage(path, 10), "workers": workers_stage,
-    "run": whole_run, "shape": shape_stage,
-}  # fmt: skip
+    "convert": convert_stage,
+    "job": run_job,
+    "normalize": normalize_stage,
+    "compare": compare_stage,
+    "compare10": lambda path: compare_stage(path, 10),
+    "workers": workers_stage,
+    "run": whole_run,
+    "shape": shape_stage,
+}
 
 
 def in_process(stage: str, path: Path) -> dict[str, float]:
     """Run one stage in a process of its own, so that its peak memory is its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--stage", stage, "--file", str(path)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(done.stderr)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -364,16 +393,28 @@ def main() -> None:
         print(f"{options.lines:,} lines, {size / options.lines:.0f} bytes a line; CPU time, one core")
         row = in_process("convert", path)
         row["both"] = row["validate"] + row["convert"]
-        _table(row, {
-            "floor": "orjson loads+dumps of the input", "copy": "read and write of the input", "validate": "validate",
-            "convert": "convert (with index)", "upload": "convert, streamed into S3", "both": "validate + convert",
-        })  # fmt: skip
+        _table(
+            row,
+            {
+                "floor": "orjson loads+dumps of the input",
+                "copy": "read and write of the input",
+                "validate": "validate",
+                "convert": "convert (with index)",
+                "upload": "convert, streamed into S3",
+                "both": "validate + convert",
+            },
+        )
         in_process("job", path)
         row = in_process("normalize", path)
-        _table(row, {
-            "floor": "orjson loads+dumps of Bedrock's output", "copy": "read and write of Bedrock's output",
-            "normalize": "normalise (with Parquet)", "assemble": "assemble and prove",
-        })  # fmt: skip
+        _table(
+            row,
+            {
+                "floor": "orjson loads+dumps of Bedrock's output",
+                "copy": "read and write of Bedrock's output",
+                "normalize": "normalise (with Parquet)",
+                "assemble": "assemble and prove",
+            },
+        )
         some = path.with_name("some.jsonl")
         generate(some, min(options.lines, 10_000))
         print("validate + convert of files of other shapes:")

@@ -8,9 +8,11 @@ from typing import Any
 from tests.codecs.helpers import PNG
 
 SCHEMA = {
-    "type": "object", "properties": {"team": {"type": "string"}, "text": {"type": "string"}}, "required": ["team"],
+    "type": "object",
+    "properties": {"team": {"type": "string"}, "text": {"type": "string"}},
+    "required": ["team"],
     "additionalProperties": False,
-}  # fmt: skip
+}
 TOOL = {"type": "function", "function": {"name": "route", "description": "Hand it over", "parameters": SCHEMA}}
 
 Line = dict[str, Any]
@@ -57,7 +59,9 @@ def _escaped(line: Line) -> Line:
 SHAPES: dict[str, tuple[Callable[[Line, int], Line], bool]] = {
     "escapes: emoji, tabs, backslashes": (lambda line, _: _escaped(line), True),
     "content in parts, one text each": (
-        lambda line, _: _say(line, *((m["role"], [{"type": "text", "text": m["content"]}]) for m in line["body"]["messages"])),
+        lambda line, _: _say(
+            line, *((m["role"], [{"type": "text", "text": m["content"]}]) for m in line["body"]["messages"])
+        ),
         False,
     ),
     "tools": (lambda line, _: _with(line, tools=[TOOL]), False),
@@ -72,7 +76,7 @@ SHAPES: dict[str, tuple[Callable[[Line, int], Line], bool]] = {
     "conversations of three turns": (lambda line, _: _in_turns(line), False),
     "another max_tokens in each line": (lambda line, number: _with(line, max_tokens=100 + number % 97), False),
     "an image in each line": (lambda line, _: _with_image(line), False),
-}  # fmt: skip
+}
 
 
 def write(name: str, source: Path, target: Path) -> None:

@@ -36,19 +36,45 @@ def job(status: str | None = "InProgress", number: int = 0, **fields: Any) -> Jo
     )
 
 
-def document(shards: list[Shard] | None = None, *, holder: str | None = None, epoch: int = 1, limits: Limits | None = None,
-             options: dict[str, Any] | None = None, section: dict[str, Any] | None = None, **fields: Any) -> BatchDocument:  # fmt: skip
+def document(
+    shards: list[Shard] | None = None,
+    *,
+    holder: str | None = None,
+    epoch: int = 1,
+    limits: Limits | None = None,
+    options: dict[str, Any] | None = None,
+    section: dict[str, Any] | None = None,
+    **fields: Any,
+) -> BatchDocument:
     """A batch in progress."""
-    bedrock = BedrockSection(**{
-        "model": CLAUDE, "base_model": CLAUDE, "family": "anthropic", "role_arn": ROLE,
-        "options": {"below_minimum": "on_demand", "unsupported": "error", **(options or {})},
-        "limits": msgspec.to_builtins(limits or Limits()), "shards": shards, "lease": LeaseState(epoch=epoch, holder=holder),
-        "ranges": [range_of()], "sources": [{"name": "in.jsonl"}], "last_round": 2, **(section or {}),
-    })  # fmt: skip
-    return BatchDocument(**{
-        "id": REF.batch_id, "endpoint": "/v1/chat/completions", "input_file_id": "in.jsonl", "completion_window": "24h",
-        "status": "in_progress", "created_at": 1, "bedrock": bedrock, **fields,
-    })  # fmt: skip
+    bedrock = BedrockSection(
+        **{
+            "model": CLAUDE,
+            "base_model": CLAUDE,
+            "family": "anthropic",
+            "role_arn": ROLE,
+            "options": {"below_minimum": "on_demand", "unsupported": "error", **(options or {})},
+            "limits": msgspec.to_builtins(limits or Limits()),
+            "shards": shards,
+            "lease": LeaseState(epoch=epoch, holder=holder),
+            "ranges": [range_of()],
+            "sources": [{"name": "in.jsonl"}],
+            "last_round": 2,
+            **(section or {}),
+        }
+    )
+    return BatchDocument(
+        **{
+            "id": REF.batch_id,
+            "endpoint": "/v1/chat/completions",
+            "input_file_id": "in.jsonl",
+            "completion_window": "24h",
+            "status": "in_progress",
+            "created_at": 1,
+            "bedrock": bedrock,
+            **fields,
+        }
+    )
 
 
 def store(cloud: Cloud, stored: BatchDocument, ref: BatchRef = REF) -> BatchDocument:

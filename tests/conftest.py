@@ -47,11 +47,13 @@ def refusals(lines: list[dict[str, Any]]) -> "Counter[str]":
     token_ids = sum(
         isinstance(line["body"].get("prompt"), list) and line["body"]["prompt"][0] in range(1 << 20) for line in lines
     )
-    return +Counter({
-        "mismatched_model": sum(model != models[0] for model in models),
-        "duplicate_custom_id": len(ids) - len(set(ids)),
-        "unsupported_parameter": token_ids,
-    })  # fmt: skip
+    return +Counter(
+        {
+            "mismatched_model": sum(model != models[0] for model in models),
+            "duplicate_custom_id": len(ids) - len(set(ids)),
+            "unsupported_parameter": token_ids,
+        }
+    )
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

@@ -86,8 +86,9 @@ class Service:
         """Have something happen after a call took effect; where it raises, its reply is lost."""
         self._events.append(_Event(operation, on, True, action, times))
 
-    def refuse(self, operation: str, code: str, status: int = 400, message: str = "", *, on: str = "",
-               times: int | None = 1) -> None:  # fmt: skip
+    def refuse(
+        self, operation: str, code: str, status: int = 400, message: str = "", *, on: str = "", times: int | None = 1
+    ) -> None:
         self.before(operation, raising(refusal(code, status, message, operation)), on=on, times=times)
 
     def count(self, operation: str, on: str = "") -> int:
@@ -115,9 +116,10 @@ class Service:
     def _happen(self, operation: str, what: str, *, after: bool) -> None:
         with self._lock:
             found = [
-                event for event in self._events
+                event
+                for event in self._events
                 if (event.operation, event.after) == (operation, after) and event.text in what and event.times != 0
-            ]  # fmt: skip
+            ]
             for event in found:
                 event.times = event.times and event.times - 1
         for event in found:
@@ -239,22 +241,28 @@ class S3(Service):
         self.objects.pop(Key, None)
         return {}
 
-    def ListObjectsV2(self, Prefix: str = "", Delimiter: str = "", MaxKeys: int = _PAGE, ContinuationToken: str = "",
-                      **given: Any) -> dict[str, Any]:  # fmt: skip
+    def ListObjectsV2(
+        self, Prefix: str = "", Delimiter: str = "", MaxKeys: int = _PAGE, ContinuationToken: str = "", **given: Any
+    ) -> dict[str, Any]:
         self._require_bucket(given)
         entries: dict[str, dict[str, Any] | None] = {}
         for key in self.keys(Prefix):
             head, found, _ = key[len(Prefix) :].partition(Delimiter) if Delimiter else (key, "", "")
             stored = self.objects[key]
-            entries[Prefix + head + found if found else key] = None if found else {
-                "Key": key, "ETag": stored.etag, "Size": len(stored.body), "LastModified": stored.modified}  # fmt: skip
+            entries[Prefix + head + found if found else key] = (
+                None
+                if found
+                else {"Key": key, "ETag": stored.etag, "Size": len(stored.body), "LastModified": stored.modified}
+            )
         names = [name for name in entries if name > ContinuationToken][: MaxKeys + 1]
         more, names = len(names) > MaxKeys, names[:MaxKeys]
         return {
-            "Contents": [entries[name] for name in names if entries[name]], "IsTruncated": more, "KeyCount": len(names),
+            "Contents": [entries[name] for name in names if entries[name]],
+            "IsTruncated": more,
+            "KeyCount": len(names),
             "CommonPrefixes": [{"Prefix": name} for name in names if not entries[name]],
             **({"NextContinuationToken": names[-1]} if more else {}),
-        }  # fmt: skip
+        }
 
     def CreateMultipartUpload(self, Key: str, **given: Any) -> dict[str, Any]:
         self._require_bucket(given)
@@ -345,12 +353,12 @@ class Bedrock(Service):
     def GetModelInvocationJob(self, jobIdentifier: str) -> dict[str, Any]:
         return dict(self._job(jobIdentifier))
 
-    def ListModelInvocationJobs(self, nameContains: str = "", statusEquals: str = "", nextToken: str = "0",
-                                maxResults: int = 2, **_: Any) -> dict[str, Any]:  # fmt: skip
+    def ListModelInvocationJobs(
+        self, nameContains: str = "", statusEquals: str = "", nextToken: str = "0", maxResults: int = 2, **_: Any
+    ) -> dict[str, Any]:
         found = [
-            job for job in self.jobs.values()
-            if nameContains in job["jobName"] and statusEquals in ("", job["status"])
-        ]  # fmt: skip
+            job for job in self.jobs.values() if nameContains in job["jobName"] and statusEquals in ("", job["status"])
+        ]
         end = int(nextToken) + maxResults
         more = {"nextToken": str(end)} if end < len(found) else {}
         return {"invocationJobSummaries": [dict(job) for job in found[int(nextToken) : end]], **more}

@@ -105,8 +105,12 @@ def run(path: Path, prefix: str) -> None:
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.batch", str(path), "--model", MODEL], cwd=ROOT, env=environment, stdout=log, stderr=log
-        )  # fmt: skip
+            [sys.executable, "-m", "flows.batch", str(path), "--model", MODEL],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
         memory = Memory(process.pid)
         status = process.wait()
         memory.stop()
@@ -115,9 +119,11 @@ def run(path: Path, prefix: str) -> None:
     if status:
         sys.exit(text[-4000:])
     wall = time.monotonic() - started
-    print(f"{path.stat().st_size / 1e6:,.0f} MB in {wall:.0f} s; memory of all processes {memory.resident:.0f} MB resident, "
-          f"{memory.proportional:.0f} MB proportional {memory.parts}; the largest one {memory.single:.0f} MB; "
-          f"{len(re.findall('Finished in state', text))} task and flow runs")  # fmt: skip
+    print(
+        f"{path.stat().st_size / 1e6:,.0f} MB in {wall:.0f} s; memory of all processes {memory.resident:.0f} MB resident, "
+        f"{memory.proportional:.0f} MB proportional {memory.parts}; the largest one {memory.single:.0f} MB; "
+        f"{len(re.findall('Finished in state', text))} task and flow runs"
+    )
     print("   " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages(text).items()))
     print(
         json.dumps({"resident_mb": memory.resident, "proportional_mb": memory.proportional, "wall_s": wall}), flush=True

@@ -39,8 +39,16 @@ def finished(cloud: Cloud, lost: str | None = None, **fields: Any) -> tuple[Batc
                 line = output_line("i", custom_id, b"{}") if ok else error_line("i", custom_id, RunError("x", "y"))
                 out.add(Result(line, ok, [row(custom_id, range_.first_request + place + 1, ok)]))
         failed = len(FAILED & set(ids))
-        results.append(RangeResult(range_.index, completed=3 - failed, failed=failed, prompt_tokens=5, completion_tokens=2,
-                                   retryable=failed))  # fmt: skip
+        results.append(
+            RangeResult(
+                range_.index,
+                completed=3 - failed,
+                failed=failed,
+                prompt_tokens=5,
+                completion_tokens=2,
+                retryable=failed,
+            )
+        )
     fields = {"status": "finalizing", "request_counts": RequestCounts(total=6), **fields}
     batch = document([shard(jobs=[job("Completed")])], holder="me", section={"ranges": RANGES}, **fields)
     return store(cloud, batch), results
@@ -90,14 +98,24 @@ def swap_lines(cloud: Cloud) -> None:
 WRONG: dict[str, tuple[Callable[[Cloud], object], str]] = {
     "a result line is missing": (drop_line, "in neither result file"),
     "a result line too many": (lambda c: add_line(c, output_line("i", "z", b"{}")), "more than once"),
-    "a request in both files": (lambda c: add_line(c, error_line("i", "a", RunError("x", "y")), ERRORS), "more than once"),
+    "a request in both files": (
+        lambda c: add_line(c, error_line("i", "a", RunError("x", "y")), ERRORS),
+        "more than once",
+    ),
     "a request twice": (lambda c: add_line(c, output_line("i", "c", b"{}")), "more than once"),
     "in another order": (swap_lines, "in neither result file"),
     "missing in the middle of the index": (lambda c: put_index(c, RANGES[0], ["a", None, "c"]), "skips from request"),
     "missing at the end of the index": (lambda c: put_index(c, RANGES[0], ["a", "b", None]), "more than once"),
-    "missing at the end of index and results": (lambda c: (put_index(c, RANGES[0], ["a", "b", None]), put_piece(
-        c, RANGES[0], OUTPUT, b"".join(body(c, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)[:2]))), "5 result lines"),
-}  # fmt: skip
+    "missing at the end of index and results": (
+        lambda c: (
+            put_index(c, RANGES[0], ["a", "b", None]),
+            put_piece(
+                c, RANGES[0], OUTPUT, b"".join(body(c, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)[:2])
+            ),
+        ),
+        "5 result lines",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -155,7 +173,7 @@ def test_who_lost_the_lease_ends_nothing(cloud: Cloud) -> None:
         (["PartiallyCompleted", "Completed"], {}, "finalizing", "completed"),
         (["Completed", None], {"failed": 1}, "finalizing", "completed"),
     ],
-)  # fmt: skip
+)
 def test_how_a_batch_ends(jobs: list[str | None], unanswered: dict[str, int], status: str, ends: str) -> None:
     shards = [shard(f"{n:05d}", jobs=[job(each, n)] if each else []) for n, each in enumerate(jobs)]
     assert outcome(document(shards, status=status), [RangeResult(0, unanswered=unanswered)]) == ends

@@ -71,18 +71,24 @@ EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature ex
         (ConfigParseError(path="/x/config"), ConfigurationError, "/x/config"),
         (InvalidConfigError(error_msg="source_profile is missing."), ConfigurationError, "source_profile is missing"),
         (InvalidRegionError(region_name="us east"), ConfigurationError, "'us east'"),
-        (PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), ConfigurationError,
-         "missing: AWS_SECRET_ACCESS_KEY"),
+        (
+            PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
+            ConfigurationError,
+            "missing: AWS_SECRET_ACCESS_KEY",
+        ),
         (SSOTokenLoadError(error_msg="no token"), ConfigurationError, "aws sso login --profile work"),
         (UnauthorizedSSOTokenError(), ConfigurationError, "aws sso login --profile work"),
         (TokenRetrievalError(provider="sso", error_msg="expired"), ConfigurationError, "aws sso login --profile work"),
         (LoginRefreshRequired(), ConfigurationError, "aws login --profile work"),
-        (CredentialRetrievalError(provider="custom-process", error_msg="hunter2"), ConfigurationError,
-         "credential_process of profile 'work' failed"),
+        (
+            CredentialRetrievalError(provider="custom-process", error_msg="hunter2"),
+            ConfigurationError,
+            "credential_process of profile 'work' failed",
+        ),
         (UNTRUSTED, ConfigurationError, "AWS_CA_BUNDLE"),
         (ValueError("Invalid endpoint: foo"), ConfigurationError, "AWS_ENDPOINT_URL"),
     ],
-)  # fmt: skip
+)
 def test_explain(error: Exception, kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "work")
     explained = aws.explain(error, "doing something")
@@ -154,10 +160,19 @@ SSO = "sso_session=s\nsso_account_id=123456789012\nsso_role_name=r\n[sso-session
 @pytest.mark.parametrize(
     ("environment", "config", "said"),
     [
-        ({"AWS_WEB_IDENTITY_TOKEN_FILE": "/none/token", "AWS_ROLE_ARN": ROLE}, "",
-         "AWS_WEB_IDENTITY_TOKEN_FILE: No such file or directory: /none/token"),
-        ({"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/none/token",
-          "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/x"}, "", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        (
+            {"AWS_WEB_IDENTITY_TOKEN_FILE": "/none/token", "AWS_ROLE_ARN": ROLE},
+            "",
+            "AWS_WEB_IDENTITY_TOKEN_FILE: No such file or directory: /none/token",
+        ),
+        (
+            {
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/none/token",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/x",
+            },
+            "",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        ),
         ({"AWS_PROFILE": "p"}, f"web_identity_token_file=/none/token\nrole_arn={ROLE}\n", "/none/token"),
         ({"AWS_PROFILE": "p"}, "credential_process=/none/program\n", "/none/program"),
         ({"AWS_PROFILE": "p"}, "credential_process=false\n", "credential_process of profile 'p' failed"),
@@ -167,7 +182,7 @@ SSO = "sso_session=s\nsso_account_id=123456789012\nsso_role_name=r\n[sso-session
         ({"AWS_ACCESS_KEY_ID": "x"}, "", "missing: AWS_SECRET_ACCESS_KEY"),
         ({}, "", "No usable AWS credentials"),
     ],
-)  # fmt: skip
+)
 def test_credentials_that_are_not_there(
     no_credentials: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], config: str, said: str
 ) -> None:

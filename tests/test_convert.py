@@ -148,11 +148,22 @@ def test_a_template_whose_records_grow_much_has_no_form() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ('{"a": "\\ud83d"}', HALF_PAIR), ('{"a": {"\\ude00": 1}}', HALF_PAIR), ('{"a": NaN}', NO_NUMBER), ('{"a": [1e999]}', NO_NUMBER),
-        ('{"a": -Infinity}', NO_NUMBER), ('{"a": ' + "1" * 5000 + "}", NO_NUMBER), ("{", "not parseable"), ("[1]", "in a string."),
-        ('"x"', "in a string."), ({"a": 1}, "in a string."), ("null", "in a string."), ('{"a": "\x00"}', "not parseable"), ('{"a":' * 300 + "1" + "}" * 300, "levels deep"), ('{"a":' * 3000, "nests"),
+        ('{"a": "\\ud83d"}', HALF_PAIR),
+        ('{"a": {"\\ude00": 1}}', HALF_PAIR),
+        ('{"a": NaN}', NO_NUMBER),
+        ('{"a": [1e999]}', NO_NUMBER),
+        ('{"a": -Infinity}', NO_NUMBER),
+        ('{"a": ' + "1" * 5000 + "}", NO_NUMBER),
+        ("{", "not parseable"),
+        ("[1]", "in a string."),
+        ('"x"', "in a string."),
+        ({"a": 1}, "in a string."),
+        ("null", "in a string."),
+        ('{"a": "\x00"}', "not parseable"),
+        ('{"a":' * 300 + "1" + "}" * 300, "levels deep"),
+        ('{"a":' * 3000, "nests"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, "openai.gpt-oss-20b-1:0", "mistral.mistral-large-2407-v1:0"])
 def test_odd_arguments_are_refused_by_name(model: str, arguments: Any, why: str, tmp_path: Path) -> None:
     called = json.loads(json.dumps({**CALL, "tool_calls": CALL["tool_calls"][:1]}))  # type: ignore[index]
@@ -187,10 +198,16 @@ def test_what_is_no_json_is_named_and_keeps_its_custom_id(tmp_path: Path) -> Non
 def test_places_name_no_words_of_the_user() -> None:
     """They are shown in the Prefect UI."""
     for text, place in (
-        ('{"body": {"tools": [{"parameters": {"properties": {"ssn_of_smith": "\\ud83d"}}}]}}', "body.tools[0].parameters"),
-        ('{"body": {"my secret": "\\ud83d"}}', "body"), ('{"body": {"metadata": {"smith": NaN}}}', "body.metadata"),
-        ('{"body": {"\\ud83d": 1}}', "body"), ('{"a": "\\ud83d", "a": 1}', None), ('{"a": "\\ud83d\\ude00", "b": 1e308}', None),
-    ):  # fmt: skip
+        (
+            '{"body": {"tools": [{"parameters": {"properties": {"ssn_of_smith": "\\ud83d"}}}]}}',
+            "body.tools[0].parameters",
+        ),
+        ('{"body": {"my secret": "\\ud83d"}}', "body"),
+        ('{"body": {"metadata": {"smith": NaN}}}', "body.metadata"),
+        ('{"body": {"\\ud83d": 1}}', "body"),
+        ('{"a": "\\ud83d", "a": 1}', None),
+        ('{"a": "\\ud83d\\ude00", "b": 1e308}', None),
+    ):
         assert fault_of(text)[0] == place
 
 

@@ -29,9 +29,15 @@ def prefect_cli(prefect_server: None, sandbox: Sandbox) -> list[str]:
 
 def run(command: list[str], **kwargs: object) -> str:
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=180,
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=180,
         env={**os.environ, "PWD": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -42,9 +48,11 @@ def worker(prefect_cli: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
     run([*prefect_cli, "deploy", "--all"])
     process = subprocess.Popen(
         [*prefect_cli, "worker", "start", "--pool", "bedrock-batch", "--type", "process"],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    )
     try:
         yield process
     finally:
@@ -155,15 +163,25 @@ def test_an_event_of_eventbridge_starts_the_collector(
         time.sleep(0.1)
         (job,) = sandbox.jobs(prefix)
     event = {
-        "version": "0", "id": "a1b2c3d4", "detail-type": "Batch Inference Job State Change", "source": "aws.bedrock",
-        "account": "123456789012", "time": "Wed Aug 28 22:58:30 UTC 2024", "region": "us-east-1",
+        "version": "0",
+        "id": "a1b2c3d4",
+        "detail-type": "Batch Inference Job State Change",
+        "source": "aws.bedrock",
+        "account": "123456789012",
+        "time": "Wed Aug 28 22:58:30 UTC 2024",
+        "region": "us-east-1",
         "resources": [job["jobArn"]],
         "detail": {
-            "version": "0.0", "accountId": "123456789012", "batchJobName": job["jobName"], "batchJobArn": job["jobArn"],
-            "batchModelId": f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}", "status": "Completed",
-            "failureMessage": "", "creationTime": "Aug 28, 2024, 10:47:53 PM",
+            "version": "0.0",
+            "accountId": "123456789012",
+            "batchJobName": job["jobName"],
+            "batchJobArn": job["jobArn"],
+            "batchModelId": f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}",
+            "status": "Completed",
+            "failureMessage": "",
+            "creationTime": "Aug 28, 2024, 10:47:53 PM",
         },
-    }  # fmt: skip
+    }
     # What Prefect Cloud's webhook does with what API destination delivers; a server of one's own takes events as well.
     template = jinja2.Template((folder / "webhook_template.json").read_text(encoding="utf-8"))
     posted = json.loads(template.render(body=event))

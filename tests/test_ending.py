@@ -32,11 +32,16 @@ class Command:
         self.log = home.parent / f"{home.name}.log"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env={**clean, **own, **environment, **dict([self.mark.split("=")])}, start_new_session=True,
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**clean, **own, **environment, **dict([self.mark.split("=")])},
+                start_new_session=True,
                 # Whoever runs the tests under nohup has them ignore it, and children inherit that.
                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-            )  # fmt: skip
+            )
 
     def alive(self) -> list[int]:
         return processes_with(self.mark)

@@ -18,9 +18,15 @@ from tasks.openai_format.batch import Batch, BatchError, BatchErrors
 from tasks.openai_format.requests import LineError
 
 BATCH = Batch(
-    id="batch_1", endpoint="/v1/chat/completions", input_file_id="in.jsonl", completion_window="24h", status="failed",
-    created_at=1, model="m", errors=BatchErrors(data=[BatchError(code="c", message="m", line=3)]),
-)  # fmt: skip
+    id="batch_1",
+    endpoint="/v1/chat/completions",
+    input_file_id="in.jsonl",
+    completion_window="24h",
+    status="failed",
+    created_at=1,
+    model="m",
+    errors=BatchErrors(data=[BatchError(code="c", message="m", line=3)]),
+)
 ARGUMENTS: dict[type[BaseException], tuple[Any, ...]] = {
     BatchFailedError: ("it failed", BATCH),
     ComparisonFailedError: ("none has results", Comparison(id="cmp_1", input_file="in.jsonl", failed={"a": "b"})),

@@ -101,11 +101,18 @@ SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "content"
 EXTRA: dict[str, Any] = {
     "tools": st.just([{"type": "function", "function": {"name": "f", "description": "content", "parameters": SCHEMA}}]),
     "response_format": st.sampled_from(
-        [{"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}]
+        [
+            {"type": "text"},
+            {"type": "json_object"},
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+        ]
     ),
-    "seed": st.just(3), "stop": st.just(["END"]), "n": st.sampled_from([1, 2]), "logit_bias": st.just({"1": 2}),
+    "seed": st.just(3),
+    "stop": st.just(["END"]),
+    "n": st.sampled_from([1, 2]),
+    "logit_bias": st.just({"1": 2}),
     "reasoning_effort": st.just("low"),
-}  # fmt: skip
+}
 
 
 @st.composite
@@ -255,8 +262,11 @@ def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes
         patch.setattr(Templates, "find", lambda *_: None)
         again, bad_again = check(data, folder)
         assert (summary.requests, summary.offsets, summary.lines, summary.endpoint) == (
-            again.requests, again.offsets, again.lines, again.endpoint,
-        )  # fmt: skip
+            again.requests,
+            again.offsets,
+            again.lines,
+            again.endpoint,
+        )
         assert bad == bad_again
         for model, made in fast.items():
             assert made == as_converted(data, model, folder)

@@ -14,20 +14,36 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 POLICIES = ROOT / "deployments" / "iam"
 #: What a person replaces.
-PLACEHOLDERS = {"ACCOUNT_ID", "REGION", "BUCKET", "PREFIX", "KMS_KEY_ARN", "INPUT_BUCKET", "INPUT_PREFIX",
-                "OUTPUT_BUCKET", "OUTPUT_PREFIX"}  # fmt: skip
+PLACEHOLDERS = {
+    "ACCOUNT_ID",
+    "REGION",
+    "BUCKET",
+    "PREFIX",
+    "KMS_KEY_ARN",
+    "INPUT_BUCKET",
+    "INPUT_PREFIX",
+    "OUTPUT_BUCKET",
+    "OUTPUT_PREFIX",
+}
 #: Actions that are not named as their operations are (Service Authorization Reference), and what calls take besides.
 ACTIONS = {
-    "s3:HeadObject": {"s3:GetObject"}, "s3:HeadBucket": {"s3:ListBucket"}, "s3:ListObjectsV2": {"s3:ListBucket"},
+    "s3:HeadObject": {"s3:GetObject"},
+    "s3:HeadBucket": {"s3:ListBucket"},
+    "s3:ListObjectsV2": {"s3:ListBucket"},
     "s3:ListMultipartUploads": {"s3:ListBucketMultipartUploads"},
-    "s3:CreateMultipartUpload": {"s3:PutObject"}, "s3:UploadPart": {"s3:PutObject"},
+    "s3:CreateMultipartUpload": {"s3:PutObject"},
+    "s3:UploadPart": {"s3:PutObject"},
     "s3:CompleteMultipartUpload": {"s3:PutObject"},
     "bedrock:Converse": {"bedrock:InvokeModel"},
     "bedrock:CreateModelInvocationJob": {"bedrock:CreateModelInvocationJob", "bedrock:TagResource", "iam:PassRole"},
-}  # fmt: skip
+}
 #: boto3's own methods on top of the operations.
-TRANSFERS = {"download_file": "s3:GetObject", "download_fileobj": "s3:GetObject", "upload_file": "s3:PutObject",
-             "upload_fileobj": "s3:PutObject"}  # fmt: skip
+TRANSFERS = {
+    "download_file": "s3:GetObject",
+    "download_fileobj": "s3:GetObject",
+    "upload_file": "s3:PutObject",
+    "upload_fileobj": "s3:PutObject",
+}
 #: An object encrypted with a KMS key takes these to read and to write, the parts of an upload take both.
 WITH_A_KEY = {"s3:GetObject": {"kms:Decrypt"}, "s3:PutObject": {"kms:GenerateDataKey", "kms:Decrypt"}}
 
@@ -142,8 +158,13 @@ def test_the_caller_keeps_to_the_folder() -> None:
 
 def test_the_service_role() -> None:
     assert actions("service-role-policy.json") == {
-        "s3:GetObject", "s3:PutObject", "s3:ListBucket", "bedrock:InvokeModel", "kms:Decrypt", "kms:GenerateDataKey"
-    }  # fmt: skip
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:ListBucket",
+        "bedrock:InvokeModel",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
+    }
     for statement in statements("service-role-policy.json"):
         for action in listed(statement["Action"]):
             if action.startswith("s3:"):

@@ -11,9 +11,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize(
     "module",
-    ["tasks.codecs", "tasks.codecs.encoder", "tasks.openai_format.batch", "tasks.openai_format.results",
-     "tasks.bedrock.models", "tasks.bedrock.limits", "tasks.bedrock.names", "tasks.bedrock.records"],
-)  # fmt: skip
+    [
+        "tasks.codecs",
+        "tasks.codecs.encoder",
+        "tasks.openai_format.batch",
+        "tasks.openai_format.results",
+        "tasks.bedrock.models",
+        "tasks.bedrock.limits",
+        "tasks.bedrock.names",
+        "tasks.bedrock.records",
+    ],
+)
 def test_pure_modules_import_neither_prefect_nor_boto3(module: str) -> None:
     code = (
         f"import sys, {module}; from tasks.codecs import all_codecs; all_codecs();"

@@ -96,9 +96,14 @@ def _convert(path: Path, summary: InputSummary, monkeypatch: pytest.MonkeyPatch)
     range_ = Range(index=0, segments=[segment])
     limits = {"max_records_per_job": 50_000, "max_bytes_per_file": 1 << 30, "min_records_per_job": 0, "max_jobs": 1}
     document = BatchDocument(
-        id="b", endpoint=CHAT, input_file_id="i", completion_window="24h", status="validating", created_at=1,
+        id="b",
+        endpoint=CHAT,
+        input_file_id="i",
+        completion_window="24h",
+        status="validating",
+        created_at=1,
         bedrock=BedrockSection(model=CLAUDE, family="x", options={}, limits=limits),
-    )  # fmt: skip
+    )
     index, encoder = Index(), FastEncoder(parse_model(CLAUDE), CHAT, "error")
     ref = BatchRef(S3Uri("bucket", "prefix"), "b")
     monkeypatch.setattr("tasks.convert.source_at", lambda _: find_sources(str(summary.invalid_file))[0])

@@ -63,8 +63,15 @@ class World:
 
     def run(self) -> int:
         section = BedrockSection(model="m", family="x", options={}, limits={}, last_round=2)
-        document = BatchDocument(id="batch_1", endpoint="/v1/chat/completions", input_file_id="i",
-                                 completion_window="24h", status="in_progress", created_at=1, bedrock=section)  # fmt: skip
+        document = BatchDocument(
+            id="batch_1",
+            endpoint="/v1/chat/completions",
+            input_file_id="i",
+            completion_window="24h",
+            status="in_progress",
+            created_at=1,
+            bedrock=section,
+        )
         return answer_shard(REF, document, SHARD)
 
     @property

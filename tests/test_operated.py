@@ -51,21 +51,31 @@ class Operated:
 
     def environment(self) -> dict[str, str]:
         own = {
-            "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api, "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "1", "PYTHONPATH": str(ROOT), "PWD": str(ROOT),
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PYTHONPATH": str(ROOT),
+            "PWD": str(ROOT),
             # A schedule makes few runs ahead: all that it made are run, and SQLite bears only so many at a time.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "0:00:20",
-        }  # fmt: skip
+        }
         return {**os.environ, **own, **dict([self.mark.split("=", 1)])}
 
     def _popen(self, command: list[str], log: str) -> "subprocess.Popen[bytes]":
         with (self.home / log).open("ab") as out:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )  # fmt: skip
+                command,
+                cwd=ROOT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
         self._started.append(process)
         return process
 
@@ -87,9 +97,15 @@ class Operated:
 
     def prefect(self, *arguments: str) -> None:
         done = subprocess.run(
-            [*PREFECT, *arguments], cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, timeout=120,
-        )  # fmt: skip
+            [*PREFECT, *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     @contextlib.contextmanager
@@ -286,8 +302,11 @@ def test_cancelling_a_run_whose_worker_is_dead(
             collected(client)
     found = {(batch.model, batch.request_counts.total): batch for batch in list_batches.fn()}
     assert {key: batch.status for key, batch in found.items()} == {
-        (CLAUDE, 110): "cancelled", (NOVA, 105): "cancelled", (LLAMA, 105): "cancelled", (NOVA, 120): "in_progress",
-    }  # fmt: skip
+        (CLAUDE, 110): "cancelled",
+        (NOVA, 105): "cancelled",
+        (LLAMA, 105): "cancelled",
+        (NOVA, 120): "in_progress",
+    }
     assert sorted(job["status"] for job in sandbox.jobs(prefix)) == ["InProgress", "Stopped", "Stopped", "Stopped"]
     account(sandbox, found[CLAUDE, 110], [f"req-{i}" for i in range(110)])
     ends = [client.read_flow_run(run).state_name for run in (one, two)]

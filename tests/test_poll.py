@@ -52,9 +52,19 @@ def at(cloud: Cloud, count: int, action: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize(
     ("waited", "poll_seconds", "expected"),
-    [(0, None, 1), (5, None, 1), (10, None, 1), (100, None, 10), (599, None, 59.9), (600, None, 60), (10**6, None, 60),
-     (0, 7.0, 7), (10**6, 0.05, 0.05), (0, 0.0, 0)],
-)  # fmt: skip
+    [
+        (0, None, 1),
+        (5, None, 1),
+        (10, None, 1),
+        (100, None, 10),
+        (599, None, 59.9),
+        (600, None, 60),
+        (10**6, None, 60),
+        (0, 7.0, 7),
+        (10**6, 0.05, 0.05),
+        (0, 0.0, 0),
+    ],
+)
 def test_the_interval_grows_to_a_minute(waited: float, poll_seconds: float | None, expected: float) -> None:
     assert interval(waited, poll_seconds) == pytest.approx(expected)
 

@@ -54,20 +54,34 @@ def test_groups_fit_the_limits(pieces: list[tuple[int, int]], groups: list[int])
 
 @pytest.mark.parametrize(
     ("status", "round_", "last", "again"),
-    [("in_progress", 1, 2, True), ("in_progress", 2, 2, False), ("in_progress", 1, 1, False), ("in_progress", 2, 3, True),
-     ("cancelling", 1, 2, False), ("cancelled", 1, 2, False), ("finalizing", 1, 2, True)],
-)  # fmt: skip
+    [
+        ("in_progress", 1, 2, True),
+        ("in_progress", 2, 2, False),
+        ("in_progress", 1, 1, False),
+        ("in_progress", 2, 3, True),
+        ("cancelling", 1, 2, False),
+        ("cancelled", 1, 2, False),
+        ("finalizing", 1, 2, True),
+    ],
+)
 def test_whether_another_round_may_begin(status: str, round_: int, last: int, again: bool) -> None:
     assert asks_again(document(status=status, section={"round": round_, "last_round": last})) is again
 
 
 #: Route, state of the job, and whether the batch was opened again; whether a record that failed, or is missing, passes.
 PASSES = [
-    ("batch", "Completed", False, True, True), ("batch", "PartiallyCompleted", False, True, True), ("batch", "Expired", False, True, True),
-    ("batch", "Stopped", False, False, False), ("batch", "Failed", False, False, False), ("batch", None, False, True, False),
-    ("on_demand", None, False, False, False), ("on_demand", None, True, True, True), ("batch", "Stopped", True, True, True),
-    ("batch", "Failed", True, True, True), ("batch", None, True, True, True),
-]  # fmt: skip
+    ("batch", "Completed", False, True, True),
+    ("batch", "PartiallyCompleted", False, True, True),
+    ("batch", "Expired", False, True, True),
+    ("batch", "Stopped", False, False, False),
+    ("batch", "Failed", False, False, False),
+    ("batch", None, False, True, False),
+    ("on_demand", None, False, False, False),
+    ("on_demand", None, True, True, True),
+    ("batch", "Stopped", True, True, True),
+    ("batch", "Failed", True, True, True),
+    ("batch", None, True, True, True),
+]
 
 
 @pytest.mark.parametrize(("route", "status", "retry", "failed", "missing"), PASSES)
@@ -92,9 +106,12 @@ def test_the_shard_that_asked_last_is_followed_through_all_rounds() -> None:
         return shard(id, round=round_, origins=[Origin(range=r, shard=s) for r, s in origins], **fields)
 
     shards = [
-        shard("00000"), shard("00001", ranges=[1]), shard("00001-1", ranges=[1]),
-        later("r2-00000", 2, (0, "00000"), (1, "00001"), ranges=[0, 1]), later("00001-r3", 3, (1, "r2-00000"), ranges=[1]),
-    ]  # fmt: skip
+        shard("00000"),
+        shard("00001", ranges=[1]),
+        shard("00001-1", ranges=[1]),
+        later("r2-00000", 2, (0, "00000"), (1, "00001"), ranges=[0, 1]),
+        later("00001-r3", 3, (1, "r2-00000"), ranges=[1]),
+    ]
     last = {key: each.id for key, each in current_shards(document(shards)).items()}
     assert last == {(0, "00000"): "r2-00000", (1, "00001"): "00001-r3", (1, "00001-1"): "00001-1"}
 

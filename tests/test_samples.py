@@ -36,9 +36,11 @@ def test_there_is_one_of_each_public_kind() -> None:
 def test_the_kinds_that_are_refused() -> None:
     refused = {path.name[:2]: dict(refusals(lines_of(path))) for path in SAMPLES["ours"].glob("*.jsonl")}
     assert {number: codes for number, codes in refused.items() if codes} == {
-        "20": {"mismatched_model": 1}, "22": {"duplicate_custom_id": 1}, "30": {"mismatched_model": 8},
+        "20": {"mismatched_model": 1},
+        "22": {"duplicate_custom_id": 1},
+        "30": {"mismatched_model": 8},
         "32": {"unsupported_parameter": 4},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("unsupported", ["error", "drop"])

@@ -24,13 +24,20 @@ NO_MODEL = [
     ("ValidationException", "The requested model us.x.y-v1:0 doesn't support batch inference."),
     ("ValidationException", "1 validation error detected: Value at 'modelId' failed to satisfy constraint: Member …"),
     ("ResourceNotFoundException", "This model version has reached the end of its life."),
-    ("ResourceNotFoundException", "Access denied. This Model is marked by provider as Legacy and you have not been "
-     "actively using the model in the last 15 days."),
+    (
+        "ResourceNotFoundException",
+        "Access denied. This Model is marked by provider as Legacy and you have not been "
+        "actively using the model in the last 15 days.",
+    ),
     ("AccessDeniedException", "You don't have access to the model with the specified model ID."),
-]  # fmt: skip
+]
 SOMETHING_ELSE = [
-    ("AccessDeniedException", "User: arn:aws:iam::1:user/x is not authorized to perform: "
-     "bedrock:CreateModelInvocationJob on resource: arn:aws:bedrock:us-east-1::foundation-model/x", "permission_denied"),
+    (
+        "AccessDeniedException",
+        "User: arn:aws:iam::1:user/x is not authorized to perform: "
+        "bedrock:CreateModelInvocationJob on resource: arn:aws:bedrock:us-east-1::foundation-model/x",
+        "permission_denied",
+    ),
     ("AccessDeniedException", "The role may not invoke the model.", "permission_denied"),
     ("ValidationException", "The provided role cannot be assumed by principal bedrock.", "invalid_request"),
     ("ValidationException", "The role cannot invoke the model, which is not available to it.", "invalid_request"),
@@ -39,7 +46,7 @@ SOMETHING_ELSE = [
     ("ServiceQuotaExceededException", "The number of records exceeds the limit of the model.", "invalid_request"),
     ("ValidationException", "The output bucket of the model invocation job does not exist.", "invalid_request"),
     ("ResourceNotFoundException", "Could not find the model invocation job.", "invalid_request"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("code", "message"), NO_MODEL)
@@ -85,17 +92,30 @@ def test_jobs_are_noted_before_bedrock_hears_of_them(cloud: Cloud) -> None:
 
 def test_what_a_job_is_asked_for(cloud: Cloud) -> None:
     section = {"kms_key": "arn:aws:kms:us-east-1:123456789012:key/1", "job_name": "my job"}
-    store(cloud, document([shard(epoch=3, invocation="Converse")], holder="me", section=section, completion_window="2d",
-                          options={"bucket_owner": "123456789012"}, metadata={"team": "a"}))  # fmt: skip
+    store(
+        cloud,
+        document(
+            [shard(epoch=3, invocation="Converse")],
+            holder="me",
+            section=section,
+            completion_window="2d",
+            options={"bucket_owner": "123456789012"},
+            metadata={"team": "a"},
+        ),
+    )
     submit_jobs(HELD)
     (given,) = created(cloud)
     assert given["jobName"].startswith("my-job-")
     assert given["inputDataConfig"]["s3InputDataConfig"] == {
-        "s3Uri": str(REF.uri("input", "epoch-3", "part-00000.jsonl")), "s3InputFormat": "JSONL", "s3BucketOwner": "123456789012",
-    }  # fmt: skip
+        "s3Uri": str(REF.uri("input", "epoch-3", "part-00000.jsonl")),
+        "s3InputFormat": "JSONL",
+        "s3BucketOwner": "123456789012",
+    }
     assert given["outputDataConfig"]["s3OutputDataConfig"] == {
-        "s3Uri": str(REF.uri("bedrock")) + "/", "s3EncryptionKeyId": section["kms_key"], "s3BucketOwner": "123456789012",
-    }  # fmt: skip
+        "s3Uri": str(REF.uri("bedrock")) + "/",
+        "s3EncryptionKeyId": section["kms_key"],
+        "s3BucketOwner": "123456789012",
+    }
     assert (given["timeoutDurationInHours"], given["modelInvocationType"]) == (48, "Converse")
     assert (given["modelId"], given["roleArn"]) == (CLAUDE, ROLE)
     assert given["tags"] == [{"key": "team", "value": "a"}, {"key": "bedrock-batch-id", "value": REF.batch_id}]
@@ -121,9 +141,12 @@ def test_a_refusal_for_good_keeps_the_job_that_was_taken(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(
     ("code", "called"),
-    [("AccessDeniedException", "permission_denied"), ("ValidationException", "invalid_request"),
-     ("ResourceNotFoundException", "invalid_request")],
-)  # fmt: skip
+    [
+        ("AccessDeniedException", "permission_denied"),
+        ("ValidationException", "invalid_request"),
+        ("ResourceNotFoundException", "invalid_request"),
+    ],
+)
 def test_a_batch_of_which_nothing_ran_is_failed(cloud: Cloud, code: str, called: str) -> None:
     store(cloud, two_shards())
     cloud.bedrock.refuse("CreateModelInvocationJob", code, 403 if "Denied" in code else 400, times=None)

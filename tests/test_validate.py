@@ -68,11 +68,19 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
 
 
 @settings(max_examples=1000)
-@given(line=st.binary(max_size=80) | st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["custom_id", "method", "url", "body", "model", "messages", "x"]), inner, max_size=5),
-    max_leaves=12).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+@given(
+    line=st.binary(max_size=80)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["custom_id", "method", "url", "body", "model", "messages", "x"]), inner, max_size=5
+            )
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode())
+)
 def test_no_line_raises_anything_else(line: bytes) -> None:
     with pytest.raises(LineError):
         check_line(line, None, CHAT, None)
@@ -81,11 +89,13 @@ def test_no_line_raises_anything_else(line: bytes) -> None:
 @pytest.mark.parametrize(
     ("line", "param", "message"),
     [
-        ('{"custom_id": 3, "body": {"temperature": 1e999}}', "body.temperature", "number"), ("[1]", None, "not a JSON object"),
+        ('{"custom_id": 3, "body": {"temperature": 1e999}}', "body.temperature", "number"),
+        ("[1]", None, "not a JSON object"),
         ('{"custom_id": "a", "body": {"messages": [{"content": "\\ud83d"}]}}', "body.messages[0].content", "surrogate"),
-        ('{"custom_id": "a", "body": {"n": NaN}}', "body.n", "number"), ('{"custom_id": "a", ', None, "not parseable"),
+        ('{"custom_id": "a", "body": {"n": NaN}}', "body.n", "number"),
+        ('{"custom_id": "a", ', None, "not parseable"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_json_is_named(line: str, param: str | None, message: str) -> None:
     with pytest.raises(LineError, match=message) as caught:
         check_line(line.encode(), None, CHAT, None)

@@ -44,9 +44,22 @@ def only(body: Any, allowed: set[str], where: str) -> None:
 # --- Anthropic Messages -------------------------------------------------------------------------------------------
 
 _ANTHROPIC_KEYS = {
-    "anthropic_version", "anthropic_beta", "max_tokens", "system", "messages", "temperature", "top_p", "top_k",
-    "tools", "tool_choice", "stop_sequences", "thinking", "output_config", "metadata", "context_management",
-}  # fmt: skip
+    "anthropic_version",
+    "anthropic_beta",
+    "max_tokens",
+    "system",
+    "messages",
+    "temperature",
+    "top_p",
+    "top_k",
+    "tools",
+    "tool_choice",
+    "stop_sequences",
+    "thinking",
+    "output_config",
+    "metadata",
+    "context_management",
+}
 _TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MAGIC = {
@@ -68,8 +81,10 @@ def anthropic(body: dict[str, Any], model_id: str = "") -> None:
     if _NO_SAMPLING.search(model_id):
         need(not body.keys() & {"temperature", "top_p", "top_k"}, "temperature: not supported by this model")
     if _NOT_BOTH.search(model_id):
-        need(not {"temperature", "top_p"} <= body.keys(),
-             "`temperature` and `top_p` cannot both be specified for this model.")  # fmt: skip
+        need(
+            not {"temperature", "top_p"} <= body.keys(),
+            "`temperature` and `top_p` cannot both be specified for this model.",
+        )
     _anthropic_thinking(body)
     system = body.get("system")
     if system is not None:
@@ -102,8 +117,10 @@ def anthropic(body: dict[str, Any], model_id: str = "") -> None:
             _anthropic_block(block, message["role"], f"{where}.content", declared, asked)
     last = messages[-1]
     if last["role"] == "assistant" and isinstance(last["content"], str):
-        need(last["content"] == last["content"].rstrip(), "messages: final assistant content cannot end with "
-             "trailing whitespace")  # fmt: skip
+        need(
+            last["content"] == last["content"].rstrip(),
+            "messages: final assistant content cannot end with trailing whitespace",
+        )
 
 
 def _anthropic_thinking(body: dict[str, Any]) -> None:
@@ -115,8 +132,10 @@ def _anthropic_thinking(body: dict[str, Any]) -> None:
         need(budget < body["max_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`")
         need(body.get("temperature", 1) == 1, "`temperature` may only be set to 1 when thinking is enabled")
         need("top_k" not in body, "`top_k` must be unset when thinking is enabled")
-        need(body.get("tool_choice", {"type": "auto"})["type"] in ("auto", "none"),
-             "Thinking may not be enabled when tool_choice forces tool use.")  # fmt: skip
+        need(
+            body.get("tool_choice", {"type": "auto"})["type"] in ("auto", "none"),
+            "Thinking may not be enabled when tool_choice forces tool use.",
+        )
     config = body.get("output_config", {})
     only(config, {"effort", "format"}, "output_config.")
     need(config.get("effort", "low") in ("low", "medium", "high", "xhigh", "max"), "output_config.effort: invalid")
@@ -130,8 +149,11 @@ def _closed(node: Any) -> None:
     """Structured outputs want every object closed."""
     if isinstance(node, dict):
         if node.get("type") == "object":
-            need(node.get("additionalProperties") is False, "output_config.format.schema: For 'object' type, "
-                 "'additionalProperties' must be explicitly set to false")  # fmt: skip
+            need(
+                node.get("additionalProperties") is False,
+                "output_config.format.schema: For 'object' type, "
+                "'additionalProperties' must be explicitly set to false",
+            )
         for key, value in node.items():
             if key not in ("enum", "const"):
                 _closed(value)
@@ -147,8 +169,10 @@ def _anthropic_tools(body: dict[str, Any]) -> set[str]:
         name, schema = tool.get("name"), tool.get("input_schema")
         need(isinstance(name, str) and _TOOL_NAME.fullmatch(name), f"tools.{index}.name: invalid")
         need(name not in names, f"tools: Tool names must be unique: {name}")
-        need(isinstance(schema, dict) and schema.get("type") == "object",
-             f"tools.{index}.input_schema.type: Field required")  # fmt: skip
+        need(
+            isinstance(schema, dict) and schema.get("type") == "object",
+            f"tools.{index}.input_schema.type: Field required",
+        )
         names.add(name)
     choice = body.get("tool_choice")
     if choice is not None:
@@ -236,8 +260,11 @@ def nova(body: dict[str, Any]) -> None:
         only(part, {"text"}, "system.")
         _non_blank(part.get("text"), "system")
     config = body.get("inferenceConfig", {})
-    only(config, {"maxTokens", "max_new_tokens", "temperature", "topP", "topK", "stopSequences", "reasoningConfig"},
-         "inferenceConfig.")  # fmt: skip
+    only(
+        config,
+        {"maxTokens", "max_new_tokens", "temperature", "topP", "topK", "stopSequences", "reasoningConfig"},
+        "inferenceConfig.",
+    )
     number(config, "temperature", 0, 1, "inferenceConfig.")
     number(config, "topP", 0, 1, "inferenceConfig.")
     number(config, "maxTokens", 1, 65_536, "inferenceConfig.")
@@ -266,8 +293,10 @@ def _conversation(body: dict[str, Any], tools: bool) -> None:
         only(message, {"role", "content"}, f"{where}.")
         need(message["role"] in ("user", "assistant"), f"{where}.role: invalid")
         if index:
-            need(message["role"] != messages[index - 1]["role"],
-                 "A conversation must alternate between user and assistant roles.")  # fmt: skip
+            need(
+                message["role"] != messages[index - 1]["role"],
+                "A conversation must alternate between user and assistant roles.",
+            )
         need(isinstance(message.get("content"), list) and message["content"], f"{where}.content: must not be empty")
         results = {block["toolResult"]["toolUseId"] for block in message["content"] if "toolResult" in block}
         need(results == asked, f"{where}: toolResult blocks must answer the toolUse blocks of the previous turn")
@@ -275,8 +304,10 @@ def _conversation(body: dict[str, Any], tools: bool) -> None:
         for block in message["content"]:
             need(isinstance(block, dict) and len(block) == 1, f"{where}.content: one member of the union at a time")
             if "text" in block:
-                need(isinstance(block["text"], str) and block["text"].strip(),
-                     f"{where}: The text field in the ContentBlock object is blank.")  # fmt: skip
+                need(
+                    isinstance(block["text"], str) and block["text"].strip(),
+                    f"{where}: The text field in the ContentBlock object is blank.",
+                )
             elif "image" in block:
                 image = block["image"]
                 _image(f"image/{image.get('format')}", image.get("source", {}).get("bytes"), where)

@@ -19,25 +19,38 @@ _ERRORS = {
     "ExpiredToken": ("400 Bad Request", "The provided token has expired."),
     "AccessDenied": ("403 Forbidden", "Access Denied"),
     "RequestTimeTooSkewed": (
-        "403 Forbidden", "The difference between the request time and the current time is too large."),
+        "403 Forbidden",
+        "The difference between the request time and the current time is too large.",
+    ),
     "SignatureDoesNotMatch": (
-        "403 Forbidden", "The request signature we calculated does not match the signature you provided."),
+        "403 Forbidden",
+        "The request signature we calculated does not match the signature you provided.",
+    ),
     "InvalidAccessKeyId": ("403 Forbidden", "The AWS Access Key Id you provided does not exist in our records."),
     "PermanentRedirect": (
-        "301 Moved Permanently", "The bucket you are attempting to access must be addressed using another endpoint."),
-}  # fmt: skip
+        "301 Moved Permanently",
+        "The bucket you are attempting to access must be addressed using another endpoint.",
+    ),
+}
 #: Operations on a bucket and on an object by method, and those that a query parameter makes of them.
 _OPERATIONS = {
-    ("HEAD", False): "HeadBucket", ("GET", False): "ListBucket", ("PUT", False): "CreateBucket",
-    ("POST", False): "DeleteObject", ("DELETE", False): "DeleteBucket",
-    ("HEAD", True): "HeadObject", ("GET", True): "GetObject", ("PUT", True): "PutObject", ("DELETE", True):
-    "DeleteObject",
-}  # fmt: skip
+    ("HEAD", False): "HeadBucket",
+    ("GET", False): "ListBucket",
+    ("PUT", False): "CreateBucket",
+    ("POST", False): "DeleteObject",
+    ("DELETE", False): "DeleteBucket",
+    ("HEAD", True): "HeadObject",
+    ("GET", True): "GetObject",
+    ("PUT", True): "PutObject",
+    ("DELETE", True): "DeleteObject",
+}
 _BY_PARAMETER = {
-    ("GET", "uploads"): "ListMultipartUploads", ("POST", "uploads"): "CreateMultipartUpload",
-    ("PUT", "uploadId"): "UploadPart", ("POST", "uploadId"): "CompleteMultipartUpload",
+    ("GET", "uploads"): "ListMultipartUploads",
+    ("POST", "uploads"): "CreateMultipartUpload",
+    ("PUT", "uploadId"): "UploadPart",
+    ("POST", "uploadId"): "CompleteMultipartUpload",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
-}  # fmt: skip
+}
 _WRITES = ("PutObject", "CreateMultipartUpload")
 _READS = ("GetObject", "HeadObject")
 _REGION = re.compile(r"Credential=[^/,]+/[0-9]+/([^/,]+)/")
@@ -84,9 +97,11 @@ class FaultyS3:
         if region and signed_for and signed_for[1] != region:
             return "PermanentRedirect"
         expected = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER")
-        return "AccessDenied" if expected not in (None, faults.get("bucket_owner")) or self._denies(
-            environ, operation, query
-        ) else None  # fmt: skip
+        return (
+            "AccessDenied"
+            if expected not in (None, faults.get("bucket_owner")) or self._denies(environ, operation, query)
+            else None
+        )
 
     def _denies(self, environ: dict[str, Any], operation: str, query: dict[str, list[str]]) -> bool:
         """Whether the bucket's policy, or the caller's, denies the operation."""

@@ -27,23 +27,33 @@ def cohere_embed(body: dict[str, Any], name: str) -> dict[str, Any]:
     size = body.get("output_dimension") or (1536 if "v4" in name else 1024)
     vectors = [_embedding(text, size) for text in body["texts"]]
     typed = "embedding_types" in body
-    return {"id": "e", "embeddings": {"float": vectors} if typed else vectors, "texts": body["texts"],
-            "response_type": "embeddings_by_type" if typed else "embeddings_floats"}  # fmt: skip
+    return {
+        "id": "e",
+        "embeddings": {"float": vectors} if typed else vectors,
+        "texts": body["texts"],
+        "response_type": "embeddings_by_type" if typed else "embeddings_floats",
+    }
 
 
 def titan_text(body: dict[str, Any], name: str) -> dict[str, Any]:
     text = body["inputText"]
     outcome = decide(name, "", text, [], None, body.get("textGenerationConfig", {}).get("maxTokenCount"))
-    result = {"tokenCount": tokens(outcome.text), "outputText": f"\n{outcome.text}",
-              "completionReason": "LENGTH" if outcome.cut else "FINISH"}  # fmt: skip
+    result = {
+        "tokenCount": tokens(outcome.text),
+        "outputText": f"\n{outcome.text}",
+        "completionReason": "LENGTH" if outcome.cut else "FINISH",
+    }
     return {"inputTextTokenCount": tokens(text), "results": [result]}
 
 
 def llama(body: dict[str, Any], name: str) -> dict[str, Any]:
     outcome = decide(name, "", body["prompt"], [], None, body.get("max_gen_len"))
-    return {"generation": f"\n\n{outcome.text}", "prompt_token_count": tokens(body["prompt"]),
-            "generation_token_count": tokens(outcome.text),
-            "stop_reason": "length" if outcome.cut else "stop"}  # fmt: skip
+    return {
+        "generation": f"\n\n{outcome.text}",
+        "prompt_token_count": tokens(body["prompt"]),
+        "generation_token_count": tokens(outcome.text),
+        "stop_reason": "length" if outcome.cut else "stop",
+    }
 
 
 def mistral_prompt(body: dict[str, Any], name: str) -> dict[str, Any]:
@@ -60,8 +70,13 @@ def r1(body: dict[str, Any], name: str) -> dict[str, Any]:
 def command_r(body: dict[str, Any], name: str) -> dict[str, Any]:
     tools: list[tuple[str, dict[str, Any]]] = [(tool["name"], {"properties": {}}) for tool in body.get("tools", [])]
     outcome = decide(name, body.get("preamble", ""), body["message"], tools, "auto", body.get("max_tokens"))
-    answer: dict[str, Any] = {"response_id": "r", "generation_id": "g", "text": outcome.text, "chat_history": [],
-                              "finish_reason": "MAX_TOKENS" if outcome.cut else "COMPLETE"}  # fmt: skip
+    answer: dict[str, Any] = {
+        "response_id": "r",
+        "generation_id": "g",
+        "text": outcome.text,
+        "chat_history": [],
+        "finish_reason": "MAX_TOKENS" if outcome.cut else "COMPLETE",
+    }
     if outcome.tool:
         answer["tool_calls"] = [{"name": outcome.tool[0], "parameters": outcome.tool[1]}]
     return answer

@@ -57,9 +57,30 @@ def r1(body: dict[str, Any], name: str) -> None:
 
 
 def command_r(body: dict[str, Any], name: str) -> None:
-    only(body, {"message", "chat_history", "preamble", "documents", "max_tokens", "temperature", "p", "k",
-                "stop_sequences", "frequency_penalty", "presence_penalty", "seed", "prompt_truncation", "return_prompt",
-                "tools", "tool_results", "raw_prompting", "search_queries_only"}, "")  # fmt: skip
+    only(
+        body,
+        {
+            "message",
+            "chat_history",
+            "preamble",
+            "documents",
+            "max_tokens",
+            "temperature",
+            "p",
+            "k",
+            "stop_sequences",
+            "frequency_penalty",
+            "presence_penalty",
+            "seed",
+            "prompt_truncation",
+            "return_prompt",
+            "tools",
+            "tool_results",
+            "raw_prompting",
+            "search_queries_only",
+        },
+        "",
+    )
     need(isinstance(body.get("message"), str) and body["message"].strip(), "message: Field required")
     for entry in body.get("chat_history", []):
         need(entry.get("role") in ("USER", "CHATBOT") and entry.get("message"), "chat_history: invalid")
@@ -79,10 +100,24 @@ def titan_text(body: dict[str, Any], name: str) -> None:
 
 
 _OPENAI_KEYS = {
-    "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "seed",
-    "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
-    "response_format", "reasoning_effort",
-}  # fmt: skip
+    "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "logprobs",
+    "top_logprobs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning_effort",
+}
 
 
 def openai(body: dict[str, Any], name: str) -> None:
@@ -140,8 +175,12 @@ def titan_embed(body: dict[str, Any], name: str) -> None:
 
 def cohere_embed(body: dict[str, Any], name: str) -> None:
     v4 = "embed-v4" in name
-    only(body, {"texts", "input_type", "truncate", "embedding_types", "images"}
-         | ({"output_dimension", "max_tokens", "inputs"} if v4 else set()), "")  # fmt: skip
+    only(
+        body,
+        {"texts", "input_type", "truncate", "embedding_types", "images"}
+        | ({"output_dimension", "max_tokens", "inputs"} if v4 else set()),
+        "",
+    )
     need(body.get("input_type") in ("search_document", "search_query", "classification", "clustering"), "input_type")
     need(1 <= len(body.get("texts", [])) <= 96, "texts: 1 to 96")
     need(all(isinstance(text, str) and text.strip() for text in body["texts"]), "texts: must not be blank")
@@ -170,9 +209,12 @@ NATIVE: tuple[tuple[re.Pattern[str], Check, str], ...] = (
     (re.compile(r"mistral\.mistral-large-2407"), mistral_chat, "mistral_chat"),
     (re.compile(r"deepseek\.r1"), r1, "r1"),
     (re.compile(r"cohere\.command"), command_r, "command_r"),
-    (re.compile(r"openai\.|qwen\.|deepseek\.v3|google\.|moonshot|minimax|nvidia|zai|mistral\.|ai21|writer"),
-     openai, "openai"),
-)  # fmt: skip
+    (
+        re.compile(r"openai\.|qwen\.|deepseek\.v3|google\.|moonshot|minimax|nvidia|zai|mistral\.|ai21|writer"),
+        openai,
+        "openai",
+    ),
+)
 
 
 def native(name: str) -> tuple[Check, str]:

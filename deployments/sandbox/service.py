@@ -125,11 +125,16 @@ class Bedrock:
         if name not in models.APPLICATION_PROFILES:
             raise Refused(f"There is no inference profile {identifier}.", 404)
         arn = f"arn:aws:bedrock:{self._region}::foundation-model/{models.APPLICATION_PROFILES[name]}"
-        return _json({
-            "inferenceProfileName": name, "models": [{"modelArn": arn}], "inferenceProfileId": name,
-            "inferenceProfileArn": f"arn:aws:bedrock:{self._region}:{ACCOUNT}:application-inference-profile/{name}",
-            "status": "ACTIVE", "type": "APPLICATION",
-        })  # fmt: skip
+        return _json(
+            {
+                "inferenceProfileName": name,
+                "models": [{"modelArn": arn}],
+                "inferenceProfileId": name,
+                "inferenceProfileArn": f"arn:aws:bedrock:{self._region}:{ACCOUNT}:application-inference-profile/{name}",
+                "status": "ACTIVE",
+                "type": "APPLICATION",
+            }
+        )
 
     def _invoke(self, request: Request, model_id: str, operation: str) -> Response | None:
         self._call(operation)

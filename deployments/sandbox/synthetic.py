@@ -110,8 +110,14 @@ class Outcome:
         self.id = hashlib.blake2b(seed.encode(), digest_size=10).hexdigest()
 
 
-def decide(model_id: str, system: str, user: str, tools: list[tuple[str, dict[str, Any]]], choice: str | None,
-           limit: int | None) -> Outcome:  # fmt: skip
+def decide(
+    model_id: str,
+    system: str,
+    user: str,
+    tools: list[tuple[str, dict[str, Any]]],
+    choice: str | None,
+    limit: int | None,
+) -> Outcome:
     """`choice` is none, auto, any or the name of a tool; with auto, about half of the requests get a call."""
     seed = f"{model_id}\x00{system}\x00{user}"
     call = None
@@ -162,8 +168,20 @@ def anthropic(body: dict[str, Any], model_id: str) -> dict[str, Any]:
     }
 
 
-_UNION = ("text", "image", "document", "video", "audio", "toolUse", "toolResult", "guardContent", "cachePoint",
-          "reasoningContent", "citationsContent", "searchResult")  # fmt: skip
+_UNION = (
+    "text",
+    "image",
+    "document",
+    "video",
+    "audio",
+    "toolUse",
+    "toolResult",
+    "guardContent",
+    "cachePoint",
+    "reasoningContent",
+    "citationsContent",
+    "searchResult",
+)
 
 
 def converse(body: dict[str, Any], model_id: str, *, nulls: bool) -> dict[str, Any]:

@@ -136,9 +136,12 @@ class Lease:
             # What a holder that was relieved has on its way may still arrive.
             self.ref = msgspec.structs.replace(self.ref, epoch=state.epoch + relieved)
             document.bedrock.lease = LeaseState(
-                epoch=self.ref.epoch, holder=self.id, machine=_machine(), process=process,
+                epoch=self.ref.epoch,
+                holder=self.id,
+                machine=_machine(),
+                process=process,
                 run=str(run) if run else None,
-            )  # fmt: skip
+            )
 
         # Before anybody can read it: another thread of this process must not think that the lease was dropped.
         _living.add(self.id)

@@ -8,27 +8,38 @@ from pathlib import Path
 from typing import Final
 
 #: What a record's message is about, in our words, by what it says; the first that fits.
-_CLASSES: Final = [(re.compile(pattern, re.IGNORECASE), words) for pattern, words in (
-    (r"too many (?:input )?tokens, please wait|throttl|too many requests|rate exceeded|slow ?down|rate limit",
-     "throttled"),
-    (r"too (?:long|large|big)|too many (?:input )?(?:tokens|characters|bytes)|context (?:length|window)"
-     r"|(?:exceeds?|above|over|maximum).{0,40}(?:token|length|size|limit|context)",
-     "the input or max_tokens is beyond the model's limit"),
-    (r"malformed input request", "malformed input request"),
-    (r"on-demand throughput", "the model is not served on demand"),
-    (r"model identifier|model id\b", "the model's id is refused"),
-    (r"content.?(?:filter|policy)|guardrail|blocked|refused|harmful|unsafe", "refused for its content"),
-    (r"image", "an image is refused"),
-    (r"tool", "a tool or its use is refused"),
-    (r"schema|required key|extraneous key|extra inputs|field required", "it does not fit the model's schema"),
-    (r"not authori[sz]ed|access ?denied|forbidden|don't have access", "access denied"),
-    (r"time[ds]? ?-?out", "timed out"),
-    (r"expired", "expired"),
-    (r"unsupported|not support|isn't supported|not (?:available|allowed|permitted)",
-     "it asks for what is not supported"),
-    (r"internal (?:server )?(?:error|failure)|unexpected error|unable to process|service unavailable|not ready",
-     "the service had a fault"),
-)]  # fmt: skip
+_CLASSES: Final = [
+    (re.compile(pattern, re.IGNORECASE), words)
+    for pattern, words in (
+        (
+            r"too many (?:input )?tokens, please wait|throttl|too many requests|rate exceeded|slow ?down|rate limit",
+            "throttled",
+        ),
+        (
+            r"too (?:long|large|big)|too many (?:input )?(?:tokens|characters|bytes)|context (?:length|window)"
+            r"|(?:exceeds?|above|over|maximum).{0,40}(?:token|length|size|limit|context)",
+            "the input or max_tokens is beyond the model's limit",
+        ),
+        (r"malformed input request", "malformed input request"),
+        (r"on-demand throughput", "the model is not served on demand"),
+        (r"model identifier|model id\b", "the model's id is refused"),
+        (r"content.?(?:filter|policy)|guardrail|blocked|refused|harmful|unsafe", "refused for its content"),
+        (r"image", "an image is refused"),
+        (r"tool", "a tool or its use is refused"),
+        (r"schema|required key|extraneous key|extra inputs|field required", "it does not fit the model's schema"),
+        (r"not authori[sz]ed|access ?denied|forbidden|don't have access", "access denied"),
+        (r"time[ds]? ?-?out", "timed out"),
+        (r"expired", "expired"),
+        (
+            r"unsupported|not support|isn't supported|not (?:available|allowed|permitted)",
+            "it asks for what is not supported",
+        ),
+        (
+            r"internal (?:server )?(?:error|failure)|unexpected error|unable to process|service unavailable|not ready",
+            "the service had a fault",
+        ),
+    )
+]
 
 #: What a job's or the service's own message is made of. Every other word may come from a record.
 _VOCABULARY: Final = frozenset(Path(__file__).with_name("vocabulary.txt").read_text(encoding="utf-8").split())

@@ -99,12 +99,16 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str,
     rate = rate_for(model, batch=batch and not small)
     tokens = math.ceil(input_tokens * scale), math.ceil(output_tokens * scale)
     return Estimate(
-        label=variant.label, model=variant.model, requests=requests,
+        label=variant.label,
+        model=variant.model,
+        requests=requests,
         jobs=math.ceil(total / limits.max_records_per_job) if batch and not small else 0,
-        input_tokens=tokens[0], max_output_tokens=tokens[1],
+        input_tokens=tokens[0],
+        max_output_tokens=tokens[1],
         input_cost_usd=rate.cost(tokens[0], 0) if rate else None,
-        max_cost_usd=rate.cost(*tokens) if rate else None, rate=rate,
-    )  # fmt: skip
+        max_cost_usd=rate.cost(*tokens) if rate else None,
+        rate=rate,
+    )
 
 
 def _tokens(value: Any) -> float:
@@ -156,7 +160,13 @@ def estimate_cost(
         cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"
         basis = f" ({each.rate.basis}, {each.rate.seen})" if each.rate else ""
         log.info(
-            "%s: %s, %s, about %s in, at most %s out: %s%s", each.label, counted(requests, "request"),
-            counted(each.jobs, "job"), counted(each.input_tokens, "token"), f"{each.max_output_tokens:,}", cost, basis,
-        )  # fmt: skip
+            "%s: %s, %s, about %s in, at most %s out: %s%s",
+            each.label,
+            counted(requests, "request"),
+            counted(each.jobs, "job"),
+            counted(each.input_tokens, "token"),
+            f"{each.max_output_tokens:,}",
+            cost,
+            basis,
+        )
     return estimates

@@ -35,9 +35,15 @@ def mean(values: Any) -> Interval | None:
         return low, high
     if count <= _BOOTSTRAP_UP_TO:
         result = stats.bootstrap(
-            (values,), np.mean, confidence_level=LEVEL, n_resamples=_RESAMPLES, method="BCa",
-            rng=np.random.default_rng(_SEED), vectorized=True, batch=200,
-        )  # fmt: skip
+            (values,),
+            np.mean,
+            confidence_level=LEVEL,
+            n_resamples=_RESAMPLES,
+            method="BCa",
+            rng=np.random.default_rng(_SEED),
+            vectorized=True,
+            batch=200,
+        )
         interval = result.confidence_interval
         if np.isfinite(interval.low) and np.isfinite(interval.high):
             return float(interval.low), float(interval.high)

@@ -28,8 +28,21 @@ from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
 from tasks.support.words import cut
 
-_COLUMNS = ("custom_id", "file", "line", "ok", "status_code", "content", "refusal", "tool_calls", "finish_reason",
-            "prompt_tokens", "completion_tokens", "error_code", "error_message")  # fmt: skip
+_COLUMNS = (
+    "custom_id",
+    "file",
+    "line",
+    "ok",
+    "status_code",
+    "content",
+    "refusal",
+    "tool_calls",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "error_code",
+    "error_message",
+)
 TABLE_SCHEMA = pa.schema(
     [
         pa.field("custom_id", pa.string()),
@@ -256,9 +269,14 @@ class Join:
         joined.requests += 1
         self._csv.writerow(
             harmless(cell)
-            for cell in (custom_id, question.text, reference, *(row.content for row in rows),
-                         *(row.error_message for row in rows))
-        )  # fmt: skip
+            for cell in (
+                custom_id,
+                question.text,
+                reference,
+                *(row.content for row in rows),
+                *(row.error_message for row in rows),
+            )
+        )
         if len(self._columns[0]) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush(writer, sheet)
 
@@ -307,11 +325,30 @@ class Join:
         if side.rate is not None and row.prompt_tokens is not None:
             cost = side.rate.cost(row.prompt_tokens, row.completion_tokens or 0)
         values = (
-            row.custom_id, side.variant.label, side.variant.model, row.line, question.text, row.ok, answer, row.refusal,
-            row.tool_calls, row.finish_reason, row.prompt_tokens, row.completion_tokens, cost, row.status_code,
-            row.error_code, row.error_message, len(answer or "") if row.ok else None, json_valid, schema_valid,
-            calls_valid, label, reference, correct,
-        )  # fmt: skip
+            row.custom_id,
+            side.variant.label,
+            side.variant.model,
+            row.line,
+            question.text,
+            row.ok,
+            answer,
+            row.refusal,
+            row.tool_calls,
+            row.finish_reason,
+            row.prompt_tokens,
+            row.completion_tokens,
+            cost,
+            row.status_code,
+            row.error_code,
+            row.error_message,
+            len(answer or "") if row.ok else None,
+            json_valid,
+            schema_valid,
+            calls_valid,
+            label,
+            reference,
+            correct,
+        )
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
         self._characters += len(question.text) + len(answer or "")

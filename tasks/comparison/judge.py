@@ -184,9 +184,12 @@ def read_verdicts(judge: Judge, labels: list[str], batch_id: str, output: str | 
 
 
 def _add_up(
-    judge: Judge, labels: list[str], batch_id: str, verdicts: dict[tuple[str, int, int], dict[str, str]],
+    judge: Judge,
+    labels: list[str],
+    batch_id: str,
+    verdicts: dict[tuple[str, int, int], dict[str, str]],
     unreadable: int,
-) -> Judged:  # fmt: skip
+) -> Judged:
     first_shown = Counter[str]()
     # By pair: first wins, second wins, ties, contradictions.
     tallies = {pair: [0, 0, 0, 0] for pair in combinations(range(len(labels)), 2)}
@@ -209,10 +212,17 @@ def _add_up(
     decided = first_shown["a"] + first_shown["b"]
     total = decided + first_shown["tie"]
     return Judged(
-        model=judge.model, rubric=judge.rubric, batch_id=batch_id, requests=len(requests), verdicts=total,
-        unreadable=unreadable, pairs=pairs, ranking=_rank(labels, list(requests.values())),
-        first_position=share(first_shown["a"], decided), ties=share(first_shown["tie"], total),
-    )  # fmt: skip
+        model=judge.model,
+        rubric=judge.rubric,
+        batch_id=batch_id,
+        requests=len(requests),
+        verdicts=total,
+        unreadable=unreadable,
+        pairs=pairs,
+        ranking=_rank(labels, list(requests.values())),
+        first_position=share(first_shown["a"], decided),
+        ties=share(first_shown["tie"], total),
+    )
 
 
 def _rank(labels: list[str], requests: list[list[tuple[int, int, float]]]) -> list[tuple[str, float, Interval | None]]:

@@ -136,11 +136,18 @@ def measure(joined: Joined) -> Numbers:
         for one, other in combinations(range(len(codes)), 2)
     ]
     return Numbers(
-        requests=joined.requests, labels=joined.labels, variants=variants, pairs=pairs,
-        length_edges=length_edges.tolist(), token_edges=token_edges.tolist(), label_names=names,
-        referenced=int(known.sum()), extra_references=joined.extra_references,
-        missing_references=joined.requests - int(known.sum()) if len(references) else 0, unchecked=joined.unchecked,
-    )  # fmt: skip
+        requests=joined.requests,
+        labels=joined.labels,
+        variants=variants,
+        pairs=pairs,
+        length_edges=length_edges.tolist(),
+        token_edges=token_edges.tolist(),
+        label_names=names,
+        referenced=int(known.sum()),
+        extra_references=joined.extra_references,
+        missing_references=joined.requests - int(known.sum()) if len(references) else 0,
+        unchecked=joined.unchecked,
+    )
 
 
 def _array(values: Any) -> Any:
@@ -170,10 +177,13 @@ def _mean(values: Any, scale: float = 1.0) -> Mean:
     interval = intervals.mean(values)
     median, p90 = np.quantile(values, [0.5, 0.9])
     return Mean(
-        len(values), float(np.mean(values)) * scale,
+        len(values),
+        float(np.mean(values)) * scale,
         (interval[0] * scale, interval[1] * scale) if interval else None,
-        float(median) * scale, float(p90) * scale, float(np.max(values)) * scale,
-    )  # fmt: skip
+        float(median) * scale,
+        float(p90) * scale,
+        float(np.max(values)) * scale,
+    )
 
 
 def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) -> Measures:
@@ -186,20 +196,30 @@ def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) ->
     if side.rate is not None and known.any():
         costs = side.rate.cost(input_tokens, output_tokens)
     return Measures(
-        label=side.variant.label, model=side.variant.model, requests=joined.requests,
-        answered=share(answered, joined.requests), truncated=share(counts["truncated"], answered),
-        refused=share(counts["refused"], answered), empty=share(counts["empty"], answered),
-        json_valid=_asked(side, "json"), schema_valid=_asked(side, "schema"), tool_calls_valid=_asked(side, "calls"),
-        characters=_mean(lengths), output_tokens=_mean(completion[completion >= 0]),
-        input_tokens=int(input_tokens.sum()), total_output_tokens=int(output_tokens.sum()),
+        label=side.variant.label,
+        model=side.variant.model,
+        requests=joined.requests,
+        answered=share(answered, joined.requests),
+        truncated=share(counts["truncated"], answered),
+        refused=share(counts["refused"], answered),
+        empty=share(counts["empty"], answered),
+        json_valid=_asked(side, "json"),
+        schema_valid=_asked(side, "schema"),
+        tool_calls_valid=_asked(side, "calls"),
+        characters=_mean(lengths),
+        output_tokens=_mean(completion[completion >= 0]),
+        input_tokens=int(input_tokens.sum()),
+        total_output_tokens=int(output_tokens.sum()),
         cost_usd=float(costs.sum()) if costs is not None else None,
         cost_per_thousand=_mean(costs, 1000.0) if costs is not None else None,
-        rate=msgspec.to_builtins(side.rate), errors=dict(side.errors.most_common(20)),
+        rate=msgspec.to_builtins(side.rate),
+        errors=dict(side.errors.most_common(20)),
         finish_reasons=dict(side.finish_reasons.most_common()),
         length_histogram=_histogram(lengths, length_edges),
         token_histogram=_histogram(completion[completion >= 0], token_edges),
-        schema_unchecked=counts["schema_unchecked"], tool_calls_unchecked=counts["calls_unchecked"],
-    )  # fmt: skip
+        schema_unchecked=counts["schema_unchecked"],
+        tool_calls_unchecked=counts["calls_unchecked"],
+    )
 
 
 def _histogram(values: Any, edges: Any) -> list[int]:
@@ -251,10 +271,14 @@ def _pair(joined: Joined, key: tuple[int, int], first: Any, second: Any, referen
             kappa_interval = intervals.of_table(table, intervals.kappa) if len(labels) <= 50 else None
     likeness = joined.similarities[key]
     pair = Pair(
-        first=joined.sides[key[0]].variant.label, second=joined.sides[key[1]].variant.label, both=int(both.sum()),
-        agreement=share(same, int(both.sum())), kappa=kappa, kappa_interval=kappa_interval,
+        first=joined.sides[key[0]].variant.label,
+        second=joined.sides[key[1]].variant.label,
+        both=int(both.sum()),
+        agreement=share(same, int(both.sum())),
+        kappa=kappa,
+        kappa_interval=kappa_interval,
         similarity=_mean(np.frombuffer(likeness)) if len(likeness) else None,
-    )  # fmt: skip
+    )
     if known.any():
         one, other = known & (first == references), known & (second == references)
         total = int(known.sum())

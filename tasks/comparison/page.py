@@ -24,8 +24,10 @@ _EXAMPLES = 20
 SENTENCE = 4000
 _DATE = re.compile(r"-\d{8}$")
 _BASES = {
-    "batch": "batch price", "half_of_on_demand": "half of the on-demand price", "on_demand": "on-demand price",
-}  # fmt: skip
+    "batch": "batch price",
+    "half_of_on_demand": "half of the on-demand price",
+    "on_demand": "on-demand price",
+}
 _DEFINITIONS = {
     "Answered": "Requests with an answer, of all requests; the rest is in the error file. Interval: Wilson.",
     "Accuracy": "Answers equal to the reference, of all requests that have one; a request without an answer counts as "
@@ -81,15 +83,17 @@ class Page(msgspec.Struct):
         names = {model: name for model, name in names.items() if taken[name] == 1}
         if self.judged is not None:
             judged = msgspec.structs.replace(
-                self.judged, ranking=[(names.get(label, label), *rest) for label, *rest in self.judged.ranking],
+                self.judged,
+                ranking=[(names.get(label, label), *rest) for label, *rest in self.judged.ranking],
                 pairs=[_renamed(pair, names, "first", "second") for pair in self.judged.pairs],
-            )  # fmt: skip
+            )
         else:
             judged = None
         numbers = msgspec.structs.replace(
-            self.numbers, variants=[_renamed(variant, names, "label") for variant in self.numbers.variants],
+            self.numbers,
+            variants=[_renamed(variant, names, "label") for variant in self.numbers.variants],
             pairs=[_renamed(pair, names, "first", "second") for pair in self.numbers.pairs],
-        )  # fmt: skip
+        )
         return msgspec.structs.replace(self, numbers=numbers, judged=judged)
 
 
@@ -129,9 +133,18 @@ def html(page: Page) -> str:
     causes += [(label, cause, numbers.requests) for label, cause in page.failed.items()]
     points = _points(numbers, page.judged)
     return _template().render(
-        id=page.id, title=page.title, made=page.made, note=page.note, n=numbers, judged=page.judged,
-        verdict=page.verdict, bases=_BASES, agreement=_agreement(numbers), errors=causes,
-        f1=any(v.macro_f1 is not None for v in variants), confusions=any(v.confusion for v in variants),
+        id=page.id,
+        title=page.title,
+        made=page.made,
+        note=page.note,
+        n=numbers,
+        judged=page.judged,
+        verdict=page.verdict,
+        bases=_BASES,
+        agreement=_agreement(numbers),
+        errors=causes,
+        f1=any(v.macro_f1 is not None for v in variants),
+        confusions=any(v.confusion for v in variants),
         has_json=any(v.json_valid for v in variants),
         has_calls=any(v.tool_calls_valid or v.tool_calls_unchecked for v in variants),
         scatter=scatter(points, "US dollars per 1,000 requests", f"{_quality(numbers)}, %") if len(points) > 1 else "",
@@ -140,8 +153,9 @@ def html(page: Page) -> str:
         tokens=distribution([(v.label, v.token_histogram) for v in variants], numbers.token_edges, "output tokens"),
         examples=examples(page.joined) if page.joined else [],
         disagreements=page.joined.pattern_counts.total() if page.joined else 0,
-        definitions=list(_DEFINITIONS.items()), parameters=page.parameters,
-    )  # fmt: skip
+        definitions=list(_DEFINITIONS.items()),
+        parameters=page.parameters,
+    )
 
 
 def _quality(numbers: Numbers) -> str:

@@ -140,8 +140,11 @@ def _start() -> "subprocess.Popen[bytes] | None":
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tasks.comparison.schemas"],
             env={**kept, "PYTHONPATH": os.pathsep.join(path)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     except OSError:
         return None
     assert process.stdout is not None
@@ -193,9 +196,11 @@ def _compiler() -> Callable[[bytes], Any]:
     def compiled(schema: bytes) -> Any:
         try:
             return jsonschema_rs.validator_for(
-                msgspec.json.decode(schema), retriever=refuse, validate_formats=False,
+                msgspec.json.decode(schema),
+                retriever=refuse,
+                validate_formats=False,
                 pattern_options=jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES),
-            )  # fmt: skip
+            )
         except jsonschema_rs.ValidationError as error:
             kinds = jsonschema_rs.ValidationErrorKind
             if isinstance(error.kind, kinds.Referencing):

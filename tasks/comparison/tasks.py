@@ -73,24 +73,31 @@ def _rate(ref: ComparisonRef, name: str, batch: Batch) -> Rate | None:
     if share == 1:
         return direct
     return msgspec.structs.replace(
-        batched, input=batched.input * (1 - share) + direct.input * share,
+        batched,
+        input=batched.input * (1 - share) + direct.input * share,
         output=batched.output * (1 - share) + direct.output * share,
-    )  # fmt: skip
+    )
 
 
 @task(name="join", task_run_name="join", **STAGE_OPTIONS)
 def join(
-    ref: ComparisonRef, variants: list[Variant], batches: dict[str, Batch], sources: list[Source], requests: int,
+    ref: ComparisonRef,
+    variants: list[Variant],
+    batches: dict[str, Batch],
+    sources: list[Source],
+    requests: int,
     reference: dict[str, str] | None,
-) -> tuple[Joined, Numbers]:  # fmt: skip
+) -> tuple[Joined, Numbers]:
     """Write the joined tables and compute the numbers."""
     log = get_run_logger()
     chosen = [v for v in variants if v.label in batches and batches[v.label].parquet_file]
     sides = [Side(variant, _rate(ref, variant.model, batches[variant.label])) for variant in chosen]
     joined = Join(sides, sources, requests, reference).run(
         [batches[variant.label].parquet_file or "" for variant in chosen],
-        ref.uri("table.parquet"), ref.uri("answers.csv"), ref.settings.kms_key,
-    )  # fmt: skip
+        ref.uri("table.parquet"),
+        ref.uri("answers.csv"),
+        ref.settings.kms_key,
+    )
     numbers = measure(joined)
     log.info("Joined %s of %s", counted(joined.requests, "request"), counted(len(chosen), "variant"))
     if reference is not None:
@@ -102,8 +109,9 @@ def join(
         if numbers.missing_references or numbers.extra_references:
             log.warning(
                 "The reference lacks %s of the requests, and has %s of no request",
-                f"{numbers.missing_references:,}", counted(numbers.extra_references, "label"),
-            )  # fmt: skip
+                f"{numbers.missing_references:,}",
+                counted(numbers.extra_references, "label"),
+            )
     return joined, numbers
 
 
@@ -128,16 +136,27 @@ def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch:
 
 @task(name="report", task_run_name="report", **STAGE_OPTIONS)
 def write_report(
-    ref: ComparisonRef, comparison: Comparison, joined: Joined | None, numbers: Numbers, judged: Judged | None,
-    note: str | None, parameters: list[tuple[str, str]],
-) -> Comparison:  # fmt: skip
+    ref: ComparisonRef,
+    comparison: Comparison,
+    joined: Joined | None,
+    numbers: Numbers,
+    judged: Judged | None,
+    note: str | None,
+    parameters: list[tuple[str, str]],
+) -> Comparison:
     """Write the page and the result, and leave the summary in the Prefect UI."""
     name = PurePosixPath(comparison.input_file.rstrip("/")).name
     page = Page(
-        id=ref.id, title=f"{name} on {counted(len(numbers.variants), 'variant')}",
-        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"), note=note, numbers=numbers, joined=joined,
-        judged=judged, failed=comparison.failed, parameters=parameters,
-    ).with_short_names()  # fmt: skip
+        id=ref.id,
+        title=f"{name} on {counted(len(numbers.variants), 'variant')}",
+        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        note=note,
+        numbers=numbers,
+        joined=joined,
+        judged=judged,
+        failed=comparison.failed,
+        parameters=parameters,
+    ).with_short_names()
     report = ref.uri("report.html")
     _write(ref, report, html(page).encode("utf-8", "replace"), "text/html; charset=utf-8")
     comparison.report_file = str(report)
@@ -150,9 +169,10 @@ def write_report(
     _write(ref, ref.uri("comparison.json"), state, "application/json")
     abort_uploads(ref.uri())
     files = {
-        "Report": f"[{plain(str(report))}](<{_link(report)}>)", "Table": code(comparison.table_file),
+        "Report": f"[{plain(str(report))}](<{_link(report)}>)",
+        "Table": code(comparison.table_file),
         "Answers side by side": code(comparison.wide_file),
-    }  # fmt: skip
+    }
     create_markdown_artifact(key="model-comparison", markdown=markdown(page, files), description=plain(page.title))
     for sentence in page.verdict:
         get_run_logger().info("%s", one_line(sentence, SENTENCE))

@@ -71,9 +71,14 @@ class PlainAnswers:
         usages: list[Any] = [answer.usage for answer in answers]
         try:
             counts = np.array(
-                [[usage.prompt for usage in usages], [usage.completion for usage in usages],
-                 [usage.cached for usage in usages], [usage.reasoning for usage in usages]], dtype=np.int64,
-            )  # fmt: skip
+                [
+                    [usage.prompt for usage in usages],
+                    [usage.completion for usage in usages],
+                    [usage.cached for usage in usages],
+                    [usage.reasoning for usage in usages],
+                ],
+                dtype=np.int64,
+            )
         except OverflowError:
             return [], pa.array([], pa.large_string())
         if counts.size and (counts.max() >= _MOST_TOKENS or counts.min() < 0):

@@ -74,8 +74,9 @@ def find_duplicates(
             if many:
                 place += f" of {sources[bisect_right(starts, first) - 1].name}"
             message = f"The custom_id for this request is a duplicate of {place}; it must be unique."
-            yield InvalidLine(request, lines[request], source.name, "duplicate_custom_id", message, "custom_id",
-                              custom_id)  # fmt: skip
+            yield InvalidLine(
+                request, lines[request], source.name, "duplicate_custom_id", message, "custom_id", custom_id
+            )
 
 
 def _repeated(hashes: Any) -> Any:

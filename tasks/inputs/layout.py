@@ -70,9 +70,10 @@ class Layout(msgspec.Struct):
         return [
             stretch
             for stretch in self.stretches
-            if stretch.source == segment.source and stretch.start < segment.end
+            if stretch.source == segment.source
+            and stretch.start < segment.end
             and stretch.start + stretch.size > segment.start
-        ]  # fmt: skip
+        ]
 
     def read(self, source: Source, segment: Segment) -> Iterator[tuple[bytes, LineBlock | list[bytes]]]:
         """The blocks of a segment: the bytes with what was found in them, or the lines where nothing was.

@@ -169,8 +169,13 @@ def _ask(connected: socket.socket, place: _Place, deadline: float) -> bytes | st
     connection = http.client.HTTPConnection(place.host, place.port)
     connection.sock = connected
     connection.putrequest("GET", place.target, skip_host=True, skip_accept_encoding=True)
-    for name, value in (("Host", place.host_header), ("Accept", "*/*"), ("Accept-Encoding", "identity"),
-                        ("User-Agent", "bedrock-batch"), ("Connection", "close")):  # fmt: skip
+    for name, value in (
+        ("Host", place.host_header),
+        ("Accept", "*/*"),
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", "bedrock-batch"),
+        ("Connection", "close"),
+    ):
         connection.putheader(name, value)
     connection.endheaders()
     with connection.getresponse() as reply:

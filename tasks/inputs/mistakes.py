@@ -24,7 +24,7 @@ _ARCHIVES: Final = {
     b"PK\x03\x04": ("a zip archive (Excel's .xlsx files are, too)", "unzip -p {file} > {out}"),
     b"PAR1": (
         "a Parquet file",
-        "python -c 'import pandas, sys; pandas.read_parquet(sys.argv[1]).to_json(sys.argv[2], orient=\"records\", "
+        'python -c \'import pandas, sys; pandas.read_parquet(sys.argv[1]).to_json(sys.argv[2], orient="records", '
         "lines=True)' {file} {out}",
     ),
     b"\x1f\x8b": ("gzip inside of a compressed file", "gzip -dc {file} > {out}"),
@@ -32,7 +32,7 @@ _ARCHIVES: Final = {
     b"\xfd7zXZ": ("an xz file", "xz -dc {file} > {out}"),
     b"7z\xbc\xaf": ("a 7z archive", "7z x -so {file} > {out}"),
     b"%PDF": ("a PDF", ""),
-}  # fmt: skip
+}
 
 _WRAP: Final = (
     'jq -nc \'foreach inputs as $body (0; . + 1; {{custom_id: "request-\\(.)", method: "POST", url: "%s", '
@@ -87,8 +87,12 @@ def _kind_of_bytes(head: bytes) -> tuple[str, str] | None:
 
 def _wide_encoding(head: bytes) -> str | None:
     """UTF-16 or UTF-32 by its byte order mark, or by zeros where ASCII has them."""
-    for mark, name in ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"),
-                       (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):  # fmt: skip
+    for mark, name in (
+        (codecs.BOM_UTF32_LE, "UTF-32"),
+        (codecs.BOM_UTF32_BE, "UTF-32"),
+        (codecs.BOM_UTF16_LE, "UTF-16"),
+        (codecs.BOM_UTF16_BE, "UTF-16"),
+    ):
         if head.startswith(mark):
             return name
     start = head[:64]
@@ -205,12 +209,15 @@ _OBJECTS: Final[tuple[tuple[Callable[[dict[str, Any]], bool], str, str], ...]] =
     (_is_gemini, "a file in Gemini's batch format (`request.contents`)", _GEMINI),
     (lambda value: "modelOutput" in value, "the output of a Bedrock job (`modelOutput`)", ""),
     (lambda value: "modelInput" in value, "a file in Bedrock's own batch format (`modelInput`)", ""),
-    (lambda value: "response" in value and "custom_id" in value and "body" not in value,
-     "the output of a batch (`response`), not its input", ""),
+    (
+        lambda value: "response" in value and "custom_id" in value and "body" not in value,
+        "the output of a batch (`response`), not its input",
+        "",
+    ),
     (_is_bare("messages"), "a file of bare chat bodies, without `custom_id` and `url`", _WRAP % "/v1/chat/completions"),
     (_is_bare("input"), "a file of bare bodies, without `custom_id` and `url`", _WRAP % "/v1/responses"),
     (_is_bare("prompt"), "a file of bare bodies, without `custom_id` and `url`", _WRAP % "/v1/completions"),
-)  # fmt: skip
+)
 
 
 def _of_objects(values: list[dict[str, Any]]) -> tuple[str, str] | None:

@@ -17,9 +17,17 @@ EMBEDDINGS: Final = "/v1/embeddings"
 
 #: Every endpoint OpenAI's batches know; a model family serves some of them.
 KNOWN_ENDPOINTS: Final = frozenset(
-    {CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, "/v1/moderations", "/v1/images/generations", "/v1/images/edits",
-     "/v1/videos"}
-)  # fmt: skip
+    {
+        CHAT,
+        COMPLETIONS,
+        RESPONSES,
+        EMBEDDINGS,
+        "/v1/moderations",
+        "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/videos",
+    }
+)
 
 #: The body field without which a request of that endpoint means nothing.
 REQUIRED_BODY_FIELD: Final = {CHAT: "messages", COMPLETIONS: "prompt", RESPONSES: "input", EMBEDDINGS: "input"}
@@ -143,9 +151,11 @@ def _check_envelope(parsed: _Line, endpoint: str | None, served: frozenset[str])
     url = canonical_endpoint(parsed.url)
     if url not in KNOWN_ENDPOINTS:
         raise LineError(
-            "invalid_url", "'url' is not an endpoint of OpenAI's Batch API; use /v1/chat/completions.", "url",
+            "invalid_url",
+            "'url' is not an endpoint of OpenAI's Batch API; use /v1/chat/completions.",
+            "url",
             parsed.custom_id,
-        )  # fmt: skip
+        )
     if endpoint is not None and url != endpoint:
         raise LineError(
             "mismatched_url",
@@ -180,8 +190,12 @@ def _explain(line: bytes) -> LineError:
         return LineError("invalid_json_line", f"{what} ({error}).", place)
     custom_id = value.get("custom_id")
     known_id = custom_id if isinstance(custom_id, str) and custom_id else None
-    for field, kind, name in (("custom_id", str, "a string"), ("method", str, "a string"), ("url", str, "a string"),
-                              ("body", dict, "an object")):  # fmt: skip
+    for field, kind, name in (
+        ("custom_id", str, "a string"),
+        ("method", str, "a string"),
+        ("url", str, "a string"),
+        ("body", dict, "an object"),
+    ):
         if value.get(field) is None:
             return LineError("missing_required_parameter", f"Missing required parameter: '{field}'.", field, known_id)
         if not isinstance(value[field], kind):

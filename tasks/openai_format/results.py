@@ -110,10 +110,16 @@ Frame = tuple[bytes | str, ...]
 def answered_frame(key: bytes, body: Frame) -> Frame:
     """A line of the output file around the frame of a body; the gap `record` makes the id together with `key`."""
     return (
-        b'{"id":"batch_req_' + key, "record", b'","custom_id":"', "custom_id",
-        b'","response":{"status_code":200,"request_id":"req_' + key, "record", b'","body":', *body,
+        b'{"id":"batch_req_' + key,
+        "record",
+        b'","custom_id":"',
+        "custom_id",
+        b'","response":{"status_code":200,"request_id":"req_' + key,
+        "record",
+        b'","body":',
+        *body,
         b'},"error":null}\n',
-    )  # fmt: skip
+    )
 
 
 _ANSWERED = (

@@ -104,9 +104,15 @@ def merge(
         for place in range(padding):
             out.write(padding_record(place, model_input))
     return Shard(
-        id=name, epoch=ref.epoch, ranges=sorted({piece.range for piece in pieces}), round=number,
-        origins=[Origin(range=piece.range, shard=piece.shard) for piece in pieces], invocation=invocation,
+        id=name,
+        epoch=ref.epoch,
+        ranges=sorted({piece.range for piece in pieces}),
+        round=number,
+        origins=[Origin(range=piece.range, shard=piece.shard) for piece in pieces],
+        invocation=invocation,
         records=records,
-        padding=padding, bytes=out.bytes_written, etag=out.etag,
+        padding=padding,
+        bytes=out.bytes_written,
+        etag=out.etag,
         route="batch" if records + padding >= minimum and not immediate else "on_demand",
-    )  # fmt: skip
+    )

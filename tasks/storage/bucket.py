@@ -55,9 +55,11 @@ def _explained(root: S3Uri, error: ClientError | BotoCoreError, owner: str | Non
             "or set BEDROCK_BATCH_BUCKET to another."
         )
     if aws.is_denied(error) and not aws.is_credential_problem(error):
-        other = f"it is not account {owner}'s (BEDROCK_BATCH_BUCKET_OWNER, s3BucketOwner)" if owner else (
-            "it is another account's whose bucket policy does not let the caller in"
-        )  # fmt: skip
+        other = (
+            f"it is not account {owner}'s (BEDROCK_BATCH_BUCKET_OWNER, s3BucketOwner)"
+            if owner
+            else ("it is another account's whose bucket policy does not let the caller in")
+        )
         return ConfigurationError(
             f"AWS denied access to {root}/ ({aws.message_of(error).rstrip('.')}): the caller lacks s3:ListBucket for "
             f"this folder (see IAM in deployments/docs/operating.md), or {other}."

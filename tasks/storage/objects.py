@@ -90,8 +90,10 @@ def delete_object(uri: S3Uri) -> bool:
             _said.add(place)
             run_log().warning(
                 "%s could not be deleted (%s). It and others like it are needed no more: grant s3:DeleteObject, or let "
-                "a lifecycle rule of the bucket delete them", uri, aws.code_of(error) or type(error).__name__,
-            )  # fmt: skip
+                "a lifecycle rule of the bucket delete them",
+                uri,
+                aws.code_of(error) or type(error).__name__,
+            )
         return False
     return True
 

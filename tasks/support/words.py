@@ -22,8 +22,10 @@ def cut(text: str, most: int) -> str:
 
 #: What is counted under a sentence's first words, in the plural, and for one of it.
 _ONE = (
-    ("lines that", "line that"), ("records that were", "record that was"), ("records that", "record that"),
-)  # fmt: skip
+    ("lines that", "line that"),
+    ("records that were", "record that was"),
+    ("records that", "record that"),
+)
 
 
 def tally(number: int, many: str) -> str:

@@ -105,9 +105,10 @@ def gone(kind: str) -> dict[str, Any]:
     """Holders of this machine that are no more."""
     pid = os.getpid()
     return {
-        "a process that has ended": {"process": "4194999-7"}, "another process of the same number": {"process": "1-99999999999"},
+        "a process that has ended": {"process": "4194999-7"},
+        "another process of the same number": {"process": "1-99999999999"},
         "this process, which dropped it": {"process": lease._process(pid) or str(pid)},
-    }[kind] | {"machine": lease._machine()}  # fmt: skip
+    }[kind] | {"machine": lease._machine()}
 
 
 GONE = ["a process that has ended", "another process of the same number", "this process, which dropped it"]

@@ -29,28 +29,72 @@ from tests.fakes import BUCKET, Cloud
 
 def order(**fields: Any) -> Order:
     model = parse_model(fields.pop("model", CLAUDE))
-    return Order(**{
-        "input_file": "in.jsonl", "model": model, "codec": codec_for(model), "completion_window": "24h", "window_hours": 24, "metadata": {},
-        "job_name": None, "on_invalid": "fail", "unsupported": "error", "below_minimum": "on_demand", "invocation": "auto",
-        "fetch_images": False, "retry_failed": False, "limits": Limits(), "settings": Settings(REF.root, ROLE, None),
-        "output_location": None, "output_kms_key": None, "output_owner": None, **fields,
-    })  # fmt: skip
+    return Order(
+        **{
+            "input_file": "in.jsonl",
+            "model": model,
+            "codec": codec_for(model),
+            "completion_window": "24h",
+            "window_hours": 24,
+            "metadata": {},
+            "job_name": None,
+            "on_invalid": "fail",
+            "unsupported": "error",
+            "below_minimum": "on_demand",
+            "invocation": "auto",
+            "fetch_images": False,
+            "retry_failed": False,
+            "limits": Limits(),
+            "settings": Settings(REF.root, ROLE, None),
+            "output_location": None,
+            "output_kms_key": None,
+            "output_owner": None,
+            **fields,
+        }
+    )
 
 
 def summary(**fields: Any) -> InputSummary:
-    return InputSummary(**{
-        "sources": [Source("in.jsonl", "/in.jsonl", "1", 100)], "digest": "00", "endpoint": "/v1/chat/completions", "requests": 100,
-        "invalid": 0, "codes": {}, "first_invalid": [], "invalid_file": None, "work": Path("/nowhere"), "offsets": array("q", range(101)),
-        "lines": array("q", range(1, 102)), "layout": Layout([], []), "source_starts": [0, 100], "source_bytes": [100], "records": 100,
-        "record_bytes": 1000, **fields,
-    })  # fmt: skip
+    return InputSummary(
+        **{
+            "sources": [Source("in.jsonl", "/in.jsonl", "1", 100)],
+            "digest": "00",
+            "endpoint": "/v1/chat/completions",
+            "requests": 100,
+            "invalid": 0,
+            "codes": {},
+            "first_invalid": [],
+            "invalid_file": None,
+            "work": Path("/nowhere"),
+            "offsets": array("q", range(101)),
+            "lines": array("q", range(1, 102)),
+            "layout": Layout([], []),
+            "source_starts": [0, 100],
+            "source_bytes": [100],
+            "records": 100,
+            "record_bytes": 1000,
+            **fields,
+        }
+    )
 
 
 @pytest.mark.parametrize(
     ("window", "hours"),
-    [("24h", 24), ("168h", 168), ("36h", 36), ("1d", 24), ("7d", 168), (" 2D ", 48), ("immediate", None), ("Immediate", None),
-     *((bad, ValueError) for bad in ("23h", "169h", "8d", "10d", "0h", "0d", "h", "d", "", "24", "24 h", "-24h", "1.5d", "1w", "²4h"))],
-)  # fmt: skip
+    [
+        ("24h", 24),
+        ("168h", 168),
+        ("36h", 36),
+        ("1d", 24),
+        ("7d", 168),
+        (" 2D ", 48),
+        ("immediate", None),
+        ("Immediate", None),
+        *(
+            (bad, ValueError)
+            for bad in ("23h", "169h", "8d", "10d", "0h", "0d", "h", "d", "", "24", "24 h", "-24h", "1.5d", "1w", "²4h")
+        ),
+    ],
+)
 def test_completion_windows(window: str, hours: Any) -> None:
     if hours is not ValueError:
         assert parse_window(window) == hours
@@ -63,19 +107,32 @@ def test_what_changes_the_result_makes_another_batch(cloud: Cloud) -> None:
     refs = [
         name_batch(order(**changed), summary(**read))
         for changed, read in (
-            ({}, {}), ({"unsupported": "drop"}, {}), ({"on_invalid": "skip"}, {}), ({"invocation": "Converse"}, {}),
-            ({"fetch_images": True}, {}), ({"model": NOVA}, {}), ({}, {"digest": "01"}), ({}, {"endpoint": "/v1/responses"}),
+            ({}, {}),
+            ({"unsupported": "drop"}, {}),
+            ({"on_invalid": "skip"}, {}),
+            ({"invocation": "Converse"}, {}),
+            ({"fetch_images": True}, {}),
+            ({"model": NOVA}, {}),
+            ({}, {"digest": "01"}),
+            ({}, {"endpoint": "/v1/responses"}),
         )
-    ]  # fmt: skip
+    ]
     assert len({ref.batch_id for ref in refs}) == len(refs)
 
 
 def test_what_does_not_change_the_result_names_the_same_batch(cloud: Cloud) -> None:
     ref = name_batch(order(), summary())
     before = stored(ref)
-    for changed in ({"below_minimum": "pad"}, {"completion_window": "2d", "window_hours": 48}, {"metadata": {"a": "b"}},
-                    {"job_name": "x"}, {"retry_failed": True}, {"input_file": "moved.jsonl"}, {"output_location": "s3://b/c"},
-                    {"limits": Limits(max_jobs=1)}):  # fmt: skip
+    for changed in (
+        {"below_minimum": "pad"},
+        {"completion_window": "2d", "window_hours": 48},
+        {"metadata": {"a": "b"}},
+        {"job_name": "x"},
+        {"retry_failed": True},
+        {"input_file": "moved.jsonl"},
+        {"output_location": "s3://b/c"},
+        {"limits": Limits(max_jobs=1)},
+    ):
         assert name_batch(order(**changed), summary()) == ref
     assert stored(ref) == before, "naming it changes nothing"
 
@@ -147,14 +204,38 @@ def test_a_failure_without_causes() -> None:
 def lying(cloud: Cloud) -> tuple[BatchRef, Any, list[str], list[str]]:
     """A batch of the third epoch with objects of all epochs: those that stay, and those that are needed no more."""
     ref = msgspec.structs.replace(HELD, epoch=3)
-    batch = document([shard("00000"), shard("00001", epoch=2)], holder="me", epoch=3, status="completed",
-                     section={"ranges": [range_of(0), range_of(1, epoch=2)]})  # fmt: skip
-    stay = ["input/part-00000.jsonl", "input/epoch-2/part-00001.jsonl", "index/part-00000.parquet", "index/epoch-2/part-00001.parquet",
-            "output.jsonl", "epoch-2/output.jsonl", "bedrock/j/part-00000.jsonl.out", "input/epoch-4/part-00000.jsonl",
-            "results/epoch-4/part-00000.output.jsonl", "again/epoch-10/part-x.jsonl", "batch.json"]  # fmt: skip
-    go = ["input/part-00001.jsonl", "input/part-00007.jsonl", "input/epoch-2/part-00000.jsonl", "input/epoch-3/part-00000.jsonl",
-          "index/part-00001.parquet", "index/epoch-3/part-00000.parquet", "results/part-00000.output.jsonl", "again/part-x.jsonl",
-          "results/epoch-3/part-00000.errors.jsonl", "layout/epoch-2/part-00000.msgpack"]  # fmt: skip
+    batch = document(
+        [shard("00000"), shard("00001", epoch=2)],
+        holder="me",
+        epoch=3,
+        status="completed",
+        section={"ranges": [range_of(0), range_of(1, epoch=2)]},
+    )
+    stay = [
+        "input/part-00000.jsonl",
+        "input/epoch-2/part-00001.jsonl",
+        "index/part-00000.parquet",
+        "index/epoch-2/part-00001.parquet",
+        "output.jsonl",
+        "epoch-2/output.jsonl",
+        "bedrock/j/part-00000.jsonl.out",
+        "input/epoch-4/part-00000.jsonl",
+        "results/epoch-4/part-00000.output.jsonl",
+        "again/epoch-10/part-x.jsonl",
+        "batch.json",
+    ]
+    go = [
+        "input/part-00001.jsonl",
+        "input/part-00007.jsonl",
+        "input/epoch-2/part-00000.jsonl",
+        "input/epoch-3/part-00000.jsonl",
+        "index/part-00001.parquet",
+        "index/epoch-3/part-00000.parquet",
+        "results/part-00000.output.jsonl",
+        "again/part-x.jsonl",
+        "results/epoch-3/part-00000.errors.jsonl",
+        "layout/epoch-2/part-00000.msgpack",
+    ]
     stay, go = ([REF.uri(*name.split("/")).key for name in names] for names in (stay, go))
     for key in (*stay, *go):
         cloud.s3.put(key, b"x")

@@ -80,9 +80,13 @@ def test_nothing_is_written_where_nothing_changes(cloud: Cloud) -> None:
 def test_what_a_newer_version_wrote_is_kept(cloud: Cloud) -> None:
     written = document([shard(jobs=[job()])]).model_dump(mode="json")
     places = [
-        written["bedrock"], written["bedrock"]["shards"][0], written["bedrock"]["shards"][0]["jobs"][0],
-        written["bedrock"]["lease"], written["bedrock"]["ranges"][0], written["bedrock"]["ranges"][0]["segments"][0],
-    ]  # fmt: skip
+        written["bedrock"],
+        written["bedrock"]["shards"][0],
+        written["bedrock"]["shards"][0]["jobs"][0],
+        written["bedrock"]["lease"],
+        written["bedrock"]["ranges"][0],
+        written["bedrock"]["ranges"][0]["segments"][0],
+    ]
     for number, place in enumerate(places):
         place["newer"] = {"number": number}
     cloud.s3.put(REF.document.key, json.dumps(written).encode())

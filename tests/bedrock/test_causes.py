@@ -23,7 +23,7 @@ SECRETS = ["hunter2-in-the-prompt", "Patientin", "4111111111111111", "s3://my-se
         ("The model returned the following errors: x", None),
         ("", None),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_record_is_known_by_code_status_and_class(message: str, about: str | None, secret: str) -> None:
     cause = record_cause(400, "invalid_request_error", f"{message} {secret}")
@@ -37,21 +37,47 @@ def test_no_word_of_a_record_is_in_its_cause(text: str) -> None:
     assert record_cause(None, "c", text) in known
 
 
-CLASSES = ["throttled", "too long", "malformed input request", "on-demand throughput", "model id", "guardrail", "image",
-           "tool", "schema", "forbidden", "timed out", "expired", "unsupported", "not ready"]  # fmt: skip
+CLASSES = [
+    "throttled",
+    "too long",
+    "malformed input request",
+    "on-demand throughput",
+    "model id",
+    "guardrail",
+    "image",
+    "tool",
+    "schema",
+    "forbidden",
+    "timed out",
+    "expired",
+    "unsupported",
+    "not ready",
+]
 
 
 @pytest.mark.parametrize(
     "message",
-    ["The role cannot read the bucket.", "The service had a fault.", "part-00000.jsonl: line 3 is not a JSON object.",
-     "The job has 3 records; the minimum is 100.", "S3 denied GetObject or the input is not there (AccessDenied).",
-     "The provided model identifier is invalid.", "User is not authorized to perform: kms:Decrypt on resource."],
-)  # fmt: skip
+    [
+        "The role cannot read the bucket.",
+        "The service had a fault.",
+        "part-00000.jsonl: line 3 is not a JSON object.",
+        "The job has 3 records; the minimum is 100.",
+        "S3 denied GetObject or the input is not there (AccessDenied).",
+        "The provided model identifier is invalid.",
+        "User is not authorized to perform: kms:Decrypt on resource.",
+    ],
+)
 def test_the_services_own_words_are_kept(message: str) -> None:
     assert said(message) == message
     for secret in SECRETS:
-        for echo in (f"{message} {secret}", f"{secret}: {message}", f'{message} "{secret} is it"', f"{message}({secret})",
-                     f"{message} {{'text': '{secret} and the role'}}", f"{message}\n{secret}\n"):  # fmt: skip
+        for echo in (
+            f"{message} {secret}",
+            f"{secret}: {message}",
+            f'{message} "{secret} is it"',
+            f"{message}({secret})",
+            f"{message} {{'text': '{secret} and the role'}}",
+            f"{message}\n{secret}\n",
+        ):
             assert secret not in said(echo)
             assert LEFT_OUT in said(echo)
 
@@ -66,10 +92,12 @@ def test_other_words_never_are(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("message", "fatal"),
-    [("The provided model identifier is invalid.", True),
-     ("Invocation of model ID a.b-v1:0 with on-demand throughput isn’t supported. Retry …", True),
-     ("Malformed input request: what is a model identifier? And on-demand throughput of a model id?", False)],
-)  # fmt: skip
+    [
+        ("The provided model identifier is invalid.", True),
+        ("Invocation of model ID a.b-v1:0 with on-demand throughput isn’t supported. Retry …", True),
+        ("Malformed input request: what is a model identifier? And on-demand throughput of a model id?", False),
+    ],
+)
 def test_a_prompt_about_models_ends_no_run(message: str, fatal: bool) -> None:
     """What one record is refused with may echo its prompt: only how Bedrock begins counts."""
     error = ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "InvokeModel")

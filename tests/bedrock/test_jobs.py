@@ -19,10 +19,19 @@ from tests.fakes import Cloud, refusal
 
 
 def request(**fields: object) -> JobRequest:
-    return JobRequest(**{
-        "name": "job-1", "token": "token-1", "model_id": CLAUDE, "role_arn": "arn:aws:iam::123456789012:role/x", "input_uri": "s3://b/i",
-        "output_uri": "s3://b/o/", "invocation": "InvokeModel", "timeout_hours": 24, **fields,
-    })  # fmt: skip
+    return JobRequest(
+        **{
+            "name": "job-1",
+            "token": "token-1",
+            "model_id": CLAUDE,
+            "role_arn": "arn:aws:iam::123456789012:role/x",
+            "input_uri": "s3://b/i",
+            "output_uri": "s3://b/o/",
+            "invocation": "InvokeModel",
+            "timeout_hours": 24,
+            **fields,
+        }
+    )
 
 
 def test_a_job_is_found_by_its_whole_name_and_its_token(cloud: Cloud) -> None:
@@ -51,11 +60,14 @@ def test_a_conflict_about_a_job_that_is_not_there_is_an_error(cloud: Cloud) -> N
 @pytest.mark.parametrize(
     ("message", "waits"),
     [
-        ("Too many jobs in progress for this model.", True), ("The number of jobs exceeds the quota.", True), ("Quota exceeded.", True),
+        ("Too many jobs in progress for this model.", True),
+        ("The number of jobs exceeds the quota.", True),
+        ("Quota exceeded.", True),
         ("The sum of in-progress and submitted batch inference jobs exceeds the limit", True),
-        ("The number of records exceeds the limit of the model.", False), ("The file size exceeds the quota.", False),
+        ("The number of records exceeds the limit of the model.", False),
+        ("The file size exceeds the quota.", False),
     ],
-)  # fmt: skip
+)
 def test_only_a_quota_of_jobs_frees_itself(cloud: Cloud, message: str, waits: bool) -> None:
     cloud.bedrock.refuse("CreateModelInvocationJob", "ServiceQuotaExceededException", message=message)
     with pytest.raises(NoFreeSlot if waits else type(refusal("x"))):
@@ -76,8 +88,15 @@ def test_jobs_in_flight_are_counted_by_model(cloud: Cloud) -> None:
 
 def test_the_state_of_a_job(cloud: Cloud) -> None:
     arn = cloud.bedrock.put()
-    cloud.bedrock.move(arn, "PartiallyCompleted", message="out of time", totalRecordCount=4, processedRecordCount=3,
-                       successRecordCount=2, errorRecordCount=1)  # fmt: skip
+    cloud.bedrock.move(
+        arn,
+        "PartiallyCompleted",
+        message="out of time",
+        totalRecordCount=4,
+        processedRecordCount=3,
+        successRecordCount=2,
+        errorRecordCount=1,
+    )
     status = get_job(arn)
     assert (status.status, status.message) == ("PartiallyCompleted", "out of time")
     assert (status.total, status.processed, status.succeeded, status.errored) == (4, 3, 2, 1)
@@ -100,11 +119,13 @@ def test_metadata_become_tags_that_aws_takes() -> None:
     tags = job_tags(metadata, "batch_1")
     assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "bedrock-batch-id": "batch_1"}
     request = {
-        "jobName": "job-1", "roleArn": "arn:aws:iam::123456789012:role/x", "modelId": CLAUDE,
+        "jobName": "job-1",
+        "roleArn": "arn:aws:iam::123456789012:role/x",
+        "modelId": CLAUDE,
         "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://bucket/in/x.jsonl"}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}},
         "tags": [{"key": key, "value": value} for key, value in tags.items()],
-    }  # fmt: skip
+    }
     assert patterns.problem(request) is None
     request["tags"] = [{"key": "aws:x", "value": "1"}]
     assert patterns.problem(request), "the imitation knows what AWS refuses"

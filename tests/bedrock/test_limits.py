@@ -30,10 +30,19 @@ def test_each_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
-    [("MIN_RECORDS_PER_JOB", "0", True), ("MAX_JOBS", "0", False), ("MAX_ROUNDS", "0", False), ("MAX_JOBS", "-1", False),
-     ("MAX_JOBS", "many", False), ("MAX_JOBS", "²", False), ("MAX_BYTES_PER_FILE", "1.5", False), ("MAX_RECORDS_PER_JOB", "99", False),
-     ("MAX_RECORDS_PER_JOB", "100", True), ("MAX_JOBS", "", True)],
-)  # fmt: skip
+    [
+        ("MIN_RECORDS_PER_JOB", "0", True),
+        ("MAX_JOBS", "0", False),
+        ("MAX_ROUNDS", "0", False),
+        ("MAX_JOBS", "-1", False),
+        ("MAX_JOBS", "many", False),
+        ("MAX_JOBS", "²", False),
+        ("MAX_BYTES_PER_FILE", "1.5", False),
+        ("MAX_RECORDS_PER_JOB", "99", False),
+        ("MAX_RECORDS_PER_JOB", "100", True),
+        ("MAX_JOBS", "", True),
+    ],
+)
 def test_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: bool) -> None:
     monkeypatch.setenv(f"BEDROCK_BATCH_{name}", value)
     if allowed:

@@ -15,15 +15,21 @@ from tasks.codecs import codec_for
         ("anthropic.claude-3-haiku-20240307-v1:0", "anthropic.claude-3-haiku-20240307-v1:0", "anthropic"),
         ("us.anthropic.claude-opus-5", "anthropic.claude-opus-5", "anthropic"),
         ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0", "nova"),
-        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/apac.amazon.nova-2-lite-v1:0",
-         "amazon.nova-2-lite-v1:0", "nova"),
-        ("arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:inference-profile/us-gov.anthropic.claude-3-5-sonnet-20240620-v1:0",
-         "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic"),
+        (
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/apac.amazon.nova-2-lite-v1:0",
+            "amazon.nova-2-lite-v1:0",
+            "nova",
+        ),
+        (
+            "arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:inference-profile/us-gov.anthropic.claude-3-5-sonnet-20240620-v1:0",
+            "anthropic.claude-3-5-sonnet-20240620-v1:0",
+            "anthropic",
+        ),
         ("meta.llama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0", "llama"),
         ("global.zai.glm-5.3", "zai.glm-5.3", "openai-bodied"),
         ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3", "", "converse"),
     ],
-)  # fmt: skip
+)
 def test_models(model: str, base: str, family: str) -> None:
     parsed = parse_model(model)
     assert (parsed.id, parsed.base_id, codec_for(parsed).family) == (model, base, family)
@@ -65,7 +71,17 @@ def test_job_names_and_tokens_fit_the_patterns(wanted: str | None) -> None:
 def test_names_tell_everything_apart() -> None:
     base = batch_id("00", "m", {"a": 1, "b": 2})
     assert base == batch_id("00", "m", {"b": 2, "a": 1})
-    assert len({base, batch_id("01", "m", {"a": 1, "b": 2}), batch_id("00", "n", {"a": 1, "b": 2}), batch_id("00", "m", {"a": 1})}) == 4  # fmt: skip
+    assert (
+        len(
+            {
+                base,
+                batch_id("01", "m", {"a": 1, "b": 2}),
+                batch_id("00", "n", {"a": 1, "b": 2}),
+                batch_id("00", "m", {"a": 1}),
+            }
+        )
+        == 4
+    )
     assert re.fullmatch(r"batch_[0-9a-f]{32}", base)
     tokens = {
         client_request_token(folder, shard, attempt) for folder in "ab" for shard in (1, 11) for attempt in (1, 11)

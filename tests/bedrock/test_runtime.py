@@ -17,10 +17,14 @@ from tasks.openai_format.requests import CHAT
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox
 
 BODIES: dict[str, Any] = {
-    CLAUDE: {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+    CLAUDE: {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "Hi"}],
+    },
     NOVA: {"schemaVersion": "messages-v1", "messages": [{"role": "user", "content": [{"text": "Hi"}]}]},
     LLAMA: {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]},
-}  # fmt: skip
+}
 WAYS = [(CLAUDE, "InvokeModel"), (NOVA, "InvokeModel"), (LLAMA, "Converse")]
 REPAIRED = ("lone surrogate", "raw surrogate")
 READABLE = ("line separators", "pretty", "null usage", "object usage", *REPAIRED)
@@ -97,9 +101,22 @@ def test_what_was_not_carried_out_is_tried_again(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[1]", b"5", b"null", b'"x"', b"<html>", b"\xff", b"[" * 5000, b"1" * 5000, b'{"__type":5,"message":{}}',
-     b'{"message":"\\ud800"}', b'{"message":null,"code":[1]}', b'{"Message":"why","originalStatusCode":"x"}'],
-)  # fmt: skip
+    [
+        b"",
+        b"[1]",
+        b"5",
+        b"null",
+        b'"x"',
+        b"<html>",
+        b"\xff",
+        b"[" * 5000,
+        b"1" * 5000,
+        b'{"__type":5,"message":{}}',
+        b'{"message":"\\ud800"}',
+        b'{"message":null,"code":[1]}',
+        b'{"Message":"why","originalStatusCode":"x"}',
+    ],
+)
 @pytest.mark.parametrize("status", [302, 400, 429, 500])
 def test_errors_that_cannot_be_read_are_errors(sandbox: Sandbox, body: bytes, status: int) -> None:
     """botocore's own parser raises for some of them whatever it stumbles over."""

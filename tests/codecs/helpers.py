@@ -22,9 +22,13 @@ CALL = {
     "content": None,
     "tool_calls": [
         {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}},
-        {"id": "call:2", "type": "function", "function": {"name": "get_weather", "arguments": '{"n": 12345678901234567890123}'}},
+        {
+            "id": "call:2",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"n": 12345678901234567890123}'},
+        },
     ],
-}  # fmt: skip
+}
 RESULTS = [
     {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
     {"role": "tool", "tool_call_id": "call:2", "content": [{"type": "text", "text": "sun"}]},

@@ -13,15 +13,32 @@ NEWEST = "global.anthropic.claude-opus-5"
 
 
 def test_a_chat() -> None:
-    sent = encode(MODEL, {
-        "model": "gpt-4o",
-        "messages": [
-            {"role": "system", "content": "Be brief."}, user("One"), user([{"type": "text", "text": "Two"}]),
-            {"role": "assistant", "content": "Yes"}, {"role": "developer", "content": "And kind."}, user("Three"),
-        ],
-        "max_completion_tokens": 9, "max_tokens": 3, "temperature": 0.5, "top_p": 0.9, "stop": "END", "n": 1, "user": "u",
-        "stream": True, "frequency_penalty": 0, "logprobs": None, "store": True, "metadata": {"a": "b"},
-    })  # fmt: skip
+    sent = encode(
+        MODEL,
+        {
+            "model": "gpt-4o",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                user("One"),
+                user([{"type": "text", "text": "Two"}]),
+                {"role": "assistant", "content": "Yes"},
+                {"role": "developer", "content": "And kind."},
+                user("Three"),
+            ],
+            "max_completion_tokens": 9,
+            "max_tokens": 3,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "stop": "END",
+            "n": 1,
+            "user": "u",
+            "stream": True,
+            "frequency_penalty": 0,
+            "logprobs": None,
+            "store": True,
+            "metadata": {"a": "b"},
+        },
+    )
     assert sent == {
         "anthropic_version": "bedrock-2023-05-31",
         "max_tokens": 9,
@@ -39,8 +56,12 @@ def test_a_chat() -> None:
 
 
 def test_tools_and_their_results() -> None:
-    body = {"messages": [user(), CALL, *RESULTS, user("Thanks")], "tools": [TOOL], "tool_choice": "required",
-            "parallel_tool_calls": False}  # fmt: skip
+    body = {
+        "messages": [user(), CALL, *RESULTS, user("Thanks")],
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+    }
     sent = encode(MODEL, body)
     checks.anthropic(sent, MODEL)
     assert sent["tools"] == [
@@ -74,9 +95,7 @@ def test_images_by_content_not_by_label() -> None:
     checks.anthropic(sent)
 
 
-@pytest.mark.parametrize(
-    ("model", "default"), [(OLD, 4096), (MODEL, 8192), (NEW, 8192)]
-)  # fmt: skip
+@pytest.mark.parametrize(("model", "default"), [(OLD, 4096), (MODEL, 8192), (NEW, 8192)])
 def test_max_tokens_has_a_default(model: str, default: int) -> None:
     assert encode(model, {"messages": [user()]})["max_tokens"] == default
     assert encode(model, {"messages": [user("é")]})["max_tokens"] == default
@@ -92,7 +111,7 @@ def test_max_tokens_has_a_default(model: str, default: int) -> None:
         (OLD, {"temperature": 1, "top_p": 1}, {"temperature": 1, "top_p": 1}),
         (MODEL, {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1, "logprobs": False}, {}),
     ],
-)  # fmt: skip
+)
 def test_values_that_ask_for_nothing_are_no_trouble(
     model: str, body: dict[str, object], sent: dict[str, object]
 ) -> None:
@@ -112,10 +131,19 @@ def test_values_that_ask_for_nothing_are_no_trouble(
         (NEWEST, {"temperature": 0.5}, "temperature"),
         (MODEL, {"messages": [{"role": "assistant", "content": "Hi"}, user()]}, "messages"),
         (MODEL, {"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages[0].name"),
-        (MODEL, {"messages": [user([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}])]},
-         "messages[0].content[1].image_url.url"),
+        (
+            MODEL,
+            {
+                "messages": [
+                    user(
+                        [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+                    )
+                ]
+            },
+            "messages[0].content[1].image_url.url",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_claude_cannot_honour(model: str, body: dict[str, object], param: str) -> None:
     body = {"messages": [user()], **body}
     with pytest.raises(RequestError) as caught:
@@ -139,25 +167,36 @@ def test_what_claude_cannot_honour(model: str, body: dict[str, object], param: s
         ({"messages": [user(7)]}, "messages[0].content"),
         ({"messages": ["x"]}, "messages[0]"),
         ({"messages": [user([{"type": "hologram"}])]}, "messages[0].content[0]"),
-        ({"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])]},
-         "messages[0].content[0].image_url.url"),
+        (
+            {"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])]},
+            "messages[0].content[0].image_url.url",
+        ),
         ({"messages": [user(), *RESULTS]}, "messages[].tool_call_id"),
         ({"n": 0}, "n"),
         ({"n": 129}, "n"),
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format.json_schema.schema",
+        ),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": "9"}, "max_tokens"),
         ({"temperature": 3}, "temperature"),
         ({"stop": 3}, "stop"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
-        ({"messages": [user(), {"role": "assistant", "tool_calls": [
-            {"id": "a", "function": {"name": "f", "arguments": "{bad"}}]}]},
-         "messages[1].tool_calls[0].function.arguments"),
+        (
+            {
+                "messages": [
+                    user(),
+                    {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{bad"}}]},
+                ]
+            },
+            "messages[1].tool_calls[0].function.arguments",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(body: dict[str, object], param: str) -> None:
     with pytest.raises(RequestError) as caught:
         encode(MODEL, {"messages": [user()], **body}, "drop")
@@ -165,16 +204,29 @@ def test_what_is_wrong_is_named(body: dict[str, object], param: str) -> None:
 
 
 def test_an_answer() -> None:
-    answer = decode(MODEL, {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude",
-        "content": [
-            {"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "One "},
-            {"type": "text", "text": "two"},
-            {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"n": 12345678901234567890}},
-        ],
-        "stop_reason": "tool_use", "stop_sequence": None,
-        "usage": {"input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2},
-    })  # fmt: skip
+    answer = decode(
+        MODEL,
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude",
+            "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                {"type": "text", "text": "One "},
+                {"type": "text", "text": "two"},
+                {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"n": 12345678901234567890}},
+            ],
+            "stop_reason": "tool_use",
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "cache_read_input_tokens": 3,
+                "cache_creation_input_tokens": 2,
+            },
+        },
+    )
     assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
     assert answer.tool_calls[0].arguments == b'{"n": 12345678901234567890}'
     assert answer.usage == Usage(10, 7, 3, written=2)
@@ -182,9 +234,17 @@ def test_an_answer() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "finish"),
-    [("end_turn", "stop"), ("max_tokens", "length"), ("stop_sequence", "stop"), ("pause_turn", "stop"),
-     ("model_context_window_exceeded", "length"), ("refusal", "content_filter"), (None, "stop"), ("new_one", "stop")],
-)  # fmt: skip
+    [
+        ("end_turn", "stop"),
+        ("max_tokens", "length"),
+        ("stop_sequence", "stop"),
+        ("pause_turn", "stop"),
+        ("model_context_window_exceeded", "length"),
+        ("refusal", "content_filter"),
+        (None, "stop"),
+        ("new_one", "stop"),
+    ],
+)
 def test_finish_reasons(reason: str | None, finish: str) -> None:
     assert decode(MODEL, {"content": [], "stop_reason": reason}).finish_reason == finish
 

@@ -43,10 +43,17 @@ def test_nova_tools() -> None:
     sent = encode(NOVA, body)
     checks.nova(sent)
     assert sent["toolConfig"] == {
-        "tools": [{"toolSpec": {"name": "get_weather", "description": "Weather in a city",
-                                "inputSchema": {"json": TOOL["function"]["parameters"]}}}],
+        "tools": [
+            {
+                "toolSpec": {
+                    "name": "get_weather",
+                    "description": "Weather in a city",
+                    "inputSchema": {"json": TOOL["function"]["parameters"]},
+                }
+            }
+        ],
         "toolChoice": {"auto": {}},
-    }  # fmt: skip
+    }
     assert sent["messages"][2]["content"][0] == {"toolResult": {"toolUseId": "call_1", "content": [{"text": "rain"}]}}
 
 
@@ -68,15 +75,34 @@ def test_nova_has_no_tool_choice_none() -> None:
 def test_an_answer_with_nulls_in_its_unions() -> None:
     nulls = dict.fromkeys(("text", "toolUse", "image", "reasoningContent", "document"))
     output = {
-        "output": {"message": {"role": "assistant", "content": [
-            {**nulls, "reasoningContent": {"reasoningText": {"text": "Hm.", "signature": None}, "redactedContent": None}},
-            {**nulls, "text": "One "}, {**nulls, "text": "two"},
-            {**nulls, "toolUse": {"toolUseId": "t1", "name": "f", "input": {"a": 1}}},
-        ]}},
-        "stopReason": "tool_use", "metrics": {"latencyMs": 3}, "trace": None,
-        "usage": {"inputTokens": 4, "outputTokens": 6, "totalTokens": 10, "cacheReadInputTokens": 2,
-                  "cacheWriteInputTokens": None},
-    }  # fmt: skip
+        "output": {
+            "message": {
+                "role": "assistant",
+                "content": [
+                    {
+                        **nulls,
+                        "reasoningContent": {
+                            "reasoningText": {"text": "Hm.", "signature": None},
+                            "redactedContent": None,
+                        },
+                    },
+                    {**nulls, "text": "One "},
+                    {**nulls, "text": "two"},
+                    {**nulls, "toolUse": {"toolUseId": "t1", "name": "f", "input": {"a": 1}}},
+                ],
+            }
+        },
+        "stopReason": "tool_use",
+        "metrics": {"latencyMs": 3},
+        "trace": None,
+        "usage": {
+            "inputTokens": 4,
+            "outputTokens": 6,
+            "totalTokens": 10,
+            "cacheReadInputTokens": 2,
+            "cacheWriteInputTokens": None,
+        },
+    }
     answer = decode(LLAMA, output)
     assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
     assert [(call.id, call.arguments) for call in answer.tool_calls] == [("t1", b'{"a": 1}')]
@@ -85,19 +111,27 @@ def test_an_answer_with_nulls_in_its_unions() -> None:
 
 def test_a_nova_answer() -> None:
     output = {
-        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "max_tokens",
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}},
+        "stopReason": "max_tokens",
         "usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13, "cacheReadInputTokenCount": 1},
-    }  # fmt: skip
+    }
     answer = decode(NOVA, output)
     assert (answer.content, answer.finish_reason, answer.usage) == ("Hi", "length", Usage(10, 4, 1))
 
 
 @pytest.mark.parametrize(
     ("reason", "finish"),
-    [("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("tool_use", "tool_calls"),
-     ("guardrail_intervened", "content_filter"), ("content_filtered", "content_filter"),
-     ("malformed_model_output", "stop"), ("model_context_window_exceeded", "length")],
-)  # fmt: skip
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("tool_use", "tool_calls"),
+        ("guardrail_intervened", "content_filter"),
+        ("content_filtered", "content_filter"),
+        ("malformed_model_output", "stop"),
+        ("model_context_window_exceeded", "length"),
+    ],
+)
 def test_finish_reasons(reason: str, finish: str) -> None:
     assert decode(LLAMA, {"output": {"message": {"content": []}}, "stopReason": reason}).finish_reason == finish
 

@@ -35,8 +35,14 @@ def put(sandbox: Sandbox, name: str, answers: list[Any], ids: list[str] | None =
     rows = []
     for number, answer in enumerate(answers):
         row = dict.fromkeys(RESULT_SCHEMA.names)
-        row |= {"custom_id": (ids or [f"r{i}" for i in range(len(answers))])[number], "line": number + 1, "choice": 0,
-                "model": "m", "file": "in.jsonl", "ok": answer is not None}  # fmt: skip
+        row |= {
+            "custom_id": (ids or [f"r{i}" for i in range(len(answers))])[number],
+            "line": number + 1,
+            "choice": 0,
+            "model": "m",
+            "file": "in.jsonl",
+            "ok": answer is not None,
+        }
         if answer is None:
             row |= {"status_code": 429, "error_code": "rate_limit_exceeded", "error_message": EVIL}
         else:
@@ -51,8 +57,15 @@ def put(sandbox: Sandbox, name: str, answers: list[Any], ids: list[str] | None =
 
 
 class Compared:
-    def __init__(self, sandbox: Sandbox, tmp_path: Path, lines: list[Any], answers: dict[str, list[Any]],
-                 reference: dict[str, str] | None = None, overrides: dict[str, Any] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        tmp_path: Path,
+        lines: list[Any],
+        answers: dict[str, list[Any]],
+        reference: dict[str, str] | None = None,
+        overrides: dict[str, Any] | None = None,
+    ) -> None:
         source = find_sources(str(write_lines(tmp_path / "in.jsonl", lines)))
         sides = [Side(Variant(f"x.{name}", name, overrides or {}), RATE) for name in answers]
         root = S3Uri(sandbox.bucket, os.environ["BEDROCK_BATCH_PREFIX"])
@@ -172,10 +185,37 @@ def test_texts_without_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 FORMULAS = [
-    "=1+1", "+1+1", "-5+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0-1+1", "\ufeff=1", "\u200b=1",
-    '"=1', "'=1", "“=1", "＝1", "＋1+1", "－1+1", "＠x", "-", "=", "-x", "+49 30 1234", "-5%0A", "-1e5|x", "- 5", "\x00=1", "\u202e=1",
-    '""=1', "-5\n=1", "=" + "x" * 40_000,
-]  # fmt: skip
+    "=1+1",
+    "+1+1",
+    "-5+cmd|' /C calc'!A0",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\u00a0-1+1",
+    "\ufeff=1",
+    "\u200b=1",
+    '"=1',
+    "'=1",
+    "“=1",
+    "＝1",
+    "＋1+1",
+    "－1+1",
+    "＠x",
+    "-",
+    "=",
+    "-x",
+    "+49 30 1234",
+    "-5%0A",
+    "-1e5|x",
+    "- 5",
+    "\x00=1",
+    "\u202e=1",
+    '""=1',
+    "-5\n=1",
+    "=" + "x" * 40_000,
+]
 NUMBERS = ["-5", "+3.2", "-1,234.5", "-.5", "-1e-5", "+7%", "0", "5", "text", "a=1", "", "x-y"]
 
 
@@ -239,8 +279,10 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 def test_wanted_forms(sandbox: Sandbox, tmp_path: Path) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
     lines = [chat(f"r{i}", response_format=form, tools=[TOOL]) for i in range(6)]
-    calls = [{"tool_calls": f'[["1","{name}",{argument}]]'} for name, argument in
-             (("f", '"{\\"n\\":1}"'), ("g", '"{}"'), ("f", '"{"'))]  # fmt: skip
+    calls = [
+        {"tool_calls": f'[["1","{name}",{argument}]]'}
+        for name, argument in (("f", '"{\\"n\\":1}"'), ("g", '"{}"'), ("f", '"{"'))
+    ]
     found = Compared(sandbox, tmp_path, lines, {"a": ['{"n":1}', '{"n":"1"}', "none", *calls]})
     (variant,) = found.numbers.variants
     shares = (variant.json_valid, variant.schema_valid, variant.tool_calls_valid)

@@ -52,7 +52,7 @@ RECURSIVE = {"anyOf": [{"type": "object", "properties": {"a": {"$ref": "#"}}, "r
         # A format is a remark, as it was.
         ({"format": "email", "type": "string"}, "no address", 1),
     ],
-)  # fmt: skip
+)
 def test_what_can_be_checked(checker: SchemaChecker, schema: Any, good: Any, bad: Any) -> None:
     assert check(checker, schema, good) == (True, None)
     assert check(checker, schema, bad) == (False, None)
@@ -73,7 +73,7 @@ def test_what_can_be_checked(checker: SchemaChecker, schema: Any, good: Any, bad
         (doubling(30, "allOf", {"type": "object"}), {}, Verdict.SLOW),
         (doubling(30, "anyOf", {"type": "string"}), {}, Verdict.SLOW),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used(checker: SchemaChecker, schema: Any, value: Any, why: Verdict) -> None:
     assert check(checker, schema, value) == (None, WHY[why])
 
@@ -87,8 +87,12 @@ def test_nesting_ends_nothing(checker: SchemaChecker, depth: int) -> None:
 
 
 def test_endless_references_end(checker: SchemaChecker) -> None:
-    for schema in ({"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, {"$dynamicRef": "#"},
-                   {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}):  # fmt: skip
+    for schema in (
+        {"$ref": "#"},
+        {"allOf": [{"$ref": "#"}]},
+        {"$dynamicRef": "#"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    ):
         check(checker, schema, {})
     assert checker.check(b'{"type":"object"}', b"{}") is True
 
@@ -111,8 +115,13 @@ def test_nothing_is_fetched(checker: SchemaChecker, tmp_path: Any) -> None:
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
         for reference in (url, f"{url}#/a", f"file://{tmp_path}/schema.json", str(tmp_path / "schema.json")):
-            for schema in ({"$ref": reference}, {"$schema": reference}, {"$dynamicRef": reference},
-                           {"$id": url, "$ref": "more.json"}, {"$defs": {"a": {"$ref": reference}}}):  # fmt: skip
+            for schema in (
+                {"$ref": reference},
+                {"$schema": reference},
+                {"$dynamicRef": reference},
+                {"$id": url, "$ref": "more.json"},
+                {"$defs": {"a": {"$ref": reference}}},
+            ):
                 assert check(checker, schema, {}) == (None, WHY[Verdict.REFERENCE])
         thread.join()
     assert not seen
@@ -153,9 +162,12 @@ def test_forms_of_answers_and_calls(checker: SchemaChecker) -> None:
 
 def test_requests_of_any_depth_are_read() -> None:
     deep = "[" * 900 + "]" * 900
-    for body in (f'{{"messages":[{{"role":"user","content":{deep}}}]}}', f'{{"input":{deep}}}',
-                 f'{{"response_format":{{"type":"json_schema","schema":{{"a":{deep}}}}}}}',
-                 '{"response_format":{"type":"json_schema","schema":{"maximum":1' + "0" * 400 + "}}}"):  # fmt: skip
+    for body in (
+        f'{{"messages":[{{"role":"user","content":{deep}}}]}}',
+        f'{{"input":{deep}}}',
+        f'{{"response_format":{{"type":"json_schema","schema":{{"a":{deep}}}}}}}',
+        '{"response_format":{"type":"json_schema","schema":{"maximum":1' + "0" * 400 + "}}}",
+    ):
         asked(b'{"body":%b}' % body.encode())
 
 

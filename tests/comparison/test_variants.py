@@ -23,9 +23,14 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ([], "at least one"), (CLAUDE, "must be a list"), ([CLAUDE, CLAUDE], "both called"), ([3], r"models\[0\]"),
-        ([{"model": CLAUDE, "label": "a"}, {"model": CLAUDE, "label": "b"}], "are the same"), (["a b"], "no Bedrock"),
-        ([{"label": "a"}], r"models\[0\]"), ([{"model": CLAUDE, "label": ""}], "label"),
+        ([], "at least one"),
+        (CLAUDE, "must be a list"),
+        ([CLAUDE, CLAUDE], "both called"),
+        ([3], r"models\[0\]"),
+        ([{"model": CLAUDE, "label": "a"}, {"model": CLAUDE, "label": "b"}], "are the same"),
+        (["a b"], "no Bedrock"),
+        ([{"label": "a"}], r"models\[0\]"),
+        ([{"model": CLAUDE, "label": ""}], "label"),
         ([{"model": CLAUDE, "overrides": {"messages": []}}], "overrides"),
         ([{"model": CLAUDE, "overrides": {"system": 3}}], "system"),
         *(
@@ -34,7 +39,7 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
         ),
         ([{"model": CLAUDE, "poll_seconds": 3}], "poll_seconds cannot be set for one model"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_compared_is_named(models: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         read_variants(models)
@@ -126,10 +131,13 @@ def test_references(tmp_path: Path) -> None:
     assert read_reference(str(tmp_path / "r.parquet")) == want
     for name, text, message in [
         ("d.csv", "custom_id,label\na,x\na,y\n", "two different labels, in rows 1 and 2"),
-        ("n.csv", "id,label\na,x\n", "no column custom_id"), ("m.csv", "custom_id,p,q\na,x,y\n", "name the column"),
-        ("e.csv", "custom_id,label\n", "holds no label"), ("j.jsonl", "{\n", "no JSON"), ("l.jsonl", "[]\n", "no JSON object"),
+        ("n.csv", "id,label\na,x\n", "no column custom_id"),
+        ("m.csv", "custom_id,p,q\na,x,y\n", "name the column"),
+        ("e.csv", "custom_id,label\n", "holds no label"),
+        ("j.jsonl", "{\n", "no JSON"),
+        ("l.jsonl", "[]\n", "no JSON object"),
         ("p.parquet", "x", "no Parquet"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(InputFileError, match=message):
             read(name, text)
 

@@ -63,8 +63,11 @@ def llama(stop: str) -> st.SearchStrategy[Any]:
 
 def fates(model: str) -> st.SearchStrategy[list[tuple[str, Any]]]:
     """Output records: most of them an answer to a request, some odd."""
-    family, stops = {CLAUDE: (claude, ["end_turn", "max_tokens"]), NOVA: (nova, ["end_turn", "content_filtered"]),
-                     LLAMA: (llama, ["stop", "length"])}[model]  # fmt: skip
+    family, stops = {
+        CLAUDE: (claude, ["end_turn", "max_tokens"]),
+        NOVA: (nova, ["end_turn", "content_filtered"]),
+        LLAMA: (llama, ["stop", "length"]),
+    }[model]
     answer = st.sampled_from(stops).flatmap(family)
     outcome = (
         st.fixed_dictionaries({"modelOutput": answer})
@@ -97,10 +100,21 @@ def test_columns_and_records_give_the_same_files(
         lines[i] = chat(f"req-{i}", response_format={"type": "json_object"})
     write_lines(path, lines)
     order = place_order(
-        str(path), model, endpoint=None, completion_window="24h", metadata={}, job_name=None, role_arn=None,
-        output_data_config=None, on_invalid="skip", unsupported="drop", below_minimum="pad", invocation="InvokeModel",
-        fetch_images=False, retry_failed=False,
-    )  # fmt: skip
+        str(path),
+        model,
+        endpoint=None,
+        completion_window="24h",
+        metadata={},
+        job_name=None,
+        role_arn=None,
+        output_data_config=None,
+        on_invalid="skip",
+        unsupported="drop",
+        below_minimum="pad",
+        invocation="InvokeModel",
+        fetch_images=False,
+        retry_failed=False,
+    )
     summary = validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
     ref = name_batch(order, summary)
     document = resume_batch(ref, order, summary)

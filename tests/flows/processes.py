@@ -170,17 +170,32 @@ class Nursery:
         self.ask({"do": "import", "modules": run.reply["modules"]})
 
     def start(
-        self, flow: str, *args: Any, environment: dict[str, str] | None = None, kill_at: int | None = None,
-        moment: str = "before", at: tuple[str, int, str] | None = None, number: signal.Signals = signal.SIGKILL,
-        patch: dict[str, dict[str, Any]] | None = None, **kwargs: Any,
-    ) -> Run:  # fmt: skip
+        self,
+        flow: str,
+        *args: Any,
+        environment: dict[str, str] | None = None,
+        kill_at: int | None = None,
+        moment: str = "before",
+        at: tuple[str, int, str] | None = None,
+        number: signal.Signals = signal.SIGKILL,
+        patch: dict[str, dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> Run:
         """Start a flow; with `kill_at`, it dies by SIGKILL right before or after so many calls to AWS.
 
         `at` names the n-th call of an operation, on keys that hold a text; `number` is another signal. `patch` sets
         constants of modules.
         """
-        call = {"flow": flow, "args": args, "kwargs": kwargs, "kill_at": kill_at, "moment": moment, "at": at,
-                "signal": number, "patch": patch or {}}  # fmt: skip
+        call = {
+            "flow": flow,
+            "args": args,
+            "kwargs": kwargs,
+            "kill_at": kill_at,
+            "moment": moment,
+            "at": at,
+            "signal": number,
+            "patch": patch or {},
+        }
         return self._start(call, environment)
 
     def command(self, *arguments: str, environment: dict[str, str] | None = None) -> Run:
@@ -190,8 +205,13 @@ class Nursery:
     def _start(self, call: dict[str, Any], environment: dict[str, str] | None) -> Run:
         self._count += 1
         log, reply = self._folder / f"{self._count}.log", self._folder / f"{self._count}.json"
-        order = {"do": "start", "environment": {**os.environ, **(environment or {})}, "log": str(log),
-                 "reply": str(reply), **call}  # fmt: skip
+        order = {
+            "do": "start",
+            "environment": {**os.environ, **(environment or {})},
+            "log": str(log),
+            "reply": str(reply),
+            **call,
+        }
         return Run(self, int(self.ask(order)), log, reply)
 
 
@@ -203,9 +223,13 @@ def nursery(folder: Path) -> Iterator[Nursery]:
     # Prefect reads its settings once, when it is imported.
     settings = {"PREFECT_API_URL": PREFECT_API_URL.value() or "", "PREFECT_LOGGING_LEVEL": "INFO"}
     process = subprocess.Popen(
-        [sys.executable, "-c", NURSERY], cwd=ROOT, env={**os.environ, **settings}, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", NURSERY],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         yield Nursery(process, folder)
     finally:

@@ -72,9 +72,14 @@ def test_the_job_is_what_bedrock_wants(sandbox: Sandbox, tmp_path: Path, prefix:
     names = {key.removeprefix(folder) for key in sandbox.keys(prefix)}
     job_id = job["jobArn"].rsplit("/")[-1]
     assert names == {
-        "batch.json", "input/part-00000.jsonl", "index/part-00000.parquet", f"bedrock/{job_id}/manifest.json.out",
-        f"bedrock/{job_id}/part-00000.jsonl.out", "output.jsonl", "results.parquet",
-    }  # fmt: skip
+        "batch.json",
+        "input/part-00000.jsonl",
+        "index/part-00000.parquet",
+        f"bedrock/{job_id}/manifest.json.out",
+        f"bedrock/{job_id}/part-00000.jsonl.out",
+        "output.jsonl",
+        "results.parquet",
+    }
 
 
 CHAT_SAMPLES = ("01", "04", "06", "07", "11", "12", "15", "16", "20", "22", "24", "27", "31")
@@ -490,9 +495,14 @@ def test_cancelling_from_elsewhere_collects_what_was_answered(
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None],
-    error: type[Exception], message: str,
-) -> None:  # fmt: skip
+    sandbox: Sandbox,
+    tmp_path: Path,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str | None],
+    error: type[Exception],
+    message: str,
+) -> None:
     sandbox.faults(bad_roles=["arn:aws:iam::123456789012:role/Bad"])
     arguments: dict[str, object] = {"input_file": str(write_chats(tmp_path / "in.jsonl", 100)), "model": CLAUDE}
     for name, value in change.items():

@@ -108,9 +108,14 @@ def test_a_caller_who_may_list_one_folder_only(sandbox: Sandbox, tmp_path: Path,
     ],
 )
 def test_what_is_wrong_with_a_bucket_is_said_before_any_work(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Any],
-    environment: dict[str, str], said: str,
-) -> None:  # fmt: skip
+    sandbox: Sandbox,
+    tmp_path: Path,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: dict[str, Any],
+    environment: dict[str, str],
+    said: str,
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     sandbox.faults(**faults)

@@ -119,8 +119,13 @@ def test_one_that_fails_leaves_the_others_alone(sandbox: Sandbox, tmp_path: Path
 def test_none_with_results(sandbox: Sandbox, tmp_path: Path) -> None:
     path = str(write_chats(tmp_path / "in.jsonl", 3))
     with pytest.raises(ComparisonFailedError, match="No model has results") as caught:
-        compare_models(path, ["amazon.titan-embed-text-v2:0", CLAUDE], endpoint="/v1/chat/completions",
-                       below_minimum="fail", **FAST)  # fmt: skip
+        compare_models(
+            path,
+            ["amazon.titan-embed-text-v2:0", CLAUDE],
+            endpoint="/v1/chat/completions",
+            below_minimum="fail",
+            **FAST,
+        )
     assert len(caught.value.comparison.failed) == 2
 
 
@@ -225,9 +230,13 @@ def test_ctrl_c_stops_waiting_for_all(sandbox: Sandbox, tmp_path: Path, prefix: 
     path = str(write_chats(tmp_path / "in.jsonl", 110))
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.compare", path, "--model", CLAUDE, "--model", NOVA, "--poll-seconds", "0.1"],
-        cwd=ROOT, env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -247,9 +256,13 @@ def test_the_command_line(tmp_path: Path) -> None:
     variant = json.dumps({"model": MICRO, "label": "cold", "overrides": {"temperature": 0}})
     command = [sys.executable, "-m", "flows.compare", str(TICKETS), "--model", HAIKU, "--model", variant, "--sandbox"]
     done = subprocess.run(
-        [*command, "--reference", str(LABELS), "--output-dir", str(tmp_path)], cwd=ROOT,
-        env={**clean, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [*command, "--reference", str(LABELS), "--output-dir", str(tmp_path)],
+        cwd=ROOT,
+        env={**clean, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (report,) = tmp_path.glob("cmp_*/report.html")
     assert "Synthetic" in report.read_text()

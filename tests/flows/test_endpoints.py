@@ -27,11 +27,15 @@ TITAN = "amazon.titan-embed-text-v2:0"
 @pytest.mark.parametrize(
     ("model", "invocation", "sent"),
     [
-        (LLAMA, "auto", "Converse"), (LLAMA, "InvokeModel", "InvokeModel"), (CLAUDE, "Converse", "Converse"),
-        ("openai.gpt-oss-120b-1:0", "auto", "InvokeModel"), ("mistral.mixtral-8x7b-instruct-v0:1", "auto", "Converse"),
-        ("deepseek.v3-v1:0", "Converse", "Converse"), ("qwen.qwen3-32b-v1:0", "auto", "InvokeModel"),
+        (LLAMA, "auto", "Converse"),
+        (LLAMA, "InvokeModel", "InvokeModel"),
+        (CLAUDE, "Converse", "Converse"),
+        ("openai.gpt-oss-120b-1:0", "auto", "InvokeModel"),
+        ("mistral.mixtral-8x7b-instruct-v0:1", "auto", "Converse"),
+        ("deepseek.v3-v1:0", "Converse", "Converse"),
+        ("qwen.qwen3-32b-v1:0", "auto", "InvokeModel"),
     ],
-)  # fmt: skip
+)
 def test_job_types(sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, invocation: str, sent: str) -> None:
     lines = [chat(f"req-{i}", f"Question {i}", temperature=0.5, max_tokens=40) for i in range(110)]
     path = write_lines(tmp_path / "in.jsonl", lines)
@@ -53,8 +57,9 @@ def test_lines_that_need_other_jobs_get_them(sandbox: Sandbox, tmp_path: Path, p
     assert not errors
     jobs = sandbox.jobs(prefix)
     assert sorted((job["modelInvocationType"], job["totalRecordCount"]) for job in jobs) == [
-        ("Converse", 110), ("InvokeModel", 110),
-    ]  # fmt: skip
+        ("Converse", 110),
+        ("InvokeModel", 110),
+    ]
     usages = [line["response"]["body"]["usage"] for line in output]
     assert all((usage is None) == bool(i % 2) for i, usage in enumerate(usages)), "native answers carry no usage"
 
@@ -117,11 +122,17 @@ def test_structured_output_and_reasoning(sandbox: Sandbox, tmp_path: Path) -> No
 
 
 SAMPLE_MODELS = {
-    "10": [CLAUDE, NOVA, LLAMA], "30": [CLAUDE, "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-20b-1:0"], "32": [CLAUDE, LLAMA],
+    "10": [CLAUDE, NOVA, LLAMA],
+    "30": [CLAUDE, "us.amazon.nova-2-lite-v1:0", "openai.gpt-oss-20b-1:0"],
+    "32": [CLAUDE, LLAMA],
     "29": [TITAN, "cohere.embed-v4:0", "amazon.nova-2-multimodal-embeddings-v1:0"],
-    "27": ["openai.gpt-oss-20b-1:0", "mistral.mistral-large-2407-v1:0"], "31": ["openai.gpt-oss-20b-1:0", LLAMA],
-    "01": ["qwen.qwen3-32b-v1:0"], "06": ["us.deepseek.r1-v1:0"], "07": ["cohere.command-r-v1:0"], "04": ["google.gemma-3-4b-it"],
-}  # fmt: skip
+    "27": ["openai.gpt-oss-20b-1:0", "mistral.mistral-large-2407-v1:0"],
+    "31": ["openai.gpt-oss-20b-1:0", LLAMA],
+    "01": ["qwen.qwen3-32b-v1:0"],
+    "06": ["us.deepseek.r1-v1:0"],
+    "07": ["cohere.command-r-v1:0"],
+    "04": ["google.gemma-3-4b-it"],
+}
 #: Of each public file the first; `tests/codecs/test_every_family.py` tries them all.
 SAMPLE_RUNS = [
     pytest.param(*file.values, model, id=f"{file.id}-{model}")
@@ -159,15 +170,24 @@ def test_sample_files(sandbox: Sandbox, path: Path, model: str) -> None:
 
 
 def test_embeddings_in_parquet_are_vectors(sandbox: Sandbox, tmp_path: Path) -> None:
-    lines = [{"custom_id": f"e{i}", "method": "POST", "url": "/v1/embeddings",
-              "body": {"model": "x", "input": [f"a{i}", f"b{i}"], "dimensions": 256}} for i in range(60)]  # fmt: skip
+    lines = [
+        {
+            "custom_id": f"e{i}",
+            "method": "POST",
+            "url": "/v1/embeddings",
+            "body": {"model": "x", "input": [f"a{i}", f"b{i}"], "dimensions": 256},
+        }
+        for i in range(60)
+    ]
     batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), TITAN, **FAST)
     table = pq.read_table(io.BytesIO(sandbox.read(batch.parquet_file)))
     assert str(table.schema.field("embedding").type) == "list<element: float>"
     rows = table.to_pylist()
     assert [(row["custom_id"], row["choice"], len(row["embedding"])) for row in rows[:3]] == [
-        ("e0", 0, 256), ("e0", 1, 256), ("e1", 0, 256),
-    ]  # fmt: skip
+        ("e0", 0, 256),
+        ("e0", 1, 256),
+        ("e1", 0, 256),
+    ]
     assert batch.usage.input_tokens == sum(row["prompt_tokens"] for row in rows)
 
 
@@ -182,11 +202,26 @@ def test_images_from_s3_are_inlined_and_the_web_is_refused(sandbox: Sandbox, tmp
     sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=base64.b64decode(PNG))
 
     def line(custom_id: str, url: str) -> object:
-        return chat(custom_id, messages=[{"role": "user", "content": [
-            {"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]}])  # fmt: skip
+        return chat(
+            custom_id,
+            messages=[
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What is it?"},
+                        {"type": "image_url", "image_url": {"url": url}},
+                    ],
+                }
+            ],
+        )
 
-    urls = [f"s3://{sandbox.bucket}/{key}", f"s3://{sandbox.bucket}/{key}.none", sandbox.url + "/x.png",
-            "http://169.254.169.254/latest/meta-data", "file:///etc/passwd"]  # fmt: skip
+    urls = [
+        f"s3://{sandbox.bucket}/{key}",
+        f"s3://{sandbox.bucket}/{key}.none",
+        sandbox.url + "/x.png",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+    ]
     path = write_lines(tmp_path / "in.jsonl", [line(f"i{n}", url) for n, url in enumerate(urls)])
     for fetch in (False, True):
         batch = batch_inference(str(path), CLAUDE, fetch_images=fetch, **FAST)

@@ -40,11 +40,19 @@ def warnings_of(batch: Batch) -> str:
         {"lose_create_replies": 2},
         {"output_late": 2.0},
         {"unknown_gets": 4},
-        {"throttle": 0.1, "server_error": 0.1, "drop": 0.1, "s3_throttle": 0.1, "s3_drop": 0.1, "s3_truncate": 0.2,
-         "lose_create_replies": 1, "output_late": 1.0},
+        {
+            "throttle": 0.1,
+            "server_error": 0.1,
+            "drop": 0.1,
+            "s3_throttle": 0.1,
+            "s3_drop": 0.1,
+            "s3_truncate": 0.2,
+            "lose_create_replies": 1,
+            "output_late": 1.0,
+        },
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_what_passes_is_waited_out(sandbox: Sandbox, go: Any, prefix: str, faults: dict[str, Any]) -> None:
     sandbox.faults(**faults)
     batch = Batch.model_validate(go().finish())
@@ -102,9 +110,13 @@ def test_odd_output_is_accounted_for_and_said(sandbox: Sandbox, go: Any, monkeyp
     assert len(errors) == 2 * 3
     assert {error["error"]["code"] for error in errors} == {"server_error"}
     said = warnings_of(batch)
-    for oddity in ("6 records that were answered more than once", "4 output records that were never asked for",
-                   "10 output lines that cannot be read", "counts 97 processed records of 100",
-                   "97 processed records, but 101 answers"):  # fmt: skip
+    for oddity in (
+        "6 records that were answered more than once",
+        "4 output records that were never asked for",
+        "10 output lines that cannot be read",
+        "counts 97 processed records of 100",
+        "97 processed records, but 101 answers",
+    ):
         assert oddity in said, said
 
 
@@ -123,8 +135,12 @@ def test_jobs_of_every_end_in_one_batch(
     sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
-    ends = [{"status": "Expired"}, {"status": "PartiallyCompleted", "fraction": 0.35},
-            {"status": "Stopped", "fraction": 0.6}, None]  # fmt: skip
+    ends = [
+        {"status": "Expired"},
+        {"status": "PartiallyCompleted", "fraction": 0.35},
+        {"status": "Stopped", "fraction": 0.6},
+        None,
+    ]
     sandbox.faults(job_ends=ends)
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 400)), CLAUDE, poll_seconds=0.05)
     _, errors = account(sandbox, batch, [f"req-{i}" for i in range(400)])

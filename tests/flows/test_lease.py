@@ -75,9 +75,14 @@ def test_a_driver_that_wakes_late_changes_nothing(
     path = str(write_chats(tmp_path / "in.jsonl", 200))
     operation, number, text, moment = PAUSES[pause]
     paused = runs.start(
-        "batch_inference", path, CLAUDE, at=(operation, number, text), moment=moment, number=signal.SIGSTOP,
+        "batch_inference",
+        path,
+        CLAUDE,
+        at=(operation, number, text),
+        moment=moment,
+        number=signal.SIGSTOP,
         poll_seconds=0.05,
-    )  # fmt: skip
+    )
     paused.wait_until_stopped()
     try:
         other = runs.start("batch_inference", path, CLAUDE, patch=SOON, poll_seconds=0.05)
@@ -105,9 +110,14 @@ def test_a_driver_that_wakes_on_demand_pays_for_what_was_on_its_way(
     # Without a heartbeat of its own in between: nothing but the question before a call tells it.
     patch = {"tasks.batch.lease": {"_DOUBT_SECONDS": 1.5}}
     paused = runs.start(
-        "batch_inference", path, CLAUDE, completion_window="immediate", at=("InvokeModel", 30, ""),
-        number=signal.SIGSTOP, patch=patch,
-    )  # fmt: skip
+        "batch_inference",
+        path,
+        CLAUDE,
+        completion_window="immediate",
+        at=("InvokeModel", 30, ""),
+        number=signal.SIGSTOP,
+        patch=patch,
+    )
     paused.wait_until_stopped()
     try:
         other = runs.start("batch_inference", path, CLAUDE, completion_window="immediate", patch=SOON)
@@ -166,8 +176,13 @@ def in_a_container(sandbox: Sandbox, tmp_path: Path) -> Any:
         command = [unshare, "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "flows.batch"]
         environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
         with (tmp_path / "container.log").open("wb") as log:
-            process = subprocess.Popen([*command, path, "--model", CLAUDE, "--poll-seconds", "0.1"], cwd=ROOT,
-                                       env=environment, stdout=log, stderr=log)  # fmt: skip
+            process = subprocess.Popen(
+                [*command, path, "--model", CLAUDE, "--poll-seconds", "0.1"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
         started.append(process)
         return process
 
@@ -179,9 +194,13 @@ def in_a_container(sandbox: Sandbox, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("way", ["collector", "cancel_batch"])
 def test_a_driver_killed_in_a_container_is_relieved(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, in_a_container: Callable[..., Any],
+    sandbox: Sandbox,
+    tmp_path: Path,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    in_a_container: Callable[..., Any],
     way: str,
-) -> None:  # fmt: skip
+) -> None:
     sandbox.faults(hold=True)
     path = write_chats(tmp_path / "in.jsonl", 200)
     process = in_a_container(str(path))
@@ -212,15 +231,22 @@ def test_a_driver_killed_in_a_container_is_relieved(
     assert sandbox.journal()["most_often"] <= 1
 
 
-def test_gathered_shards_are_not_written_again(sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_gathered_shards_are_not_written_again(
+    sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A driver that is paused while ranges are gathered into one job, and wakes when that is settled."""
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "180")
     lines = [chat(f"req-{i}", f"Question {i}", **({"tools": [TOOL]} if i % 3 == 2 else {})) for i in range(360)]
     path = str(write_lines(tmp_path / "in.jsonl", lines))
     model = "mistral.mistral-large-2407-v1:0"
-    paused = runs.start("batch_inference", path, model, at=("PutObject", 1, "/input/part-gathered"),
-                        number=signal.SIGSTOP, poll_seconds=0.05)  # fmt: skip
+    paused = runs.start(
+        "batch_inference",
+        path,
+        model,
+        at=("PutObject", 1, "/input/part-gathered"),
+        number=signal.SIGSTOP,
+        poll_seconds=0.05,
+    )
     paused.wait_until_stopped()
     try:
         other = runs.start("batch_inference", path, model, patch=SOON, poll_seconds=0.05)

@@ -47,10 +47,12 @@ def test_a_cancelled_run_stops_no_batch_that_another_run_works_on() -> None:
     alone, shared, crashed, foreign = (f"batch_{number}" for number in range(4))
     found = [
         noted(alone, Cancelling()),
-        noted(shared, Cancelling()), noted(shared, Running()),
-        noted(crashed, Cancelled()), noted(crashed, Crashed()),
+        noted(shared, Cancelling()),
+        noted(shared, Running()),
+        noted(crashed, Cancelled()),
+        noted(crashed, Crashed()),
         noted(foreign),
-    ]  # fmt: skip
+    ]
     assert batches_to_stop(found) == {alone, crashed}
 
 

@@ -145,16 +145,25 @@ def test_trouble_with_one_batch_leaves_the_others_alone(sandbox: Sandbox, tmp_pa
 
 
 EVENT = {
-    "version": "0", "id": "a1b2c3d4", "detail-type": "Batch Inference Job State Change", "source": "aws.bedrock",
-    "account": "123456789012", "time": "Wed Aug 28 22:58:30 UTC 2024", "region": "us-east-1",
+    "version": "0",
+    "id": "a1b2c3d4",
+    "detail-type": "Batch Inference Job State Change",
+    "source": "aws.bedrock",
+    "account": "123456789012",
+    "time": "Wed Aug 28 22:58:30 UTC 2024",
+    "region": "us-east-1",
     "resources": ["arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefghwxyz"],
     "detail": {
-        "version": "0.0", "accountId": "123456789012", "batchJobName": "dummy-batch-job-name",
+        "version": "0.0",
+        "accountId": "123456789012",
+        "batchJobName": "dummy-batch-job-name",
         "batchJobArn": "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefghwxyz",
         "batchModelId": "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-sonnet-20240229-v1:0",
-        "status": "Completed", "failureMessage": "", "creationTime": "Aug 28, 2024, 10:47:53 PM",
+        "status": "Completed",
+        "failureMessage": "",
+        "creationTime": "Aug 28, 2024, 10:47:53 PM",
     },
-}  # fmt: skip
+}
 
 
 def test_an_eventbridge_event_advances_its_batch(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:

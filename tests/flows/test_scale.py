@@ -68,8 +68,9 @@ def test_prefect_keeps_little(sandbox: Sandbox, tmp_path: Path, monkeypatch: pyt
     with get_client(sync_client=True) as client:
         (run,) = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["batch-inference"])),
-            sort=FlowRunSort.START_TIME_DESC, limit=1,
-        )  # fmt: skip
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
         tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])), limit=200)
     assert len(run.model_dump_json()) < 10_000
     # A million requests are twenty jobs of 50,000, as here of 100: convert and normalise for each, and some fifteen more.

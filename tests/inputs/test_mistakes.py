@@ -20,13 +20,31 @@ from tests.conftest import chat
 LINES = [chat(f"request-{i}", f"hello, {i}") for i in range(1, 30)]
 BARE = [{"messages": line["body"]["messages"], "max_tokens": 9} for line in LINES]
 ANTHROPIC = [
-    {"custom_id": f"a{i}", "params": {"model": "claude", "max_tokens": 9, "system": "Be brief.", "messages": [{"role": "user", "content": "x"}]}}
+    {
+        "custom_id": f"a{i}",
+        "params": {
+            "model": "claude",
+            "max_tokens": 9,
+            "system": "Be brief.",
+            "messages": [{"role": "user", "content": "x"}],
+        },
+    }
     for i in range(9)
-]  # fmt: skip
+]
 GEMINI = [
-    {"key": f"k{i}", "request": {"contents": [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": [{"text": "y"}]}, {"role": "user", "parts": [{"text": "z"}]}], "systemInstruction": {"parts": [{"text": "s"}]}}}
+    {
+        "key": f"k{i}",
+        "request": {
+            "contents": [
+                {"role": "user", "parts": [{"text": "x"}]},
+                {"role": "model", "parts": [{"text": "y"}]},
+                {"role": "user", "parts": [{"text": "z"}]},
+            ],
+            "systemInstruction": {"parts": [{"text": "s"}]},
+        },
+    }
     for i in range(9)
-]  # fmt: skip
+]
 
 
 def jsonl(values: list[Any]) -> str:
@@ -108,9 +126,20 @@ def test_archives_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n\n", jsonl(LINES), "\ufeff" + jsonl(LINES), "hello there, world\nagain\n", '{"a": 1', "null\n", "[\n", "[1, 2]\n", jsonl([3, 4]),
-     jsonl([{**line, "custom_id": 7} for line in LINES])],
-)  # fmt: skip
+    [
+        "",
+        "\n\n",
+        jsonl(LINES),
+        "\ufeff" + jsonl(LINES),
+        "hello there, world\nagain\n",
+        '{"a": 1',
+        "null\n",
+        "[\n",
+        "[1, 2]\n",
+        jsonl([3, 4]),
+        jsonl([{**line, "custom_id": 7} for line in LINES]),
+    ],
+)
 def test_nothing_is_guessed(text: str, tmp_path: Path) -> None:
     """Of a batch file, with bad lines or without, and of what nobody knows, nothing is said."""
     path = tmp_path / "in.jsonl"

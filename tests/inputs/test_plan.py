@@ -19,8 +19,14 @@ def planned(
     starts = [*range(0, each * files, each), requests] if requests else [0, 0]
     sizes = [b - a for a, b in pairwise(starts)]
     offsets = array("q", [place for size in sizes for place in range(size)])
-    read = summary(requests=requests, offsets=offsets, lines=array("q", [o + 1 for o in offsets]), source_starts=starts,
-                   source_bytes=sizes, **{"records": requests, "record_bytes": requests, **fields})  # fmt: skip
+    read = summary(
+        requests=requests,
+        offsets=offsets,
+        lines=array("q", [o + 1 for o in offsets]),
+        source_starts=starts,
+        source_bytes=sizes,
+        **{"records": requests, "record_bytes": requests, **fields},
+    )
     ranges = plan_ranges(read, limits, 3)
     assert [range_.index for range_ in ranges] == list(range(len(ranges)))
     assert {range_.epoch for range_ in ranges} == {3}
@@ -33,9 +39,16 @@ def sizes(ranges: list[list[tuple[int, int, int, int, int]]]) -> list[int]:
 
 @pytest.mark.parametrize(
     ("requests", "records", "most", "expected"),
-    [(100, 100, 100, [100]), (101, 101, 100, [50, 51]), (1000, 1000, 300, [250] * 4), (100, 300, 100, [33, 33, 34]), (3, 900, 100, [1] * 3),
-     (1, 500, 100, [1]), (100, 0, 100, [100])],
-)  # fmt: skip
+    [
+        (100, 100, 100, [100]),
+        (101, 101, 100, [50, 51]),
+        (1000, 1000, 300, [250] * 4),
+        (100, 300, 100, [33, 33, 34]),
+        (3, 900, 100, [1] * 3),
+        (1, 500, 100, [1]),
+        (100, 0, 100, [100]),
+    ],
+)
 def test_even_cuts_by_records(requests: int, records: int, most: int, expected: list[int]) -> None:
     assert sizes(planned(requests, records=records, limits=Limits(max_records_per_job=most))) == expected
 
@@ -50,8 +63,11 @@ def test_there_is_room_for_the_estimate_to_be_wrong(record_bytes: int, ranges: i
 
 def test_ranges_go_over_files_and_files_over_ranges() -> None:
     assert planned(90, files=3, limits=Limits(min_records_per_job=1, max_records_per_job=45)) == [
-        [(0, 0, 30, 0, 30), (1, 0, 15, 30, 15)], [(1, 15, 30, 45, 15), (2, 0, 30, 60, 30)],
-    ]  # fmt: skip
+        [(0, 0, 30, 0, 30), (1, 0, 15, 30, 15)],
+        [(1, 15, 30, 45, 15), (2, 0, 30, 60, 30)],
+    ]
     assert planned(10, limits=Limits(min_records_per_job=1, max_records_per_job=4)) == [
-        [(0, 0, 3, 0, 3)], [(0, 3, 6, 3, 3)], [(0, 6, 10, 6, 4)],
-    ]  # fmt: skip
+        [(0, 0, 3, 0, 3)],
+        [(0, 3, 6, 3, 3)],
+        [(0, 6, 10, 6, 4)],
+    ]

@@ -27,15 +27,19 @@ GOOD = {
         ({"clientRequestToken": "a_b"}, "clientRequestToken"),
         ({"outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://sandbox-batches/dt=2026/"}}}, "s3Uri"),
         ({"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://sandbox-batches/a//b.jsonl"}}}, "s3Uri"),
-        ({"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://sandbox-batches/x.jsonl", "s3BucketOwner": "1"}}},
-         "s3BucketOwner"),
-        ({"outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://sandbox-batches/o/", "s3BucketOwner": "12a"}}},
-         "s3BucketOwner"),
+        (
+            {"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://sandbox-batches/x.jsonl", "s3BucketOwner": "1"}}},
+            "s3BucketOwner",
+        ),
+        (
+            {"outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://sandbox-batches/o/", "s3BucketOwner": "12a"}}},
+            "s3BucketOwner",
+        ),
         ({"timeoutDurationInHours": 169}, "timeoutDurationInHours"),
         ({"tags": [{"key": "k", "value": "ü!"}]}, "tags"),
         ({"modelId": "gpt-4o"}, "model identifier"),
     ],
-)  # fmt: skip
+)
 def test_create_refuses(sandbox: Sandbox, change: dict[str, Any], field: str) -> None:
     client = boto3.client("bedrock")
     with pytest.raises(ClientError, match=field):
@@ -83,14 +87,24 @@ ANTHROPIC = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5, "messag
 @pytest.mark.parametrize(
     "change",
     [
-        {"anthropic_version": None}, {"max_tokens": 0}, {"model": "x"}, {"stream": False}, {"temperature": 1.1},
-        {"messages": []}, {"messages": [ASK, ASK]}, {"messages": [{"role": "assistant", "content": "x"}]},
-        {"messages": [{"role": "user", "content": " "}]}, {"messages": [{"role": "user", "content": []}]},
+        {"anthropic_version": None},
+        {"max_tokens": 0},
+        {"model": "x"},
+        {"stream": False},
+        {"temperature": 1.1},
+        {"messages": []},
+        {"messages": [ASK, ASK]},
+        {"messages": [{"role": "assistant", "content": "x"}]},
+        {"messages": [{"role": "user", "content": " "}]},
+        {"messages": [{"role": "user", "content": []}]},
         {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}]},
-        {"system": ""}, {"tools": [{"name": "a b", "input_schema": {"type": "object"}}]},
-        {"tools": [{"name": "f", "input_schema": {}}]}, {"tool_choice": {"type": "auto"}}, {"stop_sequences": ["\n"]},
+        {"system": ""},
+        {"tools": [{"name": "a b", "input_schema": {"type": "object"}}]},
+        {"tools": [{"name": "f", "input_schema": {}}]},
+        {"tool_choice": {"type": "auto"}},
+        {"stop_sequences": ["\n"]},
     ],
-)  # fmt: skip
+)
 def test_anthropic_bodies_that_claude_refuses(change: dict[str, Any]) -> None:
     checks.anthropic(ANTHROPIC)
     with pytest.raises(Refused):
@@ -104,12 +118,18 @@ TOOLS = {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "
 @pytest.mark.parametrize(
     "change",
     [
-        {"messages": []}, {"messages": [TURN, TURN]}, {"messages": [{"role": "user", "content": [{"text": ""}]}]},
-        {"inferenceConfig": {"temperature": 2}}, {"inferenceConfig": {"maxTokens": "5"}}, {"toolConfig": TOOLS},
-        {"messages": [{"role": "user", "content": "Hi"}]}, {"modelId": "x"}, {"unknown": 1},
+        {"messages": []},
+        {"messages": [TURN, TURN]},
+        {"messages": [{"role": "user", "content": [{"text": ""}]}]},
+        {"inferenceConfig": {"temperature": 2}},
+        {"inferenceConfig": {"maxTokens": "5"}},
+        {"toolConfig": TOOLS},
+        {"messages": [{"role": "user", "content": "Hi"}]},
+        {"modelId": "x"},
+        {"unknown": 1},
         {"messages": [{"role": "user", "content": [{"text": "a", "image": None}]}]},
     ],
-)  # fmt: skip
+)
 def test_converse_bodies_that_a_job_refuses(change: dict[str, Any]) -> None:
     checks.converse({"messages": [TURN]}, batch=True)
     with pytest.raises(Refused):
@@ -118,9 +138,18 @@ def test_converse_bodies_that_a_job_refuses(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"max_tokens": 3}, {"inferenceConfig": {"max_tokens": 3}}, {"inferenceConfig": {"topP": 2}}, {"system": "x"},
-     {"toolConfig": {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object", "$defs": {}}}}}]}}],
-)  # fmt: skip
+    [
+        {"max_tokens": 3},
+        {"inferenceConfig": {"max_tokens": 3}},
+        {"inferenceConfig": {"topP": 2}},
+        {"system": "x"},
+        {
+            "toolConfig": {
+                "tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object", "$defs": {}}}}}]
+            }
+        },
+    ],
+)
 def test_nova_bodies_that_nova_refuses(change: dict[str, Any]) -> None:
     checks.nova({"messages": [TURN]})
     with pytest.raises(Refused):

@@ -74,9 +74,27 @@ def locally(keys: list[str], pattern: str, folder: Path) -> list[str] | None:
         return None
 
 
-KEYS = ["in/a.jsonl", "in/b.jsonl", "in/b.txt", "in/x/c.jsonl", "in/x/y/d.jsonl", "in/.hidden.jsonl", "in/.git/e.jsonl",
-        "in/[1]/f.jsonl", "in/1/g.jsonl", "in/[1]/h1.jsonl", "in/part-1.jsonl", "in/part-[1].jsonl", "in/q*.jsonl",
-        "in/qq.jsonl", "in/w?.jsonl", "in/ww.jsonl", "other/in/z.jsonl", "in2/a.jsonl", "in/sub.jsonl/k.jsonl"]  # fmt: skip
+KEYS = [
+    "in/a.jsonl",
+    "in/b.jsonl",
+    "in/b.txt",
+    "in/x/c.jsonl",
+    "in/x/y/d.jsonl",
+    "in/.hidden.jsonl",
+    "in/.git/e.jsonl",
+    "in/[1]/f.jsonl",
+    "in/1/g.jsonl",
+    "in/[1]/h1.jsonl",
+    "in/part-1.jsonl",
+    "in/part-[1].jsonl",
+    "in/q*.jsonl",
+    "in/qq.jsonl",
+    "in/w?.jsonl",
+    "in/ww.jsonl",
+    "other/in/z.jsonl",
+    "in2/a.jsonl",
+    "in/sub.jsonl/k.jsonl",
+]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +123,12 @@ KEYS = ["in/a.jsonl", "in/b.jsonl", "in/b.txt", "in/x/c.jsonl", "in/x/y/d.jsonl"
         ("in/w?.jsonl", ["in/w?.jsonl"]),
         ("in/x", ["in/x/c.jsonl"]),
         ("in/x/*/", ["in/x/c.jsonl"]),
-        ("in/none*", None), ("in/[9]", None), ("", None), ("in/y", None),
+        ("in/none*", None),
+        ("in/[9]", None),
+        ("", None),
+        ("in/y", None),
     ],
-)  # fmt: skip
+)
 def test_a_glob_selects_in_s3_what_it_selects_locally(
     pattern: str, expected: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,8 +29,11 @@ def read(source: Source, **options: object) -> list[tuple[int, bytes]]:
 @settings(max_examples=300)
 @given(
     lines=st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b" ")), max_size=12),
-    block=st.integers(1, 40), bom=st.booleans(), last=st.booleans(), pack=st.sampled_from(["", "gzip", "zstd"]),
-)  # fmt: skip
+    block=st.integers(1, 40),
+    bom=st.booleans(),
+    last=st.booleans(),
+    pack=st.sampled_from(["", "gzip", "zstd"]),
+)
 def test_any_cut_gives_the_same_lines(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], block: int, bom: bool, last: bool, pack: str
 ) -> None:
@@ -64,7 +67,12 @@ def test_an_endless_line_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> Non
     path.write_bytes(b"a\n" + b"x" * 5_000_000 + b"\nb\n" + b"y" * 3_000_000)
     (source,) = find_sources(str(path))
     found = read(source, limit=1_000_000)
-    assert [(offset, len(line)) for offset, line in found] == [(0, 1), (2, 1_000_001), (5_000_003, 1), (5_000_005, 1_000_001)]  # fmt: skip
+    assert [(offset, len(line)) for offset, line in found] == [
+        (0, 1),
+        (2, 1_000_001),
+        (5_000_003, 1),
+        (5_000_005, 1_000_001),
+    ]
 
 
 def test_a_range_of_a_file(tmp_path: Path) -> None:

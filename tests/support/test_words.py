@@ -51,9 +51,13 @@ def test_the_sum_of_a_batch_is_one(status: str, counts: tuple[int, int, int], sa
     total, completed, failed = counts
     batch = Batch.model_validate(
         {
-            "id": "batch_1", "endpoint": "/v1/chat/completions", "input_file_id": "x", "completion_window": "24h",
-            "created_at": 1, "status": status,
+            "id": "batch_1",
+            "endpoint": "/v1/chat/completions",
+            "input_file_id": "x",
+            "completion_window": "24h",
+            "created_at": 1,
+            "status": status,
             "request_counts": RequestCounts(total=total, completed=completed, failed=failed),
         }
-    )  # fmt: skip
+    )
     assert account_of(batch) == said

@@ -23,9 +23,19 @@ from tasks.codecs.endpoints._content import arguments, parse_parts, text_parts
 
 #: Fields that change nothing about the answer of a batch request, whatever their value.
 _WITHOUT_EFFECT: Final = frozenset(
-    {"model", "user", "metadata", "store", "stream", "stream_options", "service_tier", "safety_identifier",
-     "prompt_cache_key", "prompt_cache_retention"}
-)  # fmt: skip
+    {
+        "model",
+        "user",
+        "metadata",
+        "store",
+        "stream",
+        "stream_options",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
 
 
 #: Values that ask for what happens anyway.
@@ -40,9 +50,23 @@ _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
 
 
 _MAPPED: Final = frozenset(
-    {"messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "tools", "tool_choice",
-     "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort", "n"}
-)  # fmt: skip
+    {
+        "messages",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "functions",
+        "function_call",
+        "response_format",
+        "reasoning_effort",
+        "n",
+    }
+)
 
 
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
@@ -179,8 +203,11 @@ def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], lis
         elif role == "tool":
             call = message.get("tool_call_id")
             if not isinstance(call, str) or not call:
-                raise RequestError(f"'{where}.tool_call_id' must name the call that this answers.",
-                                   f"{where}.tool_call_id", "missing_required_parameter")  # fmt: skip
+                raise RequestError(
+                    f"'{where}.tool_call_id' must name the call that this answers.",
+                    f"{where}.tool_call_id",
+                    "missing_required_parameter",
+                )
             parts = parse_parts(message.get("content"), f"{where}.content", policy)
             turns.append(Turn("user", [ToolResult(call, [part for part in parts if not _is_blank(part)])]))
         else:
@@ -230,8 +257,11 @@ def settle(turns: list[Turn], policy: Policy) -> list[Turn]:
         else:
             settled.append(Turn(turn.role, parts))
     while settled and settled[0].role == "assistant":
-        policy.refuse("messages", "the conversation must start with a user message.",
-                      count_as="messages[] (assistant before the first user)")  # fmt: skip
+        policy.refuse(
+            "messages",
+            "the conversation must start with a user message.",
+            count_as="messages[] (assistant before the first user)",
+        )
         settled.pop(0)
     if not any(turn.role == "user" for turn in settled):
         raise RequestError("'messages' holds no user message with content.", "messages")
@@ -250,8 +280,9 @@ def _check_tool_results(turns: list[Turn]) -> None:
             if isinstance(part, ToolCall):
                 asked.add(part.id)
             elif isinstance(part, ToolResult) and part.id not in asked:
-                raise RequestError("A tool message answers a call that no assistant message before it made.",
-                                   "messages[].tool_call_id")  # fmt: skip
+                raise RequestError(
+                    "A tool message answers a call that no assistant message before it made.", "messages[].tool_call_id"
+                )
 
 
 def _parse_stop(stop: Any) -> list[str]:
@@ -289,8 +320,10 @@ def parse_tool(function: dict[str, Any], where: str) -> Tool:
     if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
         raise RequestError(f"'{where}.parameters' must be a JSON Schema of type object.", f"{where}.parameters")
     if not isinstance(parameters.get("properties", {}), dict) or not isinstance(parameters.get("required", []), list):
-        raise RequestError(f"'{where}.parameters' must have an object of properties, and a list of required ones.",
-                           f"{where}.parameters")  # fmt: skip
+        raise RequestError(
+            f"'{where}.parameters' must have an object of properties, and a list of required ones.",
+            f"{where}.parameters",
+        )
     description = function.get("description")
     kept = description if isinstance(description, str) and description.strip() else None
     return Tool(name, kept, {"type": "object", **parameters}, function.get("strict"))

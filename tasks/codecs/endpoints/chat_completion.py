@@ -104,14 +104,25 @@ def plain_frame(key: bytes, created: int, model: str) -> Frame:
     The gaps are `record`, with `key` the id; `content`, JSON's escapes done; and the others by their names.
     """
     return (
-        b'{"id":"chatcmpl-' + key, "record",
+        b'{"id":"chatcmpl-' + key,
+        "record",
         b'","object":"chat.completion","created":%d,"model":%b,' % (created, escape_line_ends(_encode(model))),
-        b'"choices":[{"index":0,"message":{"role":"assistant","content":"', "content",
-        b'","refusal":null},"logprobs":null,"finish_reason":"', "finish_reason",
-        b'"}],"usage":{"prompt_tokens":', "prompt_tokens", b',"completion_tokens":', "completion_tokens",
-        b',"total_tokens":', "total_tokens", b',"prompt_tokens_details":{"cached_tokens":', "cached_tokens",
-        b'},"completion_tokens_details":{"reasoning_tokens":', "reasoning_tokens", b"}}}",
-    )  # fmt: skip
+        b'"choices":[{"index":0,"message":{"role":"assistant","content":"',
+        "content",
+        b'","refusal":null},"logprobs":null,"finish_reason":"',
+        "finish_reason",
+        b'"}],"usage":{"prompt_tokens":',
+        "prompt_tokens",
+        b',"completion_tokens":',
+        "completion_tokens",
+        b',"total_tokens":',
+        "total_tokens",
+        b',"prompt_tokens_details":{"cached_tokens":',
+        "cached_tokens",
+        b'},"completion_tokens_details":{"reasoning_tokens":',
+        "reasoning_tokens",
+        b"}}}",
+    )
 
 
 def _finish(answer: Answer, legacy: bool) -> str:

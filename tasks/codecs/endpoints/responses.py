@@ -35,18 +35,45 @@ from tasks.codecs.endpoints.chat import (
 from tasks.codecs.endpoints.chat_completion import sum_usage
 
 _MAPPED: Final = frozenset(
-    {"input", "instructions", "max_output_tokens", "temperature", "top_p", "tools", "tool_choice",
-     "parallel_tool_calls", "text", "reasoning", "background", "include", "truncation", "previous_response_id",
-     "conversation", "prompt", "max_tool_calls"}
-)  # fmt: skip
+    {
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "temperature",
+        "top_p",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "text",
+        "reasoning",
+        "background",
+        "include",
+        "truncation",
+        "previous_response_id",
+        "conversation",
+        "prompt",
+        "max_tool_calls",
+    }
+)
 
 
 #: Features that live on OpenAI's servers.
 _STATEFUL: Final = ("previous_response_id", "conversation", "prompt")
 
 
-_REPEATED: Final = ("instructions", "max_output_tokens", "temperature", "top_p", "metadata", "parallel_tool_calls",
-                    "tool_choice", "tools", "text", "reasoning", "user")  # fmt: skip
+_REPEATED: Final = (
+    "instructions",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "metadata",
+    "parallel_tool_calls",
+    "tool_choice",
+    "tools",
+    "text",
+    "reasoning",
+    "user",
+)
 
 
 def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
@@ -237,8 +264,14 @@ def _items(answer: Answer, id: str, status: str) -> Any:
     if content:
         yield {"id": f"msg_{id}", "type": "message", "role": "assistant", "status": status, "content": content}
     for number, call in enumerate(answer.tool_calls):
-        yield {"id": f"fc_{id}_{number}", "type": "function_call", "call_id": call.id, "name": call.name,
-               "arguments": call.arguments.decode(), "status": "completed"}  # fmt: skip
+        yield {
+            "id": f"fc_{id}_{number}",
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments.decode(),
+            "status": "completed",
+        }
 
 
 def _usage(usage: Usage | None) -> _ResponseUsage | None:

@@ -20,8 +20,9 @@ _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 def unit_temperature(chat: Chat, policy: Policy) -> float | int | None:
     """OpenAI's temperature of 0..2 for a target of 0..1: equal up to 1; above it refused, or clamped and counted."""
     if chat.temperature is not None and chat.temperature > 1:
-        policy.refuse("temperature", "it accepts 0 to 1; more than 1 cannot be expressed.",
-                      count_as="temperature (clamped to 1)")  # fmt: skip
+        policy.refuse(
+            "temperature", "it accepts 0 to 1; more than 1 cannot be expressed.", count_as="temperature (clamped to 1)"
+        )
         return 1
     return chat.temperature
 

@@ -47,8 +47,11 @@ def plain_text(turn: Turn, family: str, policy: Policy) -> str:
             case Document("txt", name, data):
                 texts.append(f"{name}:\n{base64.b64decode(data).decode()}")
             case Image() | Document():
-                policy.refuse("messages[].content[]", f"{family} takes text only.",
-                              count_as=f"messages[].content[] ({part.format})")  # fmt: skip
+                policy.refuse(
+                    "messages[].content[]",
+                    f"{family} takes text only.",
+                    count_as=f"messages[].content[] ({part.format})",
+                )
             case ToolCall() | ToolResult():
                 policy.refuse_always("messages[].tool_calls", f"{family} takes no tools in its prompt.")
     if not texts:

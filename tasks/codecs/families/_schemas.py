@@ -38,8 +38,11 @@ class _Resolver:
         reference = node.get("$ref")
         if isinstance(reference, str):
             if reference in path or len(path) > _MAX_DEPTH:
-                raise RequestError(f"'{self._where}' is recursive, which this model's schemas cannot be.", self._where,
-                                   "unsupported_parameter")  # fmt: skip
+                raise RequestError(
+                    f"'{self._where}' is recursive, which this model's schemas cannot be.",
+                    self._where,
+                    "unsupported_parameter",
+                )
             target = self._look_up(reference)
             rest = {key: value for key, value in node.items() if key != "$ref"}
             return self.resolve({**target, **rest}, (*path, reference))

@@ -153,8 +153,12 @@ class AnthropicCodec:
             choice = _encode_tool_choice(chat)
             if choice:
                 body["tool_choice"] = choice
-        for field, value in (("thinking", thinking), ("output_config", output_config or None), ("top_k", top_k),
-                             ("anthropic_beta", beta)):  # fmt: skip
+        for field, value in (
+            ("thinking", thinking),
+            ("output_config", output_config or None),
+            ("top_k", top_k),
+            ("anthropic_beta", beta),
+        ):
             if value is not None:
                 body[field] = value
         return Encoded(body, json_tool)

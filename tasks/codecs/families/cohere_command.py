@@ -29,8 +29,14 @@ _FINISH: Final[dict[str, FinishReason]] = {
 }
 
 
-_TYPES: Final = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list",
-                 "object": "dict"}  # fmt: skip
+_TYPES: Final = {
+    "string": "str",
+    "integer": "int",
+    "number": "float",
+    "boolean": "bool",
+    "array": "list",
+    "object": "dict",
+}
 
 
 class _Call(msgspec.Struct, gc=False):
@@ -69,11 +75,17 @@ class CohereCommandCodec(GeneralCodec):
             for turn in chat.turns[:-1]
         ]
         body |= kept(
-            chat_history=history, preamble="\n\n".join(chat.system) or None, max_tokens=chat.max_tokens,
-            temperature=unit_temperature(chat, policy), p=chat.top_p, stop_sequences=chat.stop,
-            k=take(chat, "top_k"), seed=take(chat, "seed"), frequency_penalty=take(chat, "frequency_penalty"),
+            chat_history=history,
+            preamble="\n\n".join(chat.system) or None,
+            max_tokens=chat.max_tokens,
+            temperature=unit_temperature(chat, policy),
+            p=chat.top_p,
+            stop_sequences=chat.stop,
+            k=take(chat, "top_k"),
+            seed=take(chat, "seed"),
+            frequency_penalty=take(chat, "frequency_penalty"),
             presence_penalty=take(chat, "presence_penalty"),
-        )  # fmt: skip
+        )
         if chat.tools and chat.tool_choice != "none":
             if chat.tool_choice not in (None, "auto"):
                 policy.refuse("tool_choice", "Command R chooses by itself.")
@@ -105,9 +117,11 @@ def _tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     for name, schema in properties.items():
         extra = sorted(schema.keys() - {"type", "description", "title"}) if isinstance(schema, dict) else ["schema"]
         if extra:
-            policy.refuse(f"tools[].function.parameters.properties.{name}",
-                          f"Command R's parameters have no {', '.join(extra)}.",
-                          count_as="tools[].function.parameters.properties (details)")  # fmt: skip
+            policy.refuse(
+                f"tools[].function.parameters.properties.{name}",
+                f"Command R's parameters have no {', '.join(extra)}.",
+                count_as="tools[].function.parameters.properties (details)",
+            )
         kind = schema.get("type") if isinstance(schema, dict) else None
         definitions[name] = {
             "description": str(schema.get("description") or name) if isinstance(schema, dict) else name,

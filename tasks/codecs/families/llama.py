@@ -88,8 +88,9 @@ class LlamaCodec(GeneralCodec):
         else:
             prompt = _headed_prompt(_LLAMA_4 if model.name.startswith("llama4") else _LLAMA_3, system, turns)
         body: dict[str, Any] = {"prompt": prompt}
-        body |= kept(max_gen_len=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p,
-                     images=images)  # fmt: skip
+        body |= kept(
+            max_gen_len=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p, images=images
+        )
         return Encoded(body)
 
     @staticmethod

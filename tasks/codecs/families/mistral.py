@@ -61,9 +61,12 @@ class InstructCodec(GeneralCodec):
                 lead = f"{system}\n\n" if place == 0 and system else ""
                 prompt += f"[INST] {lead}{text} [/INST]"
         body = {"prompt": prompt} | kept(
-            max_tokens=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p, stop=chat.stop,
+            max_tokens=chat.max_tokens,
+            temperature=unit_temperature(chat, policy),
+            top_p=chat.top_p,
+            stop=chat.stop,
             top_k=take(chat, "top_k"),
-        )  # fmt: skip
+        )
         refuse_rest(chat, policy)
         return Encoded(body)
 

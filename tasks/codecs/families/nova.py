@@ -143,8 +143,10 @@ def _encode_tool(tool: Tool, policy: Policy) -> dict[str, Any]:
         # Open is what a schema is without saying so; and of a closed one, Nova fills in declared properties only.
         del schema["additionalProperties"]
     for key in schema.keys() - _ROOT_KEYS - _ANNOTATIONS:
-        policy.refuse(f"tools[].function.parameters.{key}",
-                      "at the root of a tool's schema it takes type, properties and required only.")  # fmt: skip
+        policy.refuse(
+            f"tools[].function.parameters.{key}",
+            "at the root of a tool's schema it takes type, properties and required only.",
+        )
     spec["inputSchema"] = {"json": {key: value for key, value in schema.items() if key in _ROOT_KEYS}}
     return {"toolSpec": spec}
 

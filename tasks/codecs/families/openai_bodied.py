@@ -262,8 +262,10 @@ class OpenAIBodiedCodec:
             if quirks.effort and chat.reasoning_effort in ("low", "medium", "high"):
                 body["reasoning_effort"] = chat.reasoning_effort
             else:
-                policy.refuse("reasoning_effort", "it takes low, medium or high." if quirks.effort
-                              else "this model has no such setting.")  # fmt: skip
+                policy.refuse(
+                    "reasoning_effort",
+                    "it takes low, medium or high." if quirks.effort else "this model has no such setting.",
+                )
         for field in _PASSED:
             if field in chat.rest and (quirks.penalties or not field.endswith("penalty")):
                 body[field] = take(chat, field)

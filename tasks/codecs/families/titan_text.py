@@ -49,9 +49,11 @@ class TitanTextCodec(GeneralCodec):
     native_tools = False
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "amazon" and model.name.startswith(("titan-text", "titan-tg1")) and (
-            "embed" not in model.name
-        )  # fmt: skip
+        return (
+            model.provider == "amazon"
+            and model.name.startswith(("titan-text", "titan-tg1"))
+            and ("embed" not in model.name)
+        )
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_tools(chat, "Titan Text", policy)
@@ -60,8 +62,12 @@ class TitanTextCodec(GeneralCodec):
         for turn in chat.turns:
             text += f"{'User' if turn.role == 'user' else 'Bot'}: {plain_text(turn, 'Titan Text', policy)}\n"
         body: dict[str, Any] = {"inputText": text + "Bot:"}
-        config = kept(maxTokenCount=chat.max_tokens, temperature=unit_temperature(chat, policy), topP=chat.top_p,
-                      stopSequences=chat.stop)  # fmt: skip
+        config = kept(
+            maxTokenCount=chat.max_tokens,
+            temperature=unit_temperature(chat, policy),
+            topP=chat.top_p,
+            stopSequences=chat.stop,
+        )
         if config:
             body["textGenerationConfig"] = config
         return Encoded(body)
