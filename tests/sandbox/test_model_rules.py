@@ -1,0 +1,106 @@
+"""What single models refuse: every rule of the imitation's table, by a record that has it and one that has not."""
+
+from typing import Any
+
+import pytest
+
+from deployments.sandbox import model_rules
+
+HAIKU, OPUS_46, OPUS_5, OPUS_55 = (
+    "anthropic.claude-haiku-4-5-20251001-v1:0",
+    "anthropic.claude-opus-4-6-v1",
+    "anthropic.claude-opus-5",
+    "anthropic.claude-opus-5-5",
+)
+LLAMA, NOVA, LARGE = "meta.llama3-3-70b-instruct-v1:0", "amazon.nova-lite-v1:0", "mistral.mistral-large-3-675b-instruct"
+VERSION = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9}
+USER = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+SAID = {"role": "user", "content": [{"text": "Hi"}]}
+USE = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "a", "content": "r"}
+
+
+def claude(*messages: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {**VERSION, "messages": [USER, *messages], **fields}
+
+
+def tool(schema: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    return {"tools": [{"name": "f", "input_schema": {"type": "object", **(schema or {})}, **fields}]}
+
+
+def format_(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+
+
+CLOSED = {"type": "object", "additionalProperties": False}
+THOUGHT = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4000}
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "words"),
+    [
+        (OPUS_55, claude(**tool(strict=True)), "strict: Extra inputs"),
+        ("anthropic.claude-sonnet-4-20250514-v1:0", claude(**tool(strict=True)), "strict: Extra inputs"),
+        (HAIKU, claude(**format_({**CLOSED, "properties": {"a": {"type": "integer", "minimum": 1}}})), "keyword"),
+        (HAIKU, claude(**format_({**CLOSED, "properties": {"a": {"$ref": "#"}}})), "keyword"),
+        (HAIKU, claude(**tool({**CLOSED, "properties": {"a": {"type": "array", "maxItems": 3}}}, strict=True)), "keyword"),
+        (HAIKU, claude(**format_({"type": "object"})), "additionalProperties"),
+        ("anthropic.claude-opus-4-7", claude(**format_(CLOSED)), "format: Extra inputs"),
+        (OPUS_55, claude(**tool(), tool_choice={"type": "any"}), "forcing tool use"),
+        (OPUS_55, claude(thinking={"type": "disabled"}), "disabled"),
+        (OPUS_46, claude(thinking={"type": "adaptive"}, temperature=0.2), "temperature"),
+        (OPUS_46, claude(thinking={"type": "adaptive"}, top_k=5), "temperature"),
+        (OPUS_46, claude(thinking={"type": "adaptive"}, **tool(), tool_choice={"type": "any"}), "forces tool use"),
+        (OPUS_46, claude(output_config={"effort": "xhigh"}), "effort"),
+        (OPUS_5, claude({"role": "assistant", "content": "{"}), "prefill"),
+        (HAIKU, claude({"role": "assistant", "content": "{"}, **THOUGHT), "prefilled"),
+        (HAIKU, claude({"role": "assistant", "content": [USE]}, {"role": "user", "content": [RESULT]}, **THOUGHT), "Expected `thinking`"),
+        (HAIKU, claude({"role": "assistant", "content": [USE]}, {"role": "user", "content": [USER["content"][0], RESULT]}), "immediately"),
+        (HAIKU, claude({"role": "assistant", "content": [USE, USER["content"][0]]}), "immediately"),
+        (HAIKU, claude({"role": "assistant", "content": [USE, USE]}), "unique"),
+        (HAIKU, claude({"role": "assistant", "content": [{**USE, "name": "a.b"}]}), "should match"),
+        (HAIKU, claude(**tool({"anyOf": [{}]})), "top level"),
+        (HAIKU, claude(**tool({"properties": {"$filter": {}}})), "Property keys"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", claude(max_tokens=8192), "4096"),
+        (LLAMA, {"messages": [{"role": "user", "content": [{"document": {}}]}]}, "document"),
+        (LLAMA, {"messages": [SAID], "outputConfig": {"textFormat": {}}}, "outputConfig"),
+        ("deepseek.r1-v1:0", {"messages": [SAID], "outputConfig": {"textFormat": {}}}, "outputConfig"),
+        ("mistral.mistral-7b-instruct-v0:2", {"messages": [SAID], "system": [{"text": "s"}]}, "system"),
+        ("qwen.qwen3-32b-v1:0", {"messages": [SAID], "inferenceConfig": {"stopSequences": ["x"]}}, "stopSequences"),
+        ("cohere.command-r-v1:0", {"messages": [SAID], "additionalModelRequestFields": {"top_k": 3}}, "top_k"),
+        (NOVA, {"messages": [SAID], "inferenceConfig": {"maxTokens": 16_384}}, "10000"),
+        (LLAMA, {"prompt": "x", "max_gen_len": 16_384}, "8192"),
+        (LARGE, {"messages": [{"role": "assistant", "tool_calls": [{"id": "call_1", "function": {"name": "f"}}]}]}, "length of 9"),
+        ("mistral.devstral-2-123b", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image"),
+        ("amazon.nova-canvas-v1:0", {"messages": [SAID]}, "chat model"),
+    ],
+)  # fmt: skip
+def test_what_a_model_refuses(model: str, body: dict[str, Any], words: str) -> None:
+    assert words in (model_rules.problem(body, model) or "")
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (HAIKU, claude(**tool(CLOSED, strict=True))),
+        (OPUS_5, claude(**tool(CLOSED, strict=True))),
+        ("anthropic.claude-opus-5-1", claude(**tool(), tool_choice={"type": "any"})),
+        (HAIKU, claude(**format_({**CLOSED, "properties": {"minimum": {"type": "integer"}, "pattern": {"type": "string"}}}))),
+        (HAIKU, claude(**tool({"properties": {"a": {"type": "integer", "minimum": 1}}}))),
+        (OPUS_46, claude(thinking={"type": "adaptive"}, temperature=1, top_p=0.97)),
+        (HAIKU, claude({"role": "assistant", "content": "{"})),
+        (HAIKU, claude({"role": "assistant", "content": [USE]}, {"role": "user", "content": [RESULT, USER["content"][0]]})),
+        (LLAMA, {"messages": [{"role": "user", "content": [{"document": {}}, {"text": "x"}]}]}),
+        ("mistral.mistral-large-3-675b-instruct", {"messages": [SAID], "outputConfig": {"textFormat": {}}}),
+        (NOVA, {"messages": [SAID], "inferenceConfig": {"maxTokens": 10_000}}),
+    ],
+)  # fmt: skip
+def test_what_a_model_takes(model: str, body: dict[str, Any]) -> None:
+    assert model_rules.problem(body, model) is None
+
+
+def test_every_condition_is_a_rule_s_and_every_rule_has_its_source() -> None:
+    assert {rule["refuses"] for rule in model_rules._RULES} == set(model_rules.CONDITIONS)
+    for rule in model_rules._RULES:
+        assert rule["source"]
+        assert rule["message"]
