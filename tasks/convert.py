@@ -13,8 +13,9 @@ from tasks.batch.document import BatchDocument, Range, Segment
 from tasks.batch.paths import BatchRef, index_object
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
+from tasks.codecs import codec_of
 from tasks.codecs.base import InvocationType, RequestError
-from tasks.codecs.encoder import MAX_RECORDS, Encoder, codec_of
+from tasks.codecs.encoder import MAX_RECORDS, Encoder
 from tasks.errors import InputFileError
 from tasks.fast.line import FastEncoder, encoder_for
 from tasks.fast.match import LineBlock
@@ -154,8 +155,8 @@ class Converter:
         """Write a run of records at once, or as many of them at a time as the shard has room for."""
         form = self._forms[shape - 1]
         assert form is not None
-        for field, count in form.dropped.items():
-            self._encoder.policy.dropped[field] += count * (last - first)
+        if form.dropped:
+            self._encoder.dropped.add(form.dropped, times=last - first)
         while first < last:
             writer = self._writers(form.invocation)
             count = writer.room(records.sizes[first:last])
@@ -296,7 +297,7 @@ def convert_range(
     with open_object(index_object(ref, range_), ref.kms_key) as out:
         out.write(index.finish())
     shards = [shard for writer in writers.values() for shard in writer.shards]
-    return Converted(range_.index, converter.requests, converter.rejected, shards, dict(encoder.policy.dropped))
+    return Converted(range_.index, converter.requests, converter.rejected, shards, encoder.dropped.as_dict())
 
 
 def _image_buckets(ref: BatchRef, document: BatchDocument, sources: list[Source]) -> set[str]:

@@ -19,11 +19,11 @@ from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
 from tasks.codecs.base import UNFORESEEN, DecodeError, Vectors
-from tasks.codecs.decoder import Decoder, Outcome, build, usage_of
-from tasks.codecs.endpoints.chat_completion import plain_frame
+from tasks.codecs.decoder import Decoder, Outcome, read_context
+from tasks.codecs.endpoints import endpoint_at
 from tasks.fast.answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
-from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import (
+    Frame,
     HttpError,
     RunError,
     answered_frame,
@@ -82,7 +82,7 @@ class Normalizer:
     def __init__(self, ref: BatchRef, document: BatchDocument, range_: Range) -> None:
         section = document.bedrock
         model = parse_model(section.base_model or section.model)
-        self._endpoint = document.endpoint
+        self._endpoint = endpoint_at(document.endpoint)
         self._model = section.model
         self._range = range_.index
         self._last = current_shards(document)
@@ -94,8 +94,10 @@ class Normalizer:
         self._key = ref.batch_id.removeprefix("batch_")[:16]
         # The same on every run, so that a repeated run writes the same bytes.
         self._created = document.created_at
-        body = plain_frame(self._key.encode(), document.created_at, section.model)
-        self._frame = answered_frame(self._key.encode(), body)
+        self._frame: Frame = ()
+        if self._endpoint.plain_lines:
+            body = self._endpoint.plain_frame(self._key.encode(), document.created_at, section.model)
+            self._frame = answered_frame(self._key.encode(), body)
         self._files = [source["name"] for source in section.sources]
         self._cancelled = document.status in ("cancelling", "cancelled")
         self._causes: dict[str, list[Any]] = {}
@@ -107,9 +109,9 @@ class Normalizer:
     def plain_answers(self, index: pq.ParquetFile) -> PlainAnswers:
         """What takes the plain answers of a range whose requests are one record each."""
         ways = np.zeros(index.metadata.num_rows, dtype=np.uint8)
-        decoders = [decoder.decode_plain for decoder in self._decoders.values()]
-        if self._endpoint != CHAT:
-            return PlainAnswers(ways, decoders)
+        decoders = [decoder.decode_plain for decoder in self._decoders.values() if decoder.decode_plain is not None]
+        if len(decoders) < len(self._decoders):
+            return PlainAnswers(ways, [])
         row = 0
         for batch in index.iter_batches(columns=["custom_id", "shard", "context"]):
             # More shards than a byte counts are answered in the general way.
@@ -196,11 +198,11 @@ class Normalizer:
     def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
-        contexts = [each.context for each in rows]
-        body = build(self._endpoint, outcomes, contexts, id=id, created=self._created, model=self._model)
+        contexts = [read_context(each.context) for each in rows]
+        body = self._endpoint.build(outcomes, contexts, id=id, created=self._created, model=self._model)
         line = output_line(id, row.custom_id, msgspec.json.encode(body))
         table_rows = list(self._table_rows(row, outcomes))
-        usage = usage_of(outcomes)
+        usage = self._endpoint.usage(outcomes)
         result = self.result
         result.completed += 1
         if usage is None:

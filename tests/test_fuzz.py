@@ -233,7 +233,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
         del row[shard]
     assert not any(records.values())
     assert all(len(each.data) <= 4000 for each in WRITTEN)
-    return made, rows, dict(encoder.policy.dropped), converter.requests
+    return made, rows, encoder.dropped.as_dict(), converter.requests
 
 
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]

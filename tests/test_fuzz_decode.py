@@ -23,8 +23,9 @@ from tasks.batch.paths import BatchRef
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import encode_output_line
+from tasks.codecs import codec_of
 from tasks.codecs.base import InvocationType, RequestError
-from tasks.codecs.encoder import Encoder, codec_of
+from tasks.codecs.encoder import Encoder
 from tasks.normalize import Normalizer
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tasks.results.answers import ANSWERED, MISSING, Answers

@@ -6,7 +6,7 @@ import pkgutil
 
 from tasks.bedrock.models import Model
 from tasks.codecs import families
-from tasks.codecs.base import ChatCodec, Codec
+from tasks.codecs.base import ChatCodec, Codec, EmbeddingCodec, InvocationType
 
 
 @functools.cache
@@ -19,12 +19,30 @@ def all_codecs() -> tuple[Codec, ...]:
     return tuple(sorted(found, key=lambda codec: codec.family == "converse"))
 
 
+@functools.lru_cache
 def codec_for(model: Model) -> Codec:
     """The codec of a model's family; Converse for every model that has no module of its own."""
     return next(codec for codec in all_codecs() if codec.serves(model))
 
 
-def converse_codec() -> ChatCodec:
-    """The codec of Converse jobs, for a model of any family."""
-    codec: ChatCodec = all_codecs()[-1]  # type: ignore[assignment]
+def codec_of(model: Model, invocation: InvocationType) -> Codec:
+    """The codec that made, and reads, the records of a type of job."""
+    return all_codecs()[-1] if invocation == "Converse" else codec_for(model)
+
+
+@functools.lru_cache
+def chat_codec(model: Model, invocation: InvocationType = "InvokeModel") -> ChatCodec:
+    """The same of a chat model. Raises TypeError for a model of another kind."""
+    codec = codec_of(model, invocation)
+    if not isinstance(codec, ChatCodec):
+        raise TypeError(f"models of the family {codec.family} do not chat")
+    return codec
+
+
+@functools.lru_cache
+def embedding_codec(model: Model) -> EmbeddingCodec:
+    """The codec of an embedding model. Raises TypeError for a model of another kind."""
+    codec = codec_for(model)
+    if not isinstance(codec, EmbeddingCodec):
+        raise TypeError(f"models of the family {codec.family} give no embeddings")
     return codec

@@ -6,10 +6,9 @@ endpoints multiply without knowing each other.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Literal, NoReturn, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol, runtime_checkable
 
 import msgspec
 
@@ -60,27 +59,22 @@ class DecodeError(Exception):
     """A modelOutput does not have the shape that its family documents."""
 
 
-#: What the name of a dropped field looks like, with a remark in brackets; how many of them are told apart.
-_FIELD: Final = re.compile(r"[A-Za-z_][\w.$\[\]-]{0,99}(?: \([\w ]{1,40}\))?", re.ASCII)
-_MOST_NAMES: Final = 200
-_OTHER_FIELDS: Final = "other fields"
 #: What data can raise that nobody thought of; not what the machine, S3 or our own account can.
 UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Policy:
-    """What happens to a field that the target cannot honour: an error, or a counted drop.
-
-    One Policy serves many requests; `dropped` counts the fields left out, by name.
-    """
+    """What happens to a field of one request that the target cannot honour: an error, or a counted drop."""
 
     def __init__(
         self, unsupported: Literal["error", "drop"], family: str, fetch: Callable[[str], bytes] | None = None
     ) -> None:
         self.unsupported = unsupported
+        #: The family that messages name: whose body is being written.
         self.family = family
         #: Gets the bytes of an s3:// or http(s) reference; raises RequestError where it may not or cannot.
         self.fetch = fetch
+        #: The fields left out, by name.
         self.dropped: Counter[str] = Counter()
 
     def refuse(self, field: str, why: str, *, count_as: str | None = None) -> None:
@@ -92,10 +86,7 @@ class Policy:
                 field,
                 "unsupported_parameter",
             )
-        name = count_as or field
-        # Names come from requests, and go into batch.json, the log and the report.
-        odd = not _FIELD.fullmatch(name) or (name not in self.dropped and len(self.dropped) >= _MOST_NAMES)
-        self.dropped[_OTHER_FIELDS if odd else name] += 1
+        self.dropped[count_as or field] += 1
 
     def refuse_always(self, field: str, why: str) -> NoReturn:
         """Raise RequestError for a field whose loss would change what is asked."""
@@ -279,6 +270,7 @@ class Codec(Protocol):
         """The cheapest modelInput that the family accepts."""
 
 
+@runtime_checkable
 class EmbeddingCodec(Codec, Protocol):
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
         """The modelInputs of a request, its texts in order. Raises RequestError for what cannot be sent."""
@@ -287,6 +279,7 @@ class EmbeddingCodec(Codec, Protocol):
         """The vectors in a modelOutput. Raises DecodeError for anything else."""
 
 
+@runtime_checkable
 class ChatCodec(Codec, Protocol):
     #: The job type for chats that need no other: what carries usage, and what keeps most fields.
     prefers: InvocationType

@@ -1,31 +1,17 @@
 """From an input line to modelInputs."""
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs import codec_for, converse_codec
-from tasks.codecs.base import (
-    Chat,
-    ChatCodec,
-    Codec,
-    Context,
-    ConversionFault,
-    EmbeddingCodec,
-    InvocationType,
-    Policy,
-    RequestError,
-    dumps,
-)
-from tasks.codecs.endpoints.chat import parse_chat
-from tasks.codecs.endpoints.completions import parse_completion
-from tasks.codecs.endpoints.embeddings import parse_embeddings
-from tasks.codecs.endpoints.responses import parse_response
+from tasks.codecs import codec_for, codec_of
+from tasks.codecs.base import Context, ConversionFault, InvocationType, Policy, RequestError
+from tasks.codecs.dropped import DroppedFields
+from tasks.codecs.endpoints import endpoint_at
 from tasks.errors import PipelineError
 from tasks.openai_format.faults import MAX_DEPTH, NOT_JSON, fault_of, nests_too_deeply
-from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS
 
 #: What follows the modelInput in a record line.
 RECORD_END = b"}\n"
@@ -40,6 +26,8 @@ class EncodedRequest(msgspec.Struct, gc=False):
     invocation: InvocationType
     model_inputs: list[bytes]
     contexts: list[bytes | None]
+    #: The fields that were left out, with how often.
+    dropped: dict[str, int]
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -66,13 +54,8 @@ def _too_deep() -> RequestError:
     return RequestError(f"The body nests more than {MAX_DEPTH} levels deep.", "body")
 
 
-def codec_of(model: Model, invocation: InvocationType) -> Codec:
-    """The codec that made, and reads, the records of a type of job."""
-    return converse_codec() if invocation == "Converse" else codec_for(model)
-
-
 class Encoder:
-    """Encodes the lines of one batch. Not thread-safe: its policy counts what it drops."""
+    """Encodes the lines of one batch. Not thread-safe: it counts what it drops."""
 
     def __init__(
         self,
@@ -83,30 +66,33 @@ class Encoder:
         fetch: Callable[[str], bytes] | None = None,
     ) -> None:
         self.model = model
-        self.endpoint = endpoint
-        self.codec = codec_for(model)
-        self.policy = Policy(unsupported, self.codec.family, fetch)
-        self._wanted = invocation
-        #: The type of job that plain chats go to.
-        self.plain_invocation: InvocationType = "InvokeModel"
-        if endpoint == CHAT:
-            self.plain_invocation = self._choose([])
+        self.endpoint = endpoint_at(endpoint)
+        self.dropped = DroppedFields()
+        self._unsupported, self._wanted, self._fetch = unsupported, invocation, fetch
+        #: Whose body it is as long as nobody knows which type of job a request needs.
+        self._family = codec_for(model).family
+        #: The type of job that plain requests go to.
+        self.plain_invocation = self.endpoint.invocation((), model, invocation)
 
     def encode(self, line: bytes) -> EncodedRequest:
         """The modelInputs of a line that passed validation. Raises RequestError when it cannot be sent."""
         return self.encode_general(line)
 
     def encode_general(self, line: bytes) -> EncodedRequest:
-        """The same for every line; `tasks.fast.line` has a short cut for some, which comes to the same.
+        """The same for every line; `tasks.fast.line` has a short cut for some, which comes to the same."""
+        encoded = self.draft(line)
+        if encoded.dropped:
+            self.dropped.add(encoded.dropped)
+        return encoded
+
+    def draft(self, line: bytes) -> EncodedRequest:
+        """The same without counting what is dropped.
 
         Whatever is wrong with a line, or with this program, is a RequestError of that line alone. What would befall
         any other line as well passes through: a PipelineError of fetching, and a lack of memory.
         """
         try:
-            parsed = _read_line(line)
-            if self.endpoint == EMBEDDINGS:
-                return self._encode_embeddings(parsed)
-            return self._encode_chats(parsed)
+            return self._draft(_read_line(line))
         except (RequestError, PipelineError, MemoryError):
             raise
         except RecursionError:
@@ -114,44 +100,18 @@ class Encoder:
         except Exception as error:
             raise ConversionFault from error
 
-    def _encode_embeddings(self, line: _Line) -> EncodedRequest:
-        request, context = parse_embeddings(line.body)
-        bodies = cast(EmbeddingCodec, self.codec).encode_embeddings(request, self.model, self.policy)
-        inputs = [dumps(body) for body in bodies]
-        return EncodedRequest(line.custom_id, "InvokeModel", inputs, [_context(context)] * len(inputs))
-
-    def _encode_chats(self, line: _Line) -> EncodedRequest:
-        # Until it is known which type of job the request needs; not what the one before it needed.
-        self.policy.family = self.codec.family
-        if self.endpoint == CHAT:
-            chats = [parse_chat(line.body, self.policy)]
-        elif self.endpoint == COMPLETIONS:
-            chats = parse_completion(line.body, self.policy)
-        else:
-            chats = [parse_response(line.body, self.policy)]
-        invocation = self._choose([chat for chat, _ in chats])
-        codec = cast(ChatCodec, codec_of(self.model, invocation))
-        self.policy.family = codec.family
+    def _draft(self, line: _Line) -> EncodedRequest:
+        policy = Policy(self._unsupported, self._family, self._fetch)
+        asked = self.endpoint.parse(line.body, policy)
+        invocation = self.endpoint.invocation([each for each, _ in asked], self.model, self._wanted)
+        policy.family = codec_of(self.model, invocation).family
         inputs: list[bytes] = []
         contexts: list[bytes | None] = []
-        for chat, context in chats:
-            encoded = codec.encode(chat, self.model, self.policy)
-            context.json_tool = encoded.json_tool
-            inputs += [dumps(encoded.body)] * chat.n
-            contexts += [_context(context)] * chat.n
-        return EncodedRequest(line.custom_id, invocation, inputs, contexts)
-
-    def _choose(self, chats: list[Chat]) -> InvocationType:
-        """The type of job: what the user wants, else what the request needs, else what the family prefers.
-
-        Tools go into native bodies only; Converse's answers carry usage that some native ones lack.
-        """
-        if self._wanted != "auto":
-            return self._wanted
-        codec = cast(ChatCodec, self.codec)
-        if codec.native_tools and any(chat.uses_tools for chat in chats):
-            return "InvokeModel"
-        return codec.prefers
+        for each, context in asked:
+            for body, known in self.endpoint.records(each, context, self.model, invocation, policy):
+                inputs.append(body)
+                contexts.append(_context(known))
+        return EncodedRequest(line.custom_id, invocation, inputs, contexts, dict(policy.dropped))
 
 
 _NOTHING = msgspec.json.encode(Context())

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import Rate, rate_for
-from tasks.codecs.endpoints.chat import MAX_CHOICES
+from tasks.codecs.endpoints._fields import MAX_CHOICES
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
 from tasks.storage.reader import Source

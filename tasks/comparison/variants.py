@@ -8,8 +8,9 @@ import msgspec
 
 from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_for
+from tasks.codecs.endpoints import all_endpoints
 from tasks.errors import ConfigurationError
-from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES, canonical_endpoint
+from tasks.openai_format.requests import canonical_endpoint
 from tasks.storage.reader import Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
@@ -106,14 +107,8 @@ def slug(label: str, number: int) -> str:
     return f"{number:02d}-{re.sub(r'[^A-Za-z0-9]+', '-', label).strip('-')[:60] or 'variant'}"
 
 
-class _Role(msgspec.Struct):
-    role: str
-
-
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_role = msgspec.json.Decoder(_Role).decode
 
 
 def write_input(
@@ -153,7 +148,7 @@ def changer(overrides: dict[str, Any], endpoint: str | None = None) -> Callable[
                 return line
             body = {name: value for name, value in given.items() if name not in removed} | fields
             if system is not None:
-                _set_system(body, url, system)
+                body = _with_system(body, url, system)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
             return line
         whole["body"] = msgspec.Raw(msgspec.json.encode(body))
@@ -162,19 +157,16 @@ def changer(overrides: dict[str, Any], endpoint: str | None = None) -> Callable[
     return change
 
 
-def _set_system(body: dict[str, msgspec.Raw], url: str, system: str) -> None:
-    endpoint = canonical_endpoint(url)
-    if endpoint == RESPONSES:
-        body["instructions"] = msgspec.Raw(msgspec.json.encode(system))
-    elif endpoint == CHAT:
-        messages = _decode_messages(body.get("messages", msgspec.Raw(b"[]")))
-        kept = [message for message in messages if _decode_role(message).role not in ("system", "developer")]
-        first = msgspec.Raw(msgspec.json.encode({"role": "system", "content": system}))
-        body["messages"] = msgspec.Raw(msgspec.json.encode([first, *kept]))
-    elif endpoint == COMPLETIONS:
+def _with_system(body: dict[str, msgspec.Raw], url: str, system: str) -> dict[str, msgspec.Raw]:
+    endpoint = all_endpoints().get(canonical_endpoint(url))
+    if endpoint is None:
+        return body
+    changed = endpoint.with_system(body, system)
+    if changed is None:
         raise ConfigurationError(
-            "overrides.system needs chat or responses requests; /v1/completions has no system prompt."
+            f"overrides.system needs chat or responses requests; {endpoint.url} has no system prompt."
         )
+    return changed
 
 
 def lines_of(sources: list[Source]) -> Iterator[bytes]:

@@ -1,15 +1,17 @@
 """The short cut for one line: chats of plain text, whose text is passed on undecoded."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs.base import ChatCodec, PlainForm
-from tasks.codecs.encoder import RECORD_END, EncodedRequest, Encoder, codec_of
+from tasks.codecs import chat_codec
+from tasks.codecs.base import PlainForm
+from tasks.codecs.encoder import RECORD_END, EncodedRequest, Encoder
 from tasks.fast.texts import text_of
-from tasks.openai_format.requests import CHAT, SURELY_TEXT, SURELY_TEXT_PAIRS
+from tasks.openai_format.requests import SURELY_TEXT, SURELY_TEXT_PAIRS
 from tasks.settings import fast_enabled
 
 
@@ -22,7 +24,9 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _ABSENT = msgspec.Raw(b"")
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Fields(msgspec.Struct, gc=False):
+    """The fields of a plain body that have an effect."""
+
     messages: list[_Message]
     model: str | None = None
     max_tokens: int | None = None
@@ -33,21 +37,21 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     n: int | None = None
     frequency_penalty: float | int | None = None
     presence_penalty: float | int | None = None
-    # Without effect in a batch, whatever their value (`tasks.codecs.endpoints.chat`).
-    user: msgspec.Raw = _ABSENT
-    metadata: msgspec.Raw = _ABSENT
-    store: msgspec.Raw = _ABSENT
-    stream: msgspec.Raw = _ABSENT
-    stream_options: msgspec.Raw = _ABSENT
-    service_tier: msgspec.Raw = _ABSENT
-    safety_identifier: msgspec.Raw = _ABSENT
-    prompt_cache_key: msgspec.Raw = _ABSENT
-    prompt_cache_retention: msgspec.Raw = _ABSENT
 
 
-class _Line(msgspec.Struct, gc=False):
+class _Line(Protocol):
     custom_id: str
-    body: _Body
+    body: _Fields
+
+
+@functools.cache
+def _decoder(without_effect: frozenset[str]) -> Callable[[bytes], _Line]:
+    """What reads a line of these fields, and of those without effect: they stay undecoded, whatever their value."""
+    unread = [(name, msgspec.Raw, _ABSENT) for name in sorted(without_effect - set(_Fields.__struct_fields__))]
+    body = msgspec.defstruct("_Body", unread, bases=(_Fields,), forbid_unknown_fields=True, gc=False)
+    line: Any = msgspec.defstruct("_Line", [("custom_id", str), ("body", body)], gc=False)
+    decode: Callable[[bytes], _Line] = msgspec.json.Decoder(line).decode
+    return decode
 
 
 _MANY = 10_000
@@ -67,7 +71,7 @@ def _is_blank(content: bytes) -> bool:
 PlainEncoder = Callable[[bytes, bytes], "tuple[str, list[bytes]] | None"]
 
 
-def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
+def plain_encoder(form: PlainForm, without_effect: frozenset[str], suffix: bytes = b"") -> PlainEncoder:
     """A function from a line, and what to put before, to its custom_id and its modelInput; None for any unusual line.
 
     The modelInput comes in parts to be joined: the prefix given with the line first, `suffix` last.
@@ -86,7 +90,7 @@ def plain_encoder(form: PlainForm, suffix: bytes = b"") -> PlainEncoder:
     before_first_user = form.opening + first_user
     before_user, before_assistant = form.assistant[1] + b"," + form.user[0], form.user[1] + b"," + form.assistant[0]
     after_user, after_assistant = form.user[1], form.assistant[1]
-    decode = msgspec.json.Decoder(_Line).decode
+    decode = _decoder(without_effect)
     is_blank = _is_blank
     # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
     endings: dict[tuple[Any, ...], bytes] = {}
@@ -156,18 +160,17 @@ class FastEncoder(Encoder):
         fetch: Callable[[str], bytes] | None = None,
     ) -> None:
         super().__init__(model, endpoint, unsupported, invocation, fetch)
-        form = None
-        if endpoint == CHAT:
-            form = cast(ChatCodec, codec_of(model, self.plain_invocation)).plain_form(model)
+        form = chat_codec(model, self.plain_invocation).plain_form(model) if self.endpoint.plain_lines else None
+        ignored = self.endpoint.without_effect
         #: The short cut to a whole record line: from a line and the record's beginning, to custom_id and parts.
-        self.encode_plain_record: PlainEncoder = plain_encoder(form, RECORD_END) if form else _never
-        self._encode_plain: PlainEncoder = plain_encoder(form) if form else _never
+        self.encode_plain_record: PlainEncoder = plain_encoder(form, ignored, RECORD_END) if form else _never
+        self._encode_plain: PlainEncoder = plain_encoder(form, ignored) if form else _never
 
     def encode(self, line: bytes) -> EncodedRequest:
         plain = self._encode_plain(line, b"")
         if plain is not None:
             custom_id, parts = plain
-            return EncodedRequest(custom_id, self.plain_invocation, [b"".join(parts)], [None])
+            return EncodedRequest(custom_id, self.plain_invocation, [b"".join(parts)], [None], {})
         return self.encode_general(line)
 
 

@@ -1,15 +1,15 @@
 """The records of a block of chats that differ in their texts only."""
 
-from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.codecs.base import ChatCodec, InvocationType
-from tasks.codecs.encoder import RECORD_END, codec_of
+from tasks.codecs import chat_codec
+from tasks.codecs.base import InvocationType
+from tasks.codecs.encoder import RECORD_END
 from tasks.errors import PipelineError
 from tasks.fast.line import FastEncoder
 from tasks.fast.match import LineBlock
@@ -82,14 +82,9 @@ def _general_form(template: Template, encoder: FastEncoder) -> RecordForm | None
     marks = [f"{_MARK}{slot}" for slot in template.text_slots]
     if _MARK.encode() in template.line:
         return None
-    before, encoder.policy.dropped = encoder.policy.dropped, Counter()
-    try:
-        encoded = encoder.encode_general(template.with_texts([mark.encode() for mark in marks]))
-        dropped = dict(encoder.policy.dropped)
-        own = encoder.encode_general(template.line)
-    finally:
-        encoder.policy.dropped = before
-    codec = cast(ChatCodec, codec_of(encoder.model, encoded.invocation))
+    encoded = encoder.draft(template.with_texts([mark.encode() for mark in marks]))
+    own = encoder.draft(template.line)
+    codec = chat_codec(encoder.model, encoded.invocation)
     if len(encoded.model_inputs) != 1 or codec.plain_form(encoder.model) is None:
         return None
     (body,) = encoded.model_inputs
@@ -103,7 +98,7 @@ def _general_form(template: Template, encoder: FastEncoder) -> RecordForm | None
         around.append(body[end : places[number]])
         end = places[number] + len(texts[number])
     slots = tuple(template.text_slots[number] for number in order)
-    form = _form([*around, body[end:] + RECORD_END], slots, encoded.invocation, encoded.contexts[0], dropped)
+    form = _form([*around, body[end:] + RECORD_END], slots, encoded.invocation, encoded.contexts[0], encoded.dropped)
     # The proof of it: the line's own texts give the line's own record.
     own_texts = template.texts()
     parts = [part for number, fixed in zip(order, form.fixed, strict=False) for part in (fixed, own_texts[number])]

@@ -8,8 +8,8 @@ from tasks.batch.document import BatchDocument, Origin, Range, Shard
 from tasks.batch.paths import BatchRef, shard_object
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX
+from tasks.codecs import codec_of
 from tasks.codecs.base import InvocationType
-from tasks.codecs.encoder import codec_of
 from tasks.shards.writer import padding_record
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.writer import S3Writer

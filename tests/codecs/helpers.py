@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from tasks.bedrock.models import parse_model
+from tasks.codecs import codec_of
 from tasks.codecs.base import Answer
-from tasks.codecs.encoder import Encoder, codec_of
+from tasks.codecs.encoder import Encoder
 from tasks.fast.line import FastEncoder
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -155,7 +155,7 @@ def test_what_claude_cannot_honour(model: str, body: dict[str, object], param: s
 
     sent = json.loads(encoder.encode(json.dumps({"custom_id": "x", "body": body}).encode()).model_inputs[0])
     checks.anthropic(sent, model)
-    assert sum(encoder.policy.dropped.values()) == 1
+    assert sum(encoder.dropped.as_dict().values()) == 1
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_lines_are_those_of_the_general_way(answered: list[tuple[Answer, str]], 
     general = []
     for number, (answer, custom_id) in enumerate(answered):
         id = f"{KEY}r{number:09d}"
-        built = build_chat_completion([answer], id=id, created=17, model=model, contexts=[None])
+        built = build_chat_completion([answer], [None], id=id, created=17, model=model)
         general.append(output_line(id, custom_id, msgspec.json.encode(built)))
     assert [line.encode() for line in lines.to_pylist()] == general
     assert len(b"".join(general).decode().splitlines()) == len(answered)

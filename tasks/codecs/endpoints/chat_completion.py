@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tasks.codecs.base import Answer, Context, Usage
+from tasks.codecs.endpoints._base import sum_usage
 from tasks.openai_format.results import Frame, escape_line_ends
 
 _encode = msgspec.json.Encoder().encode
@@ -66,7 +67,7 @@ class ChatCompletion(msgspec.Struct, gc=False):
 
 
 def build_chat_completion(
-    answers: list[Answer], *, id: str, created: int, model: str, contexts: list[Context | None]
+    answers: list[Answer], contexts: list[Context | None], *, id: str, created: int, model: str
 ) -> ChatCompletion:
     """OpenAI's chat completion object of one request: a choice per answer, usage summed.
 
@@ -141,22 +142,6 @@ def _message(answer: Answer, legacy: bool) -> _Message:
     if answer.reasoning is not None:
         message.reasoning_content = answer.reasoning
     return message
-
-
-def sum_usage(answers: list[Answer]) -> Usage | None:
-    """The usage of all answers together; None unless each has one."""
-    if len(answers) == 1:
-        return answers[0].usage
-    usages = [answer.usage for answer in answers if answer.usage is not None]
-    if len(usages) < len(answers):
-        return None
-    return Usage(
-        sum(usage.prompt for usage in usages),
-        sum(usage.completion for usage in usages),
-        sum(usage.cached for usage in usages),
-        sum(usage.reasoning for usage in usages),
-        sum(usage.written for usage in usages),
-    )
 
 
 def usage_of(usage: Usage | None) -> CompletionUsage | None:

@@ -3,15 +3,15 @@
 Source: https://platform.openai.com/docs/api-reference/completions.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from tasks.codecs.base import Answer, Chat, Context, Policy, RequestError, Text, Turn
-from tasks.codecs.endpoints.chat import MAX_CHOICES, integer, leftovers, parse_sampling
-from tasks.codecs.endpoints.chat_completion import CompletionUsage, sum_usage, usage_of
-
-_MAPPED: Final = frozenset({"prompt", "max_tokens", "temperature", "top_p", "stop", "n", "best_of", "echo", "suffix"})
+from tasks.codecs.endpoints._base import ChatEndpoint, sum_usage
+from tasks.codecs.endpoints._fields import MAX_CHOICES, integer, parse_sampling
+from tasks.codecs.endpoints.chat_completion import CompletionUsage, usage_of
+from tasks.openai_format.requests import COMPLETIONS
 
 
 def parse_completion(body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
@@ -28,10 +28,9 @@ def parse_completion(body: dict[str, Any], policy: Policy) -> list[tuple[Chat, C
     if body.get("max_tokens") is None:
         # OpenAI's default of this endpoint; without it an answer could run to the model's limit.
         body = {**body, "max_tokens": 16}
-    rest = leftovers(body, _MAPPED)
     requests = []
     for prompt in prompts:
-        chat = Chat([], [Turn("user", [Text(prompt)])], n=n, rest=dict(rest))
+        chat = Chat([], [Turn("user", [Text(prompt)])], n=n)
         chat.max_tokens = integer(body, "max_tokens", 1)
         parse_sampling(body, chat)
         requests.append((chat, Context(echo=prompt if body.get("echo") is True else None)))
@@ -70,7 +69,7 @@ class Completion(msgspec.Struct, gc=False):
 
 
 def build_completion(
-    answers: list[Answer], *, id: str, created: int, model: str, contexts: list[Context | None]
+    answers: list[Answer], contexts: list[Context | None], *, id: str, created: int, model: str
 ) -> Completion:
     """OpenAI's completion object: a choice per answer, prompt by prompt."""
     choices = []
@@ -81,3 +80,24 @@ def build_completion(
         finish = "stop" if answer.finish_reason == "tool_calls" else answer.finish_reason
         choices.append(_Choice(text, index, None, finish))
     return Completion(f"cmpl-{id}", "text_completion", created, model, choices, usage_of(sum_usage(answers)))
+
+
+class Completions(ChatEndpoint):
+    """Prompts, each a chat of one user message."""
+
+    url = COMPLETIONS
+    mapped = frozenset({"prompt", "max_tokens", "temperature", "top_p", "stop", "n", "best_of", "echo", "suffix"})
+
+    def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
+        requests = parse_completion(body, policy)
+        for chat, _ in requests:
+            chat.rest = self.leftovers(body)
+        return requests
+
+    def build(
+        self, outcomes: list[Answer], contexts: list[Context | None], *, id: str, created: int, model: str
+    ) -> Completion:
+        return build_completion(outcomes, contexts, id=id, created=created, model=model)
+
+
+ENDPOINT = Completions()

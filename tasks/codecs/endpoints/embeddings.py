@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from tasks.codecs.base import Context, Embeddings, RequestError, Vectors
-from tasks.codecs.endpoints.chat import integer, leftovers
+from tasks.codecs.base import Context, Embeddings, Policy, RequestError, Vectors
+from tasks.codecs.endpoints._base import EmbeddingEndpoint, total_tokens
+from tasks.codecs.endpoints._fields import integer
+from tasks.openai_format.requests import EMBEDDINGS
 
 #: OpenAI's own limit on the inputs of one request.
 MAX_INPUTS: Final = 2048
-
-
-_MAPPED: Final = frozenset({"input", "dimensions", "encoding_format"})
 
 
 def parse_embeddings(body: dict[str, Any]) -> tuple[Embeddings, Context]:
@@ -39,7 +38,7 @@ def parse_embeddings(body: dict[str, Any]) -> tuple[Embeddings, Context]:
     encoding = body.get("encoding_format")
     if encoding not in (None, "float", "base64"):
         raise RequestError("'encoding_format' must be float or base64.", "encoding_format")
-    request = Embeddings(texts, integer(body, "dimensions", 1), leftovers(body, _MAPPED))
+    request = Embeddings(texts, integer(body, "dimensions", 1))
     return request, Context(base64=encoding == "base64")
 
 
@@ -72,15 +71,35 @@ def build_embeddings(answers: list[Vectors], *, model: str, context: Context | N
     return EmbeddingList("list", data, model, None if total is None else _Usage(total, total))
 
 
-def total_tokens(answers: list[Vectors]) -> int | None:
-    """The tokens of all records together; None unless each was counted."""
-    counts = [answer.tokens for answer in answers if answer.tokens is not None]
-    return sum(counts) if len(counts) == len(answers) else None
-
-
 def _base64(vector: list[float]) -> str:
     """Little-endian float32, as OpenAI's clients decode it."""
     floats = array("f", vector)
     if sys.byteorder == "big":
         floats.byteswap()
     return base64.b64encode(floats.tobytes()).decode()
+
+
+class EmbeddingsOf(EmbeddingEndpoint):
+    """Texts, each to become a vector."""
+
+    url = EMBEDDINGS
+    mapped = frozenset({"input", "dimensions", "encoding_format"})
+
+    def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Embeddings, Context]]:
+        request, context = parse_embeddings(body)
+        request.rest = self.leftovers(body)
+        return [(request, context)]
+
+    def build(
+        self,
+        outcomes: list[Vectors],
+        contexts: list[Context | None],
+        *,
+        id: str,
+        created: int,
+        model: str,
+    ) -> EmbeddingList:
+        return build_embeddings(outcomes, model=model, context=contexts[0])
+
+
+ENDPOINT = EmbeddingsOf()

@@ -21,41 +21,12 @@ from tasks.codecs.base import (
     Turn,
     Usage,
 )
+from tasks.codecs.endpoints._base import ChatEndpoint, sum_usage
 from tasks.codecs.endpoints._content import arguments, parse_parts
-from tasks.codecs.endpoints.chat import (
-    integer,
-    json_format,
-    leftovers,
-    parse_effort,
-    parse_sampling,
-    parse_tool,
-    parse_tool_choice,
-    settle,
-)
-from tasks.codecs.endpoints.chat_completion import sum_usage
-
-_MAPPED: Final = frozenset(
-    {
-        "input",
-        "instructions",
-        "max_output_tokens",
-        "temperature",
-        "top_p",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "text",
-        "reasoning",
-        "background",
-        "include",
-        "truncation",
-        "previous_response_id",
-        "conversation",
-        "prompt",
-        "max_tool_calls",
-    }
-)
-
+from tasks.codecs.endpoints._fields import integer, parse_effort, parse_sampling
+from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
+from tasks.codecs.endpoints._turns import settle
+from tasks.openai_format.requests import RESPONSES
 
 #: Features that live on OpenAI's servers.
 _STATEFUL: Final = ("previous_response_id", "conversation", "prompt")
@@ -95,7 +66,7 @@ def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]
         if not isinstance(instructions, str):
             raise RequestError("'instructions' must be a string.", "instructions", "invalid_type")
         system = [instructions, *system]
-    chat = Chat([text for text in system if text.strip()], settle(turns, policy))
+    chat = Chat([text for text in system if text.strip()], settle(turns, policy, "input"))
     chat.max_tokens = integer(body, "max_output_tokens", 1)
     parse_sampling(body, chat)
     chat.tools = _parse_tools(body.get("tools"), policy)
@@ -110,7 +81,6 @@ def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]
                 policy.refuse(f"reasoning.{field}", "reasoning comes as it is.")
     elif reasoning is not None:
         raise RequestError("'reasoning' must be an object.", "reasoning", "invalid_type")
-    chat.rest |= leftovers(body, _MAPPED)
     return chat, Context(repeat={field: body[field] for field in _REPEATED if body.get(field) is not None})
 
 
@@ -217,7 +187,7 @@ class _ResponseUsage(msgspec.Struct, gc=False):
 
 
 def build_response(
-    answers: list[Answer], *, id: str, created: int, model: str, contexts: list[Context | None]
+    answers: list[Answer], contexts: list[Context | None], *, id: str, created: int, model: str
 ) -> dict[str, Any]:
     """OpenAI's Response object of one request."""
     answer = answers[0]
@@ -284,3 +254,46 @@ def _usage(usage: Usage | None) -> _ResponseUsage | None:
         _OutputDetails(usage.reasoning),
         usage.prompt + usage.completion,
     )
+
+
+class Responses(ChatEndpoint):
+    """Items of input, without what OpenAI keeps on its servers."""
+
+    url = RESPONSES
+    mapped = frozenset(
+        {
+            "input",
+            "instructions",
+            "max_output_tokens",
+            "temperature",
+            "top_p",
+            "tools",
+            "tool_choice",
+            "parallel_tool_calls",
+            "text",
+            "reasoning",
+            "background",
+            "include",
+            "truncation",
+            "previous_response_id",
+            "conversation",
+            "prompt",
+            "max_tool_calls",
+        }
+    )
+
+    def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
+        chat, context = parse_response(body, policy)
+        chat.rest |= self.leftovers(body)
+        return [(chat, context)]
+
+    def build(
+        self, outcomes: list[Answer], contexts: list[Context | None], *, id: str, created: int, model: str
+    ) -> dict[str, Any]:
+        return build_response(outcomes, contexts, id=id, created=created, model=model)
+
+    def with_system(self, body: dict[str, msgspec.Raw], system: str) -> dict[str, msgspec.Raw]:
+        return {**body, "instructions": msgspec.Raw(msgspec.json.encode(system))}
+
+
+ENDPOINT = Responses()

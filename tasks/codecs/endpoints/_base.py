@@ -1,0 +1,249 @@
+"""What an endpoint is: how its bodies are read and written, and what else is to be known of it.
+
+There are two kinds, by what their requests become: a `Chat`, which a ChatCodec takes, or `Embeddings`. All that
+differs between the kinds stands here, and all that differs within one in the endpoint's own module.
+"""
+
+# ruff: noqa: ARG001 (one kind needs to know what the other does not)
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import msgspec
+
+from tasks.bedrock.models import Model
+from tasks.codecs import chat_codec, embedding_codec
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    Context,
+    DecodeError,
+    Embeddings,
+    InvocationType,
+    Policy,
+    Usage,
+    Vectors,
+    dumps,
+)
+from tasks.codecs.endpoints._fields import is_default
+from tasks.openai_format.results import Frame
+
+AskedT = TypeVar("AskedT", Chat, Embeddings)
+OutcomeT = TypeVar("OutcomeT", Answer, Vectors)
+
+#: More than any answer has, and few enough for the sums over all of a request's records to be exact in any reader.
+_MOST_TOKENS = 1 << 36
+
+_LARGEST = 3.4028234663852886e38
+
+#: Fields that change nothing about the answer of a batch request, whatever their value.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "model",
+        "user",
+        "metadata",
+        "store",
+        "stream",
+        "stream_options",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    }
+)
+
+
+class Endpoint(ABC, Generic[AskedT, OutcomeT]):
+    """One of OpenAI's endpoints; an endpoint module's ENDPOINT."""
+
+    url: ClassVar[str]
+    #: Fields that `parse` maps, or refuses itself where they ask for what there is not.
+    mapped: ClassVar[frozenset[str]]
+    #: Fields that change nothing about the answer, whatever their value.
+    without_effect: ClassVar[frozenset[str]] = _WITHOUT_EFFECT
+    #: Whether `tasks.fast` may take its plain lines, which are messages of text.
+    plain_lines: ClassVar[bool] = False
+
+    @abstractmethod
+    def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[AskedT, Context]]:
+        """The neutral form of a body. Raises RequestError naming the field that is wrong."""
+
+    def leftovers(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The fields that ask for something and that the endpoint has not mapped, for the family to take or refuse."""
+        return {
+            field: value
+            for field, value in body.items()
+            if value is not None
+            and field not in self.mapped
+            and field not in self.without_effect
+            and not is_default(field, value)
+        }
+
+    @abstractmethod
+    def build(
+        self, outcomes: list[OutcomeT], contexts: list[Context | None], *, id: str, created: int, model: str
+    ) -> Any:
+        """The response body of one request, of all its records' outcomes in order, to be encoded as JSON."""
+
+    @abstractmethod
+    def invocation(
+        self, asked: Sequence[AskedT], model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]
+    ) -> InvocationType:
+        """The type of job that a request goes to; of no request, that of plain ones."""
+
+    @abstractmethod
+    def records(
+        self, asked: AskedT, context: Context, model: Model, invocation: InvocationType, policy: Policy
+    ) -> list[tuple[bytes, Context]]:
+        """The modelInputs of what is asked, each with what decoding its answer needs to know."""
+
+    @abstractmethod
+    def reader(self, model: Model, invocation: InvocationType) -> Callable[[bytes, Context | None], OutcomeT]:
+        """What reads a modelOutput of a type of job. It raises DecodeError for what is none of the family's."""
+
+    @abstractmethod
+    def usage(self, outcomes: list[OutcomeT]) -> Usage | None:
+        """The tokens of a request; None where the family reports none."""
+
+    def plain_reader(
+        self,
+        model: Model,
+        invocation: InvocationType,
+    ) -> Callable[[msgspec.Raw], Answer] | None:
+        """What reads a modelOutput without a context, for answers that may fit the frame; None where there is none."""
+        return None
+
+    def plain_frame(self, key: bytes, created: int, model: str) -> Frame:
+        """What `build` makes of a plain answer, with gaps; only of an endpoint with a plain reader."""
+        raise NotImplementedError(self.url)
+
+    def with_system(self, body: dict[str, msgspec.Raw], system: str) -> dict[str, msgspec.Raw] | None:
+        """The body with another system prompt; None where the endpoint has none."""
+        return None
+
+
+class ChatEndpoint(Endpoint[Chat, Answer]):
+    """An endpoint whose requests are chats, and whose answers are texts and tool calls."""
+
+    def invocation(
+        self, asked: Sequence[Chat], model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]
+    ) -> InvocationType:
+        """What the user wants, else what the request needs, else what the family prefers.
+
+        Tools go into native bodies only; Converse's answers carry usage that some native ones lack.
+        """
+        if wanted != "auto":
+            return wanted
+        codec = chat_codec(model)
+        if codec.native_tools and any(chat.uses_tools for chat in asked):
+            return "InvokeModel"
+        return codec.prefers
+
+    def records(
+        self, asked: Chat, context: Context, model: Model, invocation: InvocationType, policy: Policy
+    ) -> list[tuple[bytes, Context]]:
+        encoded = chat_codec(model, invocation).encode(asked, model, policy)
+        context.json_tool = encoded.json_tool
+        return [(dumps(encoded.body), context)] * asked.n
+
+    def reader(self, model: Model, invocation: InvocationType) -> Callable[[bytes, Context | None], Answer]:
+        decode = chat_codec(model, invocation).decode
+
+        def read(output: bytes, context: Context | None) -> Answer:
+            answer = decode(output)
+            if answer.usage is not None and not _possible(*msgspec.structs.astuple(answer.usage)):
+                answer.usage = None
+            if context is not None and context.json_tool is not None:
+                _unwrap(answer, context.json_tool)
+            return answer
+
+        return read
+
+    def usage(self, outcomes: list[Answer]) -> Usage | None:
+        return sum_usage(outcomes)
+
+
+class EmbeddingEndpoint(Endpoint[Embeddings, Vectors]):
+    """An endpoint whose requests are texts, and whose answers are vectors."""
+
+    def invocation(
+        self,
+        asked: Sequence[Embeddings],
+        model: Model,
+        wanted: Literal["auto", "InvokeModel", "Converse"],
+    ) -> InvocationType:
+        return "InvokeModel"
+
+    def records(
+        self,
+        asked: Embeddings,
+        context: Context,
+        model: Model,
+        invocation: InvocationType,
+        policy: Policy,
+    ) -> list[tuple[bytes, Context]]:
+        return [(dumps(body), context) for body in embedding_codec(model).encode_embeddings(asked, model, policy)]
+
+    def reader(
+        self,
+        model: Model,
+        invocation: InvocationType,
+    ) -> Callable[[bytes, Context | None], Vectors]:
+        decode = embedding_codec(model).decode_embeddings
+
+        def read(output: bytes, context: Context | None) -> Vectors:
+            found = decode(output)
+            _check_vectors(found.vectors)
+            if found.tokens is not None and not _possible(found.tokens):
+                found.tokens = None
+            return found
+
+        return read
+
+    def usage(self, outcomes: list[Vectors]) -> Usage | None:
+        total = total_tokens(outcomes)
+        return None if total is None else Usage(total, 0)
+
+
+def _possible(*counts: int) -> bool:
+    return min(counts) >= 0 and max(counts) <= _MOST_TOKENS
+
+
+def _unwrap(answer: Answer, tool: str) -> None:
+    """Turn the call of the forced tool back into the content that it stands for."""
+    found = [call for call in answer.tool_calls if call.name == tool]
+    if found:
+        answer.content, answer.tool_calls = found[0].arguments.decode(), []
+        if answer.finish_reason == "tool_calls":
+            answer.finish_reason = "stop"
+
+
+def sum_usage(answers: list[Answer]) -> Usage | None:
+    """The usage of all answers together; None unless each has one."""
+    if len(answers) == 1:
+        return answers[0].usage
+    usages = [answer.usage for answer in answers if answer.usage is not None]
+    if len(usages) < len(answers):
+        return None
+    return Usage(
+        sum(usage.prompt for usage in usages),
+        sum(usage.completion for usage in usages),
+        sum(usage.cached for usage in usages),
+        sum(usage.reasoning for usage in usages),
+        sum(usage.written for usage in usages),
+    )
+
+
+def _check_vectors(vectors: list[list[float]]) -> None:
+    """Raises DecodeError for what no client can take: the table and the base64 form are of float32."""
+    if not vectors or not all(vectors):
+        raise DecodeError("an embedding without numbers")
+    if max(max(map(abs, vector)) for vector in vectors) > _LARGEST:
+        raise DecodeError("an embedding of numbers that are no float32")
+
+
+def total_tokens(found: list[Vectors]) -> int | None:
+    """The tokens of all records together; None unless each was counted."""
+    counts = [each.tokens for each in found if each.tokens is not None]
+    return sum(counts) if len(counts) == len(found) else None

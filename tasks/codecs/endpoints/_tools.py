@@ -1,0 +1,56 @@
+"""Tools and JSON schemas, which chat nests and the responses endpoint has directly."""
+
+import re
+from typing import Any, Final
+
+from tasks.codecs.base import JsonFormat, RequestError, Tool
+
+_TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+def parse_tool(function: dict[str, Any], where: str) -> Tool:
+    """A function as chat's tools nest it, and as the responses endpoint has it directly."""
+    name = function.get("name")
+    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        raise RequestError(f"'{where}.name' must be 1 to 64 letters, digits, _ or -.", f"{where}.name")
+    parameters = function.get("parameters")
+    if parameters is None or parameters == {}:
+        parameters = {"type": "object", "properties": {}}
+    if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
+        raise RequestError(f"'{where}.parameters' must be a JSON Schema of type object.", f"{where}.parameters")
+    if not isinstance(parameters.get("properties", {}), dict) or not isinstance(parameters.get("required", []), list):
+        raise RequestError(
+            f"'{where}.parameters' must have an object of properties, and a list of required ones.",
+            f"{where}.parameters",
+        )
+    description = function.get("description")
+    kept = description if isinstance(description, str) and description.strip() else None
+    return Tool(name, kept, {"type": "object", **parameters}, function.get("strict"))
+
+
+def parse_tool_choice(choice: Any, tools: list[Tool]) -> str | None:
+    """ "auto", "none", "required", or "function:NAME"."""
+    if choice is None:
+        return None
+    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
+        name = choice["function"].get("name")
+        if name not in [tool.name for tool in tools]:
+            raise RequestError("'tool_choice' names a function that is not in 'tools'.", "tool_choice")
+        return f"function:{name}"
+    if not isinstance(choice, str) or choice not in ("auto", "none", "required"):
+        raise RequestError("'tool_choice' must be none, auto, required, or name a function.", "tool_choice")
+    if choice == "required" and not tools:
+        raise RequestError("'tool_choice' requires a tool, but 'tools' is empty.", "tool_choice")
+    return choice if tools else None
+
+
+def json_format(value: Any, where: str) -> JsonFormat:
+    """A named JSON schema, as chat's response_format and the responses endpoint's text.format have it."""
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if not isinstance(schema, dict):
+        raise RequestError(f"'{where}.schema' must be a JSON Schema.", f"{where}.schema")
+    name = value.get("name")
+    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        raise RequestError(f"'{where}.name' must be 1 to 64 letters, digits, _ or -.", f"{where}.name")
+    description = value.get("description")
+    return JsonFormat(name, schema, description if isinstance(description, str) else None, value.get("strict"))
