@@ -9,6 +9,7 @@ PipelineError                 every error the pipeline raises on purpose
 ├── StateConflictError        another runner changed batch.json meanwhile
 ├── LostLeaseError            another runner took the batch over from this one
 ├── ComparisonFailedError     no model of a comparison has results (`tasks.comparison.result`)
+├── CallError                 what a caller of the API did wrong (`tasks.api.errors`)
 └── AccountingError           promise 1 does not hold: a request is lost or there twice
 
 Messages name the cause and the remedy, never a prompt or a credential.

@@ -20,6 +20,8 @@ IMAGE_BUCKETS_VARIABLE = "BEDROCK_BATCH_IMAGE_BUCKETS"
 FAST_VARIABLE = "BEDROCK_BATCH_FAST"
 #: Those of the input that the batches' inputs are copies of.
 _copied_from: ContextVar[tuple[str, ...]] = ContextVar("copied_from", default=())
+#: Settings that go before everything a person set: those of an API caller.
+_in_force: "ContextVar[Settings | None]" = ContextVar("in_force", default=None)
 
 
 class BedrockBatchSettings(Block):
@@ -71,6 +73,9 @@ def load_settings(role_arn: str | None = None) -> Settings:
 
     Raises ConfigurationError when there is no bucket, or when bucket or prefix break Bedrock's patterns.
     """
+    in_force = _in_force.get()
+    if in_force is not None:
+        return msgspec.structs.replace(in_force, role_arn=role_arn or in_force.role_arn)
     bucket = os.environ.get("BEDROCK_BATCH_BUCKET", "").strip()
     block: Any = None if bucket else _load_block()
     bucket = bucket or (block.bucket if block else "")
@@ -105,6 +110,16 @@ def copies_of(buckets: Collection[str]) -> Iterator[None]:
         yield
     finally:
         _copied_from.reset(token)
+
+
+@contextmanager
+def settings_in_force(settings: Settings) -> Iterator[None]:
+    """Have these settings, and no others, hold for what is called herein: one process works for several tenants."""
+    token = _in_force.set(settings)
+    try:
+        yield
+    finally:
+        _in_force.reset(token)
 
 
 def fast_enabled() -> bool:

@@ -242,7 +242,13 @@ class S3(Service):
         return {}
 
     def ListObjectsV2(
-        self, Prefix: str = "", Delimiter: str = "", MaxKeys: int = _PAGE, ContinuationToken: str = "", **given: Any
+        self,
+        Prefix: str = "",
+        Delimiter: str = "",
+        MaxKeys: int = _PAGE,
+        ContinuationToken: str = "",
+        StartAfter: str = "",
+        **given: Any,
     ) -> dict[str, Any]:
         self._require_bucket(given)
         entries: dict[str, dict[str, Any] | None] = {}
@@ -254,7 +260,7 @@ class S3(Service):
                 if found
                 else {"Key": key, "ETag": stored.etag, "Size": len(stored.body), "LastModified": stored.modified}
             )
-        names = [name for name in entries if name > ContinuationToken][: MaxKeys + 1]
+        names = [name for name in entries if name > (ContinuationToken or StartAfter)][: MaxKeys + 1]
         more, names = len(names) > MaxKeys, names[:MaxKeys]
         return {
             "Contents": [entries[name] for name in names if entries[name]],

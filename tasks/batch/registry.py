@@ -7,7 +7,8 @@ batches among many finished ones.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from uuid import UUID
 
 import msgspec
@@ -24,6 +25,8 @@ from tasks.storage.writer import encryption
 from tasks.support.run_context import current_run
 
 _latest: BatchRef | None = None
+#: Who wants to hear which batch a call works on, as soon as it does.
+_listener: "ContextVar[Callable[[BatchRef], None] | None]" = ContextVar("listener", default=None)
 
 
 class _Pointer(msgspec.Struct):
@@ -40,6 +43,16 @@ def latest_batch() -> BatchRef | None:
 
 
 @contextlib.contextmanager
+def telling(listener: Callable[[BatchRef], None]) -> Iterator[None]:
+    """Have a function told of the batches that calls herein begin to work on."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextlib.contextmanager
 def run_noted(ref: BatchRef) -> Iterator[None]:
     """Note the current flow run's batch for the length of a block; outside a flow run, in this process only.
 
@@ -47,6 +60,9 @@ def run_noted(ref: BatchRef) -> Iterator[None]:
     """
     global _latest  # noqa: PLW0603
     _latest = ref
+    listener = _listener.get()
+    if listener is not None:
+        listener(ref)
     run = current_run()
     if run is None:
         yield

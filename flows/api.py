@@ -1,0 +1,401 @@
+"""What drives the orders of the API: `run_orders` on a Prefect server, or `python -m flows.api`, the server's runner.
+
+Both look at the open orders of all tenants, read the input of new ones, take their batches as far as they go, keep
+their ends and announce them. S3 is all they know: any number of runners may do so, and any of them may die.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+from prefect import flow
+
+from flows.batch import batch_inference
+from flows.operations import advance
+from flows.runners import TASK_RUNNER, spare_memory
+from tasks import aws
+from tasks.api.files import StoredFile, delete_expired, save_file
+from tasks.api.orders import (
+    CLAIM_SECONDS,
+    Notice,
+    Order,
+    attach,
+    claim,
+    forget_open,
+    open_mark,
+    open_orders,
+    stale_marks,
+    unclaim,
+    update_order,
+)
+from tasks.api.tenants import Tenant, Tenants, load_tenants
+from tasks.api.views import ended, ended_alone, failed
+from tasks.api.webhooks import RETRY_SECONDS, deliver, event_of
+from tasks.batch.paths import BatchRef
+from tasks.batch.registry import telling
+from tasks.batch.store import load
+from tasks.cancel import stop_batch
+from tasks.errors import (
+    BatchFailedError,
+    ConfigurationError,
+    InputFileError,
+    LostLeaseError,
+    PipelineError,
+    StateConflictError,
+    TransientError,
+)
+from tasks.openai_format.batch import Batch
+from tasks.settings import Settings, load_settings, settings_in_force
+from tasks.storage.objects import delete_object, head_object
+from tasks.storage.uris import S3Uri, parse_input_uri
+
+log = logging.getLogger("bedrock_batch.api.runner")
+
+#: Seconds between the looks at a batch that runs: more and more, as it gets older.
+_LEAST_WAIT, _MOST_WAIT = 1.0, 60.0
+#: Seconds between the looks at the open orders: where there are some, and where there are none.
+_BUSY_SECONDS, _IDLE_SECONDS = 0.5, 10.0
+#: How often an order is begun that fails for reasons that are not its own.
+_MOST_TRIES = 20
+_SWEEP_SECONDS = 600.0
+#: What passes by itself: the order is tried again.
+_PASSING = (TransientError, LostLeaseError, StateConflictError)
+
+
+@flow(name="advance-order", task_runner=TASK_RUNNER, persist_result=False)
+def advance_order(batch_id: str) -> Batch | None:
+    """Take an order's batch as far as it goes now."""
+    settings = load_settings()
+    return advance(BatchRef(settings.root, batch_id, settings.kms_key))
+
+
+@flow(name="run-orders", task_runner=TASK_RUNNER, persist_result=False)
+def run_orders(order_id: str | None = None) -> int:
+    """Drive the API's open orders once, one after another: for a schedule, and as a new order's own run.
+
+    Args:
+        order_id: Only this order.
+
+    Returns:
+        How many orders are still open.
+    """
+    runner = Runner(load_tenants(keyless=True))
+    return runner.look(only=order_id)
+
+
+class Runner:
+    """Drives the open orders of some tenants. Without threads of its own, `look` does everything before it returns."""
+
+    def __init__(self, tenants: Tenants, threads: int = 0) -> None:
+        self._tenants = tenants
+        self._id = uuid.uuid4().hex
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="order") if threads else None
+        self._running: dict[str, Future[None]] = {}
+        self._claimed: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        self._stopped: set[str] = set()
+        self._swept = 0.0
+        self.wake = threading.Event()
+
+    def look(self, only: str | None = None) -> int:
+        """Look at every open order once; returns how many are open."""
+        count = 0
+        for tenant in self._tenants.all:
+            orders = [order for order in open_orders(tenant) if only in (None, order.id)]
+            live = Counter((o.root(tenant), o.batch_id) for o in orders if not o.finished and not o.cancelling_at)
+            for order in orders:
+                count += not order.finished
+                try:
+                    self._step(tenant, order, live)
+                except PipelineError as error:
+                    log.warning("Order %s: %s", order.id, error)
+        if only is None and time.time() - self._swept > _SWEEP_SECONDS:
+            self._sweep()
+        return count
+
+    def _sweep(self) -> None:
+        """Remove what has expired, and marks of orders that were never written."""
+        self._swept = time.time()
+        for tenant in self._tenants.all:
+            with contextlib.suppress(PipelineError):
+                needed = frozenset(o.input_file_id for o in open_orders(tenant) if not o.finished)
+                removed = delete_expired(tenant, self._swept, needed)
+                if removed:
+                    log.info("Expired files removed: %d", removed)
+                for name in stale_marks(tenant, self._swept):
+                    delete_object(open_mark(tenant, name))
+
+    def _step(self, tenant: Tenant, order: Order, live: "Counter[tuple[S3Uri, str | None]]") -> None:
+        now = time.time()
+        if order.finished:
+            _announce(tenant, order)
+        elif order.id in self._running:
+            self._watch(tenant, order, now)
+        elif order.cancelling_at and (order.batch_id is None or live[order.root(tenant), order.batch_id]):
+            # Nothing of it runs, or what runs is for others as well.
+            if order.claim is None or order.claim.until < now:
+                _close(tenant, order, ended_alone(order))
+        elif order.cancelling_at and order.id not in self._stopped:
+            self._start(order, lambda: self._stop(tenant, order))
+        elif self._due.get(order.id, 0.0) > now:
+            pass
+        elif order.batch_id is None and order.expires_at < now:
+            _close(
+                tenant, order, failed(order, "expired", "The batch could not be begun within its completion window.")
+            )
+        elif order.batch_id is None:
+            claimed = claim(tenant, order.id, self._id, now)
+            if claimed is not None:
+                self._claimed[order.id] = now
+                self._start(order, lambda: self._begin(tenant, claimed))
+        else:
+            self._start(order, lambda: self._advance(tenant, order))
+
+    def _start(self, order: Order, work: Callable[[], None]) -> None:
+        """Do something for an order, beside others."""
+        if self._pool is None:
+            self._guarded(order, work)
+            return
+        self._running[order.id] = future = self._pool.submit(self._guarded, order, work)
+        future.add_done_callback(lambda _: self._over(order.id))
+
+    def _over(self, order_id: str) -> None:
+        self._running.pop(order_id, None)
+        self.wake.set()
+
+    def _guarded(self, order: Order, work: Callable[[], None]) -> None:
+        """Whatever goes wrong is said, and tried again later: by its type only, since it may quote a request."""
+        try:
+            work()
+        except PipelineError as error:
+            log.warning("Order %s will be tried again: %s", order.id, error)
+            self._wait(order)
+        except Exception as error:
+            log.error("Order %s will be tried again (%s)", order.id, type(error).__name__, exc_info=_debugging())
+            self._wait(order)
+
+    def _wait(self, order: Order) -> None:
+        age = time.time() - (order.attached_at or order.created_at)
+        self._due[order.id] = time.time() + min(_MOST_WAIT, max(_LEAST_WAIT, age / 20))
+
+    def _watch(self, tenant: Tenant, order: Order, now: float) -> None:
+        """While something is done for an order: keep the claim, and stop the batch as soon as that is asked for."""
+        if order.batch_id is None and now - self._claimed.get(order.id, now) > CLAIM_SECONDS / 3:
+            self._claimed[order.id] = now
+            claim(tenant, order.id, self._id, now)
+        ref = order.ref(tenant)
+        if order.cancelling_at and ref is not None and order.id not in self._stopped:
+            self._stopped.add(order.id)
+            stop_batch(ref)
+
+    def _begin(self, tenant: Tenant, order: Order) -> None:
+        """Read the input, open the batch or find it, and take it as far as it goes."""
+        try:
+            batch = _run(tenant, order)
+        except BatchFailedError as error:
+            batch = error.batch
+        except _PASSING as error:
+            self._again(tenant, order, error)
+            return
+        except PipelineError as error:
+            _close(tenant, order, failed(order, _code(error), str(error)))
+            return
+        except Exception as error:
+            self._again(tenant, order, error)
+            return
+        order = attach(tenant, order.id, batch.id)
+        if batch.finished:
+            _close(tenant, order, ended(order, batch))
+        self._wait(order)
+
+    def _again(self, tenant: Tenant, order: Order, error: Exception) -> None:
+        cause = str(error) if isinstance(error, PipelineError) else type(error).__name__
+        log.warning("Order %s was not begun: %s", order.id, cause, exc_info=_debugging())
+        order = unclaim(tenant, order.id, self._id, tried=True)
+        if order.tries >= _MOST_TRIES:
+            code = "service_unavailable" if isinstance(error, TransientError) else "internal_error"
+            _close(
+                tenant, order, failed(order, code, f"The batch could not be begun after {order.tries} tries: {cause}")
+            )
+        self._due[order.id] = time.time() + min(_MOST_WAIT, 2.0**order.tries)
+
+    def _stop(self, tenant: Tenant, order: Order) -> None:
+        ref = order.ref(tenant)
+        assert ref is not None
+        stop_batch(ref)
+        self._stopped.add(order.id)
+        self._advance(tenant, order)
+
+    def _advance(self, tenant: Tenant, order: Order) -> None:
+        ref = order.ref(tenant)
+        assert ref is not None
+        loaded = load(ref)
+        if loaded is not None and not loaded[0].finished:
+            with settings_in_force(_settings(tenant, order)), contextlib.suppress(BatchFailedError):
+                advance_order(ref.batch_id)
+            loaded = load(ref)
+        if loaded is None:
+            _close(tenant, order, failed(order, "batch_not_found", "The batch was removed from the bucket."))
+        elif loaded[0].finished:
+            _close(tenant, order, ended(order, loaded[0].public()))
+        self._wait(order)
+
+    def close(self, seconds: float) -> None:
+        """Let what is under way end, for so long."""
+        end = time.monotonic() + seconds
+        for future in list(self._running.values()):
+            with contextlib.suppress(Exception):
+                future.result(max(0.0, end - time.monotonic()))
+
+
+def _debugging() -> bool:
+    return log.isEnabledFor(logging.DEBUG)
+
+
+def _settings(tenant: Tenant, order: Order) -> Settings:
+    return msgspec.structs.replace(tenant.settings, root=order.root(tenant))
+
+
+def _run(tenant: Tenant, order: Order) -> Batch:
+    """Call `batch_inference` for an order. What others had cancelled, or what expired, is opened again for it."""
+    worked_on: list[BatchRef] = []
+
+    def tell(ref: BatchRef) -> None:
+        worked_on.append(ref)
+        attach(tenant, order.id, ref.batch_id)
+
+    if not order.model:
+        raise ConfigurationError(
+            "No model is named: give `model` in the call, or a body.model in the first line of the file."
+        )
+    given = {
+        "input_file": order.input_uri,
+        "model": order.model,
+        "endpoint": order.endpoint or None,
+        "completion_window": order.completion_window,
+        "metadata": order.metadata,
+        **order.options,
+        "wait": False,
+    }
+    with settings_in_force(_settings(tenant, order)), telling(tell):
+        batch: Batch = batch_inference(**given)
+        if batch.status in ("cancelled", "expired") and not worked_on and not given.get("retry_failed"):
+            batch = batch_inference(**{**given, "retry_failed": True})
+    return batch
+
+
+def _code(error: PipelineError) -> str:
+    return "invalid_input_file" if isinstance(error, InputFileError) else "invalid_configuration"
+
+
+def _close(tenant: Tenant, order: Order, end: Batch) -> None:
+    """Keep an order's end: its files first, so that who sees the end finds them."""
+    for uri, file_id in ((end.output_file, end.output_file_id), (end.error_file, end.error_file_id)):
+        if uri is not None and file_id is not None:
+            save_file(tenant, _result_file(order, uri, file_id))
+    notices = [
+        Notice(hook=place, event_id=f"evt_{uuid.uuid4().hex}")
+        for place, hook in enumerate(tenant.webhooks)
+        if f"batch.{end.status}" in hook.events
+    ]
+
+    def change(current: Order) -> None:
+        if not current.finished:
+            current.final, current.notices, current.claim = end, notices, None
+
+    order = update_order(tenant, order.id, change)
+    log.info("Order %s is %s", order.id, end.status)
+    _announce(tenant, order)
+
+
+def _result_file(order: Order, uri: str, file_id: str) -> StoredFile:
+    place = parse_input_uri(uri)
+    with aws.translated(f"reading {uri}"):
+        head = head_object(place)
+    now = int(time.time())
+    name = f"{order.id}_{'output' if file_id.endswith('output') else 'error'}.jsonl"
+    expires = now + order.output_expires_after if order.output_expires_after else None
+    return StoredFile(
+        id=file_id,
+        bytes=head["ContentLength"],
+        created_at=now,
+        filename=name,
+        purpose="batch_output",
+        uri=uri,
+        etag=head["ETag"],
+        expires_at=expires,
+    )
+
+
+def _announce(tenant: Tenant, order: Order) -> None:
+    """Deliver what is due of an order's notices; once all are delivered or given up, the order is nobody's business."""
+    now = time.time()
+    for notice in order.notices:
+        if notice.done or notice.failed or notice.due > now or notice.hook >= len(tenant.webhooks):
+            continue
+        trouble = deliver(tenant.webhooks[notice.hook], notice.event_id, event_of(order, notice.event_id), int(now))
+        tried = notice.tries + 1
+        given_up = trouble is not None and tried > len(RETRY_SECONDS)
+        due = now + RETRY_SECONDS[min(tried, len(RETRY_SECONDS)) - 1]
+        if trouble:
+            log.warning("The end of order %s was not announced (%s)%s", order.id, trouble, ": given up" * given_up)
+
+        def change(
+            current: Order, event: str = notice.event_id, done: bool = not trouble, up: bool = given_up, at: float = due
+        ) -> None:
+            for each in current.notices:
+                if each.event_id == event:
+                    each.tries, each.done, each.failed, each.due = each.tries + 1, done, up, at
+
+        order = update_order(tenant, order.id, change)
+    if all(n.done or n.failed or n.hook >= len(tenant.webhooks) for n in order.notices):
+        forget_open(tenant, order.id)
+
+
+def _listen(runner: Runner, over: threading.Event) -> None:
+    """Each line on standard input tells of news; its end is that of the server."""
+    while os.read(0, 4096):
+        runner.wake.set()
+    over.set()
+    runner.wake.set()
+
+
+def main() -> None:
+    """Drive the orders until standard input ends, or a signal comes."""
+    logging.basicConfig(level=os.environ.get("BEDROCK_BATCH_API_LOG_LEVEL", "INFO"), stream=sys.stderr)
+    spare_memory()
+    over = threading.Event()
+    runner = Runner(load_tenants(keyless=True), threads=int(os.environ.get("BEDROCK_BATCH_API_THREADS", "4")))
+
+    def end(*_: object) -> None:
+        over.set()
+        runner.wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    threading.Thread(target=_listen, args=(runner, over), daemon=True).start()
+    while not over.is_set():
+        runner.wake.clear()
+        try:
+            count = runner.look()
+        except PipelineError as error:
+            log.warning("The orders could not be looked at: %s", error)
+            count = 0
+        runner.wake.wait(_BUSY_SECONDS if count else _IDLE_SECONDS)
+    runner.close(10.0)
+    # What is cut off here, the next runner carries on.
+    logging.shutdown()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Files in S3: there when complete, the tenant's own only, paged, and gone when their time is over."""
+
+import gzip
+
+import pytest
+
+from tasks.api.errors import InvalidCallError, NotFoundError, TooLargeError
+from tasks.api.files import (
+    FileUpload,
+    byte_range,
+    delete_expired,
+    delete_file,
+    expiry,
+    file_name,
+    first_line,
+    first_line_of,
+    get_file,
+    list_files,
+    read_bytes,
+)
+from tasks.storage.uris import S3Uri
+from tests.api.callers import LINE, tenant, upload
+from tests.conftest import CLAUDE
+from tests.fakes import BUCKET, Cloud
+
+
+def test_a_file_is_kept_and_given_back(cloud: Cloud) -> None:
+    stored = upload(tenant(), LINE * 3, "C:\\a\\b/my file.jsonl")
+    found = get_file(tenant(), stored.id)
+    assert found.public() == {
+        "id": stored.id,
+        "object": "file",
+        "bytes": 3 * len(LINE),
+        "created_at": stored.created_at,
+        "expires_at": None,
+        "filename": "my file.jsonl",
+        "purpose": "batch",
+        "status": "processed",
+        "status_details": None,
+    }
+    assert (found.model, found.endpoint) == (CLAUDE, "/v1/chat/completions")
+    assert b"".join(read_bytes(found)) == LINE * 3
+    assert b"".join(read_bytes(found, 5, 12)) == LINE[5:12]
+
+
+def test_a_file_of_several_parts_and_an_empty_one(cloud: Cloud) -> None:
+    body = b"x" * (11 << 20)
+    assert b"".join(read_bytes(get_file(tenant(), upload(tenant(), body).id))) == body
+    assert b"".join(read_bytes(get_file(tenant(), upload(tenant(), b"").id))) == b""
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(cloud: Cloud) -> None:
+    file = FileUpload(tenant())
+    file.write(b"x" * (6 << 20))
+    file.abort()
+    assert not cloud.s3.keys()
+    assert not cloud.s3.uploads
+
+
+def test_too_large_a_file_is_refused_while_it_comes(cloud: Cloud) -> None:
+    file = FileUpload(tenant(max_file_bytes=10))
+    file.write(b"x" * 10)
+    with pytest.raises(TooLargeError):
+        file.write(b"x")
+
+
+def test_another_tenants_file_is_not_there(cloud: Cloud) -> None:
+    stored = upload(tenant())
+    for wrong in (stored.id.replace("file-", "batch_"), "file-nothing", "../" + stored.id, ""):
+        with pytest.raises(NotFoundError):
+            get_file(tenant(), wrong)
+    with pytest.raises(NotFoundError):
+        get_file(tenant("other"), stored.id)
+
+
+def test_a_deleted_file_is_gone_with_its_bytes(cloud: Cloud) -> None:
+    stored = upload(tenant())
+    delete_file(tenant(), stored.id)
+    with pytest.raises(NotFoundError):
+        get_file(tenant(), stored.id)
+    assert not cloud.s3.keys()
+
+
+def test_files_are_listed_page_by_page(cloud: Cloud) -> None:
+    ids = [upload(tenant(), name=f"{number}.jsonl").id for number in range(5)]
+    newest = sorted(ids, reverse=True)
+    for ascending, wanted in ((False, newest), (True, newest[::-1])):
+        seen: list[str] = []
+        more = True
+        while more:
+            after = seen[-1] if seen else None
+            page, more = list_files(tenant(), purpose=None, limit=2, after=after, ascending=ascending)
+            seen += [stored.id for stored in page]
+        assert seen == wanted
+    assert list_files(tenant(), purpose="batch_output", limit=9, after=None, ascending=False) == ([], False)
+
+
+def test_a_file_goes_when_its_time_is_over(cloud: Cloud) -> None:
+    short, long = upload(tenant(), expires_after=3600), upload(tenant(), expires_after=7200)
+    now = short.created_at + 3600
+    assert get_file(tenant(), short.id, now - 1)
+    with pytest.raises(NotFoundError):
+        get_file(tenant(), short.id, now)
+    assert delete_expired(tenant(), now, frozenset([short.id])) == 0
+    assert delete_expired(tenant(), now) == 1
+    assert not list(filter(lambda key: short.id in key, cloud.s3.keys()))
+    assert get_file(tenant(), long.id, now)
+
+
+@pytest.mark.parametrize("value", [{}, {"seconds": 3600}, {"anchor": "created_at", "seconds": 3599}, "x", {"anchor": "created_at", "seconds": True}, {"anchor": "created_at", "seconds": "1e4"}, {"anchor": "created_at", "seconds": 2_592_001}])  # fmt: skip
+def test_wrong_expiries_are_refused(value: object) -> None:
+    with pytest.raises(InvalidCallError):
+        expiry(value)
+    assert expiry({"anchor": "created_at", "seconds": "3600"}) == 3600
+    assert expiry(None) is None
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\n", b"{", b"[1]", b'{"body": 5}', b"\xff\xfe{", b'{"url": null, "body": null}']
+)
+def test_a_first_line_that_says_nothing(head: bytes) -> None:
+    assert first_line(head).model is None
+
+
+def test_the_first_line_of_a_compressed_object(cloud: Cloud) -> None:
+    cloud.s3.put("in/a.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + LINE))
+    assert first_line_of(S3Uri(BUCKET, "in/a.jsonl.gz")).model == CLAUDE
+    cloud.s3.put("in/folder/a.jsonl", LINE)
+    for key in ("in/folder", "in/*.jsonl.gz", "in/nothing"):
+        with pytest.raises(InvalidCallError):
+            first_line_of(S3Uri(BUCKET, key))
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "wanted"),
+    [
+        (None, 10, None),
+        ("bytes=0-", 10, (0, 10)),
+        ("bytes=2-5", 10, (2, 6)),
+        ("bytes=2-500", 10, (2, 10)),
+        ("bytes=-3", 10, (7, 10)),
+        ("bytes=-30", 10, (0, 10)),
+        ("bytes=1-2,4-5", 10, None),
+        ("bytes=a-b", 10, None),
+        ("lines=1-2", 10, None),
+    ],
+)
+def test_ranges(header: str | None, size: int, wanted: object) -> None:
+    assert byte_range(header, size) == wanted
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=5-2", "bytes=-0", "bytes=0-0"])
+def test_ranges_that_cannot_be_served(header: str) -> None:
+    with pytest.raises(ValueError, match="bytes"):
+        byte_range(header, 0 if header == "bytes=0-0" else 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("", "upload"), (None, "upload"), ("../../x", "x"), ("a\r\nb\x00", "ab"), ("é" * 600, "é" * 512)],
+)
+def test_names_of_files(name: str | None, shown: str) -> None:
+    assert file_name(name) == shown

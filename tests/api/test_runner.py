@@ -1,0 +1,287 @@
+"""What the runner does with orders: begun once, shared, cancelled alone, tried again, ended and announced."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flows import api
+from flows.api import Runner
+from tasks.api.files import get_file
+from tasks.api.orders import Order, cancel_order, get_order, open_orders, order_uri
+from tasks.api.tenants import Tenant, Tenants, Webhook
+from tasks.api.views import view
+from tasks.api.webhooks import signature
+from tasks.batch.paths import BatchRef
+from tasks.batch.registry import run_noted
+from tasks.errors import BatchFailedError, ConfigurationError, InputFileError, TransientError
+from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
+from tasks.settings import load_settings
+from tests.api.callers import create, tenant, upload
+from tests.builders import document, store
+from tests.fakes import Cloud
+
+ID = "batch_" + "a" * 32
+
+
+class Pipeline:
+    """Stands for `batch_inference` and `advance_order`: what a test wants of each call, in turn."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.calls: list[dict[str, Any]] = []
+        self.turns: list[Callable[[], Batch]] = []
+
+    def __call__(self, **given: Any) -> Batch:
+        self.calls.append({**given, "root": load_settings().root})
+        return self.turns.pop(0)() if len(self.turns) > 1 else self.turns[0]()
+
+    def batch(self, status: str, *, work: bool = True, **fields: Any) -> Batch:
+        """Have the batch stand so, after a call that has worked on it or not."""
+        ref = BatchRef(load_settings().root, ID)
+        made = document(**{"status": status, "id": ID, "request_counts": RequestCounts(total=1), **fields})
+        store(self.cloud, made, ref)
+        if work:
+            with run_noted(ref):
+                pass
+        return made.public()
+
+
+@pytest.fixture
+def pipeline(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    made = Pipeline(cloud)
+    monkeypatch.setattr(api, "batch_inference", made)
+    monkeypatch.setattr(api, "advance_order", lambda batch_id: made())
+    return made
+
+
+def raising(error: Exception) -> Callable[[], Batch]:
+    def turn() -> Batch:
+        raise error
+
+    return turn
+
+
+def runner(*owners: Tenant) -> Runner:
+    return Runner(Tenants(owners or (tenant(),)))
+
+
+def shown(order: Order) -> dict[str, Any]:
+    return view(get_order(tenant(), order.id), None)
+
+
+def due(each: Runner) -> Runner:
+    each._due.clear()
+    return each
+
+
+def test_an_order_is_begun_and_ended(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id, unsupported="drop", metadata={"a": "b"})
+    pipeline.cloud.s3.put("x/output.jsonl", b"{}\n")
+    pipeline.turns = [
+        lambda: pipeline.batch("in_progress"),
+        lambda: pipeline.batch("completed", completed_at=9, output_file="s3://bucket/x/output.jsonl"),
+    ]
+    each = runner()
+    assert each.look() == 1
+    assert get_order(tenant(), order.id).batch_id == ID
+    due(each).look()
+    end = shown(order)
+    assert end["status"] == "completed"
+    assert end["error_file_id"] is None
+    assert get_file(tenant(), end["output_file_id"]).bytes == 3
+    assert not list(open_orders(tenant()))
+    (call,) = [call for call in pipeline.calls if "model" in call]
+    assert call["input_file"] == order.input_uri
+    assert (call["unsupported"], call["wait"], call["metadata"]) == ("drop", False, {"a": "b"})
+    assert call["root"] == tenant().settings.root
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigurationError("no such model"), "invalid_configuration"), (InputFileError("gone"), "invalid_input_file")],
+)
+def test_what_fails_before_there_is_a_batch_is_a_failed_one(pipeline: Pipeline, error: Exception, code: str) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [raising(error)]
+    runner().look()
+    assert shown(order)["status"] == "failed"
+    assert shown(order)["errors"]["data"] == [{"code": code, "message": str(error), "param": None, "line": None}]
+
+
+def test_bad_lines_are_told(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id)
+
+    def turn() -> Batch:
+        errors = BatchErrors(data=[BatchError(code="invalid_json_line", message="m", line=2)])
+        raise BatchFailedError("failed", pipeline.batch("failed", errors=errors, failed_at=5))
+
+    pipeline.turns = [turn]
+    runner().look()
+    assert shown(order)["errors"]["data"][0]["line"] == 2
+
+
+def test_what_passes_by_itself_is_tried_again(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [
+        raising(TransientError("throttled")),
+        raising(RuntimeError("Prefect is away")),
+        lambda: pipeline.batch("in_progress"),
+    ]
+    each = runner()
+    for _ in range(3):
+        due(each).look()
+    assert get_order(tenant(), order.id).batch_id == ID
+    assert get_order(tenant(), order.id).tries == 2
+
+
+def test_what_never_passes_fails_in_the_end(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [raising(TransientError("throttled"))]
+    each = runner()
+    for _ in range(20):
+        due(each).look()
+    assert shown(order)["errors"]["data"][0]["code"] == "service_unavailable"
+
+
+def test_orders_without_a_model_fail(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant(), b"{}\n").id)
+    runner().look()
+    assert "No model" in shown(order)["errors"]["data"][0]["message"]
+
+
+def test_cancelling_before_the_input_was_read(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    cancel_order(tenant(), order.id)
+    runner().look()
+    assert shown(order)["status"] == "cancelled"
+    assert shown(order)["cancelled_at"] >= shown(order)["cancelling_at"]
+    assert not pipeline.calls
+
+
+def test_cancelling_stops_the_batch_and_collects(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [
+        lambda: pipeline.batch("in_progress"),
+        lambda: pipeline.batch("cancelled", cancelled_at=5, request_counts=RequestCounts(total=1, failed=1)),
+    ]
+    each = runner()
+    each.look()
+    cancel_order(tenant(), order.id)
+    each.look()
+    assert shown(order)["status"] == "cancelled"
+
+
+def test_one_callers_cancel_leaves_anothers_batch_alone(pipeline: Pipeline) -> None:
+    one = create(tenant(), upload(tenant()).id)
+    other = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    cancel_order(tenant(), one.id)
+    each.look()
+    assert shown(one)["status"] == "cancelled"
+    assert get_order(tenant(), other.id).finished is False
+    assert pipeline.cloud.bedrock.calls == []
+    due(each)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    each.look()
+    assert shown(other)["status"] == "completed"
+
+
+@pytest.mark.parametrize("status", ["cancelled", "expired"])
+def test_a_batch_that_was_cancelled_before_is_opened_again(pipeline: Pipeline, status: str) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [
+        lambda: pipeline.batch(status, work=False, **{f"{status}_at": 5}),
+        lambda: pipeline.batch("in_progress"),
+    ]
+    runner().look()
+    assert [call.get("retry_failed", False) for call in pipeline.calls] == [False, True]
+    assert get_order(tenant(), order.id).batch_id == ID
+
+
+def test_a_fresh_sample_has_a_folder_of_its_own(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id, reuse=False)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    runner().look()
+    assert pipeline.calls[0]["root"] == tenant().settings.root.join("samples", order.id)
+    assert shown(order)["status"] == "completed"
+
+
+def test_a_runner_that_died_is_followed_by_another(pipeline: Pipeline) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [raising(KeyboardInterrupt())]  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        runner().look()
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    runner().look()
+    assert get_order(tenant(), order.id).finished is False, "its claim still holds"
+    assert get_order(tenant(), order.id).claim is not None
+
+
+def test_one_trouble_leaves_the_others_alone(pipeline: Pipeline) -> None:
+    orders = [create(tenant(), upload(tenant()).id, metadata={"n": str(n)}) for n in range(3)]
+    pipeline.cloud.s3.refuse("PutObject", "SlowDown", 503, on=order_uri(tenant(), orders[0].id).key, times=None)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    runner().look()
+    assert [get_order(tenant(), order.id).finished for order in orders] == [False, True, True]
+
+
+def test_ends_are_announced_until_they_are_heard(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = tenant(
+        webhooks=(Webhook(url="http://x.example/hook", secret="whsec_c2VjcmV0", events=("batch.completed",)),)
+    )
+    order = create(owner, upload(owner).id)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    told: list[tuple[str, bytes]] = []
+    replies = ["HTTP 500", "ConnectError", None]
+
+    def deliver(hook: Webhook, event_id: str, body: bytes, now: int) -> str | None:
+        told.append((event_id, body))
+        return replies.pop(0)
+
+    monkeypatch.setattr(api, "deliver", deliver)
+    each = runner(owner)
+    each.look()
+    assert [each.id for each in open_orders(owner)] == [order.id]
+    each.look()
+    assert len(told) == 1, "the next try is not due"
+    clock = {"now": 4_000_000_000.0}
+    monkeypatch.setattr(api.time, "time", lambda: clock["now"])
+    each.look()
+    clock["now"] += 1000
+    each.look()
+    assert not list(open_orders(owner))
+    assert len(told) == 3
+    assert len(set(told)) == 1
+
+
+def test_signatures_are_those_of_standard_webhooks() -> None:
+    """The example of the specification."""
+    secret = "whsec_plJ3nmyCDGBKInavdOK15jsl"
+    body = b'{"event_type":"ping","data":{"success":true}}'
+    found = signature(secret, "msg_loFOjxBNrRLzqYUf", 1731705121, body)
+    assert found == "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
+
+
+def test_the_openai_package_reads_what_is_sent(pipeline: Pipeline) -> None:
+    import time
+
+    openai = pytest.importorskip("openai")
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    runner().look()
+    order = get_order(tenant(), order.id)
+    secret, now = "whsec_" + "c2VjcmV0LXNlY3JldA==", int(time.time())
+    body = api.event_of(order, "evt_1")
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": signature(secret, "evt_1", now, body),
+    }
+    client = openai.OpenAI(api_key="x", webhook_secret=secret)
+    event = client.webhooks.unwrap(body, headers)
+    assert (event.type, event.data.id) == ("batch.completed", order.id)
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.unwrap(body.replace(b"completed", b"cancelled"), headers)
