@@ -1,7 +1,6 @@
 """One OpenAI batch file on several Bedrock models: `compare_models`, and `python -m flows.compare`."""
 
 import contextvars
-import hashlib
 import sys
 import threading
 from pathlib import PurePosixPath
@@ -18,7 +17,7 @@ from tasks.batch.options import read_metadata
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
-from tasks.comparison.reference import read_reference
+from tasks.comparison.reference import digest_of, read_reference
 from tasks.comparison.result import Comparison, ComparisonFailedError, ComparisonRef, comparison_id
 from tasks.comparison.tasks import (
     collect_verdicts,
@@ -108,11 +107,13 @@ def compare_models(
     variants, judging = read_variants(models), read_judge(judge)
     metadata = read_metadata(metadata)
     labels = read_reference(reference) if reference else None
+    if labels is not None and not labels.named:
+        run_log().info("The right answers are those of the column %s of %s", labels.column, reference)
     settings = load_settings(role_arn)
     check_bucket(settings.root, settings.bucket_owner)
     data = _validated(input_file, endpoint, variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
-    digest = hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest() if labels else None
+    digest = digest_of(labels) if labels else None
     ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging))
     estimates = estimate_cost(variants, data.sources, data.requests, completion_window, data.endpoint)
     require_budget(estimates, max_cost_usd)

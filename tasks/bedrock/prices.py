@@ -25,6 +25,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     on_demand: tuple[float, float] | None = None
     batch: tuple[float, float] | None = None
+    #: Of a token that is read from a cache, on demand.
+    cached: float | None = None
 
 
 class _PriceList(msgspec.Struct, frozen=True):
@@ -44,10 +46,14 @@ class Rate(msgspec.Struct, frozen=True):
     basis: Literal["batch", "half_of_on_demand", "on_demand"]
     source: str
     seen: str
+    #: Of a token that was read from a cache; None where it is not known, and counts like any other.
+    cached: float | None = None
 
-    def cost(self, input_tokens: float, output_tokens: float) -> float:
-        """US dollars."""
-        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+    def cost(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
+        """US dollars; the cached tokens are among those of the input."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = input_tokens - cached_tokens
+        return (fresh * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
 
 
 def rate_for(model: Model, *, batch: bool) -> Rate | None:
@@ -67,7 +73,7 @@ def rate_for(model: Model, *, batch: bool) -> Rate | None:
                 input_, output = entry.on_demand
                 return Rate(input_ / 2, output / 2, "half_of_on_demand", prices.source, prices.seen)
             if not batch and entry.on_demand:
-                return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen)
+                return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen, entry.cached)
     return None
 
 

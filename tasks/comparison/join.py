@@ -2,14 +2,15 @@
 
 import csv
 import io
+import math
 import re
 import unicodedata
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -18,8 +19,13 @@ import xxhash
 from rapidfuzz.distance import Indel
 
 from tasks.bedrock.prices import Rate
+from tasks.comparison.equality import normalise
+from tasks.comparison.extract import Extract, Reader, as_text, score
+from tasks.comparison.labels import Matcher
+from tasks.comparison.pricing import Pricing
+from tasks.comparison.reference import Reference
 from tasks.comparison.schemas import SchemaChecker
-from tasks.comparison.texts import Asked, asked, keeps_form, normalise, valid_calls
+from tasks.comparison.texts import Asked, asked, keeps_form, valid_calls
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import AccountingError
 from tasks.storage.objects import local_copy
@@ -32,6 +38,7 @@ _COLUMNS = (
     "custom_id",
     "file",
     "line",
+    "choice",
     "ok",
     "status_code",
     "content",
@@ -40,6 +47,7 @@ _COLUMNS = (
     "finish_reason",
     "prompt_tokens",
     "completion_tokens",
+    "cached_tokens",
     "error_code",
     "error_message",
 )
@@ -69,6 +77,10 @@ TABLE_SCHEMA = pa.schema(
         pa.field("label", pa.string()),
         pa.field("reference", pa.string()),
         pa.field("correct", pa.bool_()),
+        # From 0 (wrong) to 1 (right); how many choices there are; whether the run lost the answer, not the model.
+        pa.field("score", pa.float64()),
+        pa.field("choices", pa.int32()),
+        pa.field("run_error", pa.bool_()),
     ]
 )
 #: Rows are written at so many of them, or characters.
@@ -84,10 +96,44 @@ _UNSEEN = re.compile(
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?%?", re.ASCII)
 #: Answers are labels where the first requests' are short and few.
 _LOOKED_AT, _LABEL_CHARACTERS, _MOST_LABELS = 500, 40, 50
+#: Errors of the run and not of the model: throttled, timed out, down, never asked.
+_RUN_CODES = frozenset({"batch_expired", "batch_cancelled", "server_error", "rate_limit_exceeded", "request_timeout"})
+_RUN_STATUSES = frozenset({408, 409, 424, 425, 429})
+#: The commonest answers that are no label are looked for among so many different ones, of so many characters each.
+_UNKNOWN, UNKNOWN_CHARACTERS = 1000, 80
+_MOST_CATEGORIES = 1000
 #: Similarity is measured on so many requests, and on the beginning of each answer.
 SIMILARITY_REQUESTS, SIMILARITY_CHARACTERS = 2000, 2000
 #: Disagreements kept as examples, by what the variants answered, and characters of each text.
 _PATTERNS, _PER_PATTERN, EXAMPLE_CHARACTERS = 500, 3, 1500
+#: Of all disagreements: characters in the page, and of each text.
+LISTED_CHARACTERS, _LISTED_EACH = 4_000_000, 300
+
+
+Choices = Literal["first", "majority", "mean", "any"]
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How answers are compared: the options of a comparison that change its numbers, but not its batches."""
+
+    extract: Extract | None = None
+    #: Of a request with several choices: the first, the most frequent, their mean score, or right if any of them is.
+    choices: Choices = "first"
+    cluster_by: str | None = None
+    slice_by: tuple[str, ...] = ()
+    #: The smallest difference in accuracy that matters, as a share.
+    margin: float | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What is looked for in the reference and in the requests' metadata."""
+        return tuple(dict.fromkeys([*([self.cluster_by] if self.cluster_by else []), *self.slice_by]))
+
+
+#: The whole of the first choice is compared.
+STRICT = Options()
+#: What became of one variant's request.
+ANSWERED, FAILED, LOST = 0, 1, 2
 
 
 class Side(msgspec.Struct):
@@ -95,13 +141,32 @@ class Side(msgspec.Struct):
 
     variant: Variant
     rate: Rate | None
+    pricing: Pricing | None = None
     codes: Any = msgspec.field(default_factory=lambda: array("Q"))
+    #: ANSWERED, FAILED by the model's own fault (also: by the request's), or LOST to the run.
+    fates: Any = msgspec.field(default_factory=lambda: array("b"))
+    #: From 0 (wrong) to 1 (right); -1 without a reference.
+    scores: Any = msgspec.field(default_factory=lambda: array("d"))
     lengths: Any = msgspec.field(default_factory=lambda: array("q"))
+    #: Of all choices together.
     prompt_tokens: Any = msgspec.field(default_factory=lambda: array("q"))
     completion_tokens: Any = msgspec.field(default_factory=lambda: array("q"))
+    #: US dollars; not a number where it is unknown.
+    costs: Any = msgspec.field(default_factory=lambda: array("d"))
     counts: Counter[str] = msgspec.field(default_factory=Counter)
     errors: Counter[str] = msgspec.field(default_factory=Counter)
     finish_reasons: Counter[str] = msgspec.field(default_factory=Counter)
+    #: Answers that are none of the reference's labels.
+    unknown: Counter[str] = msgspec.field(default_factory=Counter)
+
+    def cost(self, number: int, row: "Row") -> float:
+        """US dollars of one answer to the request of this number; not a number where it is unknown."""
+        if row.prompt_tokens is None:
+            return float("nan")
+        tokens = row.prompt_tokens, row.completion_tokens or 0, row.cached_tokens or 0
+        if self.pricing is not None:
+            return self.pricing.cost(number, *tokens)
+        return self.rate.cost(*tokens) if self.rate is not None else float("nan")
 
 
 class Example(msgspec.Struct):
@@ -113,6 +178,9 @@ class Example(msgspec.Struct):
     answers: list[str | None]
     pattern: tuple[int, ...]
     likeness: float = 0.0
+    right: list[bool] = []
+    #: What lost each answer to the run, or made it fail.
+    fates: list[int] = []
 
 
 class Joined(msgspec.Struct):
@@ -120,7 +188,7 @@ class Joined(msgspec.Struct):
 
     sides: list[Side]
     requests: int
-    #: Whether answers are labels: short and few.
+    #: Whether answers are labels: short and few, or those of the reference.
     labels: bool
     #: The text of each label, by its code.
     names: dict[int, str]
@@ -132,6 +200,33 @@ class Joined(msgspec.Struct):
     pattern_counts: Counter[tuple[int, ...]]
     #: Why answers could not be held to their requests' schemas, each with how many.
     unchecked: dict[str, int] = {}
+    options: Options = Options()
+    reference: Reference | None = None
+    #: Whether the reference is a set of labels, and those of it that differ in case or marks only.
+    closed: bool = False
+    alike: list[str] = []
+    #: By request, what repeats: requests of one cluster are not independent.
+    clusters: Any = msgspec.field(default_factory=lambda: array("Q"))
+    #: By field and request, the place of its value in `categories`; 0 where it has none.
+    slices: dict[str, Any] = {}
+    categories: dict[str, list[str]] = {}
+    #: The most choices that any answer has.
+    most_choices: int = 1
+    #: Disagreements for the page, shortened, until the room for them is used up; and how many there are.
+    listed: list[Example] = []
+    listed_characters: int = 0
+    listed_total: int = 0
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """Of one variant's answer: the choice that stands for it, its code and its score."""
+
+    row: "Row"
+    code: int
+    score: float
+
+    def scored(self, score: float) -> "_Taken":
+        return msgspec.structs.replace(self, score=score)
 
 
 class Row(msgspec.Struct, gc=False):
@@ -140,6 +235,7 @@ class Row(msgspec.Struct, gc=False):
     custom_id: str | None
     file: str | None
     line: int | None
+    choice: int | None
     ok: bool
     status_code: int | None
     content: str | None
@@ -148,30 +244,53 @@ class Row(msgspec.Struct, gc=False):
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
+    cached_tokens: int | None
     error_code: str | None
     error_message: str | None
 
+    @property
+    def text(self) -> str:
+        """The answer; a call without text is its answer."""
+        return self.content or _calls_text(self.tool_calls)
 
-def rows_of(uri: str, stack: ExitStack) -> Iterator[Row]:
-    """The first row of every request of a result table, in the order of the input."""
+    @property
+    def fate(self) -> int:
+        if self.ok:
+            return ANSWERED
+        lost = self.error_code in _RUN_CODES or self.status_code in _RUN_STATUSES
+        server = (self.status_code or 0) >= 500 and self.error_code != "invalid_model_output"
+        return LOST if lost or server else FAILED
+
+
+def rows_of(uri: str, stack: ExitStack) -> Iterator[list[Row]]:
+    """The rows of every request of a result table, one a choice, in the order of the input."""
     local = stack.enter_context(local_copy(parse_input_uri(uri)))
-    previous = None
+    rows: list[Row] = []
     for batch in pq.ParquetFile(local).iter_batches(_READ_ROWS, columns=list(_COLUMNS)):
         for values in zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True):
             row = Row(*values)
-            if (row.file, row.line) != previous:
-                previous = row.file, row.line
-                yield row
+            if rows and (row.file, row.line) != (rows[0].file, rows[0].line):
+                yield rows
+                rows = []
+            rows.append(row)
+    if rows:
+        yield rows
 
 
 class Join:
     """Joins the results of all variants, request by request."""
 
     def __init__(
-        self, sides: list[Side], sources: list[Source], requests: int, reference: dict[str, str] | None
+        self,
+        sides: list[Side],
+        sources: list[Source],
+        requests: int,
+        reference: Reference | None,
+        options: Options = STRICT,
     ) -> None:
         self._sides, self._sources = sides, sources
-        self._reference = reference
+        self._reference, self._options = reference, options
+        self._matcher = Matcher(reference, Reader(options.extract))
         # Of variants that ask for another form of answer than the input does.
         self._changers = [
             changer(form) if (form := {k: v for k, v in side.variant.overrides.items() if k in _FORM_FIELDS}) else None
@@ -184,10 +303,24 @@ class Join:
         self._csv = csv.writer(self._wide)
         self._characters = 0
         #: Of the reference; the strings are those that it holds already.
-        self._unseen: set[str] = set(reference or ())
+        self._unseen: set[str] = set(reference.answers if reference else ())
         self._checker = SchemaChecker()
+        self._places: dict[str, dict[str, int]] = {name: {} for name in options.slice_by}
         self.joined = Joined(
-            sides, 0, False, {}, array("Q"), 0, {pair: array("d") for pair in self._pairs}, {}, Counter()
+            sides,
+            0,
+            False,
+            {},
+            array("Q"),
+            0,
+            {pair: array("d") for pair in self._pairs},
+            {},
+            Counter(),
+            options=options,
+            reference=reference,
+            closed=self._matcher.closed,
+            alike=self._matcher.alike,
+            slices={name: array("I") for name in options.slice_by},
         )
 
     def run(self, results: list[str], table: S3Uri, wide: S3Uri, kms_key: str | None) -> Joined:
@@ -203,7 +336,7 @@ class Join:
             # Excel takes a file for UTF-8 by this mark only.
             sheet.write("\ufeff".encode())
             self._csv.writerow(self._heading())
-            head: list[tuple[bytes, list[Row]]] = []
+            head: list[tuple[bytes, list[list[Row]]]] = []
             for number, line in enumerate(lines_of(self._sources)):
                 rows = self._next(streams, number)
                 if number < _LOOKED_AT:
@@ -218,6 +351,7 @@ class Join:
         self.joined.unchecked = dict(self._checker.unchecked.most_common())
         if self._reference is not None:
             self.joined.extra_references = len(self._unseen)
+        self.joined.categories = {name: ["", *places] for name, places in self._places.items()}
         return self.joined
 
     def _heading(self) -> list[str]:
@@ -225,162 +359,282 @@ class Join:
         names = ["custom_id", "request", "reference", *labels, *(f"{label}: error" for label in labels)]
         return [harmless(name) for name in names]
 
-    def _next(self, streams: list[Iterator[Row]], number: int) -> list[Row]:
-        rows = [next(stream, None) for stream in streams]
-        found = [row for row in rows if row is not None]
-        if len(found) < len(rows) or len({row.custom_id for row in found}) > 1:
+    def _next(self, streams: list[Iterator[list[Row]]], number: int) -> list[list[Row]]:
+        found = [rows for stream in streams if (rows := next(stream, None)) is not None]
+        if len(found) < len(streams) or len({rows[0].custom_id for rows in found}) > 1:
             raise AccountingError(
                 f"Request {number + 1:,} of the input is not the same one in all variants' results: did the input "
                 "change while the batches ran? Run the same call again."
             )
         return found
 
-    def _begin(self, head: list[tuple[bytes, list[Row]]], writer: pq.ParquetWriter, sheet: S3Writer) -> None:
+    def _begin(self, head: list[tuple[bytes, list[list[Row]]]], writer: pq.ParquetWriter, sheet: S3Writer) -> None:
         """Tell by the first requests whether answers are labels, and take them."""
         if not head:
             return
-        answers = [row.content for _, rows in head for row in rows if row.ok and row.content]
+        answers = [
+            self._matcher.read(rows[0].content) or ""
+            for _, variants in head
+            for rows in variants
+            if rows[0].ok and rows[0].content
+        ]
         lengths = sorted(map(len, answers))
         distinct = {normalise(answer) for answer in answers if len(answer) <= 4 * _LABEL_CHARACTERS}
         short = bool(lengths) and lengths[len(lengths) * 9 // 10] <= _LABEL_CHARACTERS
-        self.joined.labels = short and len(distinct) <= min(_MOST_LABELS, max(2, len(answers) // 2))
+        few = short and len(distinct) <= min(_MOST_LABELS, max(2, len(answers) // 2))
+        self.joined.labels = few or self._matcher.closed
         for line, rows in head:
             self._request(line, rows, writer, sheet)
         head.clear()
 
-    def _request(self, line: bytes, rows: list[Row], writer: pq.ParquetWriter, sheet: S3Writer) -> None:
+    def _request(self, line: bytes, variants: list[list[Row]], writer: pq.ParquetWriter, sheet: S3Writer) -> None:
         question = asked(line)
-        custom_id = rows[0].custom_id
+        custom_id = variants[0][0].custom_id
         joined = self.joined
-        reference, right = None, 0
+        accepted: tuple[str, ...] = ()
+        right = 0
         if self._reference is not None:
-            reference = self._reference.get(custom_id or "")
+            accepted = self._reference.answers.get(custom_id or "", ())
             self._unseen.discard(custom_id or "")
-            right = self._code(reference) if reference is not None else 0
+            right = self._code(accepted[0]) if accepted else 0
             joined.references.append(right)
-        codes = []
-        for side, row, change in zip(self._sides, rows, self._changers, strict=True):
+        self._place(custom_id or "", question)
+        shown, codes, scores = [], [], []
+        for side, rows, change in zip(self._sides, variants, self._changers, strict=True):
             form = asked(change(line)) if change is not None else question
-            codes.append(self._take(side, row, question, form, reference, right))
-        if len(set(codes)) > 1 and all(codes):
-            self._disagreement(question, reference, right, rows, codes)
+            taken = self._take(side, rows, question, form, accepted)
+            shown.append(taken.row)
+            codes.append(taken.code)
+            scores.append(taken.score)
+        if len(set(codes)) > 1:
+            self._disagreement(question, accepted, right, shown, codes, scores)
         if not joined.labels and joined.requests % self._sample_every == 0:
-            self._compare(rows)
+            self._compare(shown)
         joined.requests += 1
         self._csv.writerow(
             harmless(cell)
             for cell in (
                 custom_id,
                 question.text,
-                reference,
-                *(row.content for row in rows),
-                *(row.error_message for row in rows),
+                accepted[0] if accepted else None,
+                *(row.content for row in shown),
+                *(row.error_message for row in shown),
             )
         )
         if len(self._columns[0]) >= _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush(writer, sheet)
 
+    def _place(self, custom_id: str, question: Asked) -> None:
+        """Note the cluster of a request, and its slices."""
+        joined, by = self.joined, self._options.cluster_by
+        # What cannot be told from others stands for itself.
+        cluster = question.key or xxhash.xxh3_64_intdigest(f"# {joined.requests}".encode())
+        if by is not None and (value := self._field(by, custom_id, question)) is not None:
+            cluster = xxhash.xxh3_64_intdigest(f"{by}={value}".encode("utf-8", "surrogatepass"))
+        joined.clusters.append(cluster)
+        for name, places in self._places.items():
+            value = self._field(name, custom_id, question)
+            if value is not None and value not in places and len(places) >= _MOST_CATEGORIES:
+                value = "(others)"
+            joined.slices[name].append(0 if value is None else places.setdefault(value, len(places) + 1))
+
+    def _field(self, name: str, custom_id: str, question: Asked) -> str | None:
+        """A field of the reference, or else of the request's metadata."""
+        known = self._reference.fields.get(name) if self._reference is not None else None
+        if known is not None:
+            return known.get(custom_id)
+        value = question.metadata.get(name)
+        return None if value is None else as_text(value)
+
     def _code(self, text: str) -> int:
         """A number for a text that is the same for texts that are the same in all that matters."""
-        label = normalise(text)
-        code = xxhash.xxh3_64_intdigest(label.encode("utf-8", "surrogatepass")) or 1
-        if len(label) <= _LABEL_CHARACTERS and (code in self.joined.names or len(self.joined.names) < 4 * _MOST_LABELS):
-            self.joined.names.setdefault(code, label)
+        code = self._matcher.code(text)
+        names = self.joined.names
+        if code not in names and len(names) < 4 * _MOST_LABELS:
+            name = self._matcher.name(text)
+            if len(name) <= _LABEL_CHARACTERS or self._matcher.label(text) is not None:
+                names[code] = name
         return code
 
-    def _take(self, side: Side, row: Row, question: Asked, form: Asked, reference: str | None, right: int) -> int:
-        """Take one variant's answer to one request; returns its code. `right` is the reference's."""
-        counts = side.counts
-        answer = row.content
-        code, label, correct = 0, None, None
+    def _take(self, side: Side, rows: list[Row], question: Asked, form: Asked, accepted: tuple[str, ...]) -> "_Taken":
+        """Take one variant's answer to one request, with all its choices."""
+        number, fate = self.joined.requests, rows[0].fate
+        taken = _Taken(rows[0], 0, 0.0)
+        self.joined.most_choices = max(self.joined.most_choices, len(rows))
         json_valid = schema_valid = calls_valid = None
-        if row.ok:
-            counts["answered"] += 1
-            side.finish_reasons[row.finish_reason or "unknown"] += 1
-            counts["truncated"] += row.finish_reason == "length"
-            counts["refused"] += row.refusal is not None or row.finish_reason == "content_filter"
-            counts["empty"] += not (answer or "").strip() and not row.tool_calls and row.refusal is None
-            if row.tool_calls:
-                calls_valid = valid_calls(form.wanted, row.tool_calls, self._checker)
-                counts["calls_unchecked"] += calls_valid is None
-            else:
-                json_valid, schema_valid = keeps_form(form.wanted, answer, self._checker)
-                counts["schema_unchecked"] += bool(json_valid and form.wanted.schema) and schema_valid is None
-            for name, kept in (("json", json_valid), ("schema", schema_valid), ("calls", calls_valid)):
-                if kept is not None:
-                    counts[f"{name}_asked"] += 1
-                    counts[f"{name}_kept"] += kept
-            # A call without text is its answer.
-            code = self._code(answer or _calls_text(row.tool_calls))
-            label = self.joined.names.get(code) if self.joined.labels else None
+        if fate == ANSWERED:
+            taken = self._compared(rows, question, accepted)
+            json_valid, schema_valid, calls_valid = self._form(side, taken.row, form)
+            if accepted and self._matcher.closed and not taken.score:
+                self._note_unknown(side, taken.row.text)
         else:
-            side.errors[f"{row.error_code}: {cut(row.error_message or '', 160)}"] += 1
-        if reference is not None:
-            correct = code == right
-        side.codes.append(code)
-        side.lengths.append(len(answer or "") if row.ok else -1)
-        side.prompt_tokens.append(-1 if row.prompt_tokens is None else row.prompt_tokens)
-        side.completion_tokens.append(-1 if row.completion_tokens is None else row.completion_tokens)
-        cost = None
-        if side.rate is not None and row.prompt_tokens is not None:
-            cost = side.rate.cost(row.prompt_tokens, row.completion_tokens or 0)
-        values = (
+            side.errors[f"{rows[0].error_code}: {cut(rows[0].error_message or '', 160)}"] += 1
+            side.counts["lost"] += fate == LOST
+        row = taken.row
+        prompts, completions = [each.prompt_tokens for each in rows], [each.completion_tokens for each in rows]
+        prompt = sum(prompts) if None not in prompts else None  # type: ignore[arg-type]
+        completion = sum(filter(None, completions)) if any(each is not None for each in completions) else None
+        cost = sum(side.cost(number, each) for each in rows) if fate == ANSWERED else 0.0
+        side.codes.append(taken.code)
+        side.fates.append(fate)
+        side.scores.append(taken.score if accepted else -1.0)
+        side.lengths.append(len(row.content or "") if row.ok else -1)
+        side.prompt_tokens.append(-1 if prompt is None else prompt)
+        side.completion_tokens.append(-1 if completion is None else completion)
+        side.costs.append(cost)
+        self._add(
             row.custom_id,
             side.variant.label,
             side.variant.model,
             row.line,
             question.text,
             row.ok,
-            answer,
+            row.content,
             row.refusal,
             row.tool_calls,
             row.finish_reason,
-            row.prompt_tokens,
-            row.completion_tokens,
-            cost,
+            prompt,
+            completion,
+            cost if fate == ANSWERED and math.isfinite(cost) else None,
             row.status_code,
             row.error_code,
             row.error_message,
-            len(answer or "") if row.ok else None,
+            len(row.content or "") if row.ok else None,
             json_valid,
             schema_valid,
             calls_valid,
-            label,
-            reference,
-            correct,
+            self.joined.names.get(taken.code) if self.joined.labels else None,
+            accepted[0] if accepted else None,
+            taken.score >= 1 if accepted else None,
+            taken.score if accepted else None,
+            len(rows) if row.ok else None,
+            fate == LOST,
         )
+        self._characters += len(question.text) + len(row.content or "")
+        return taken
+
+    def _add(self, *values: Any) -> None:
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
-        self._characters += len(question.text) + len(answer or "")
-        return code
+
+    def _compared(self, rows: list[Row], question: Asked, accepted: tuple[str, ...]) -> "_Taken":
+        """Which choice is compared, its code, and the score of the answer."""
+        each = [self._read(row, question, accepted) for row in rows] if self._options.choices != "first" else []
+        if len(each) < 2:
+            return self._read(rows[0], question, accepted)
+        scores = [one.score for one in each]
+        if self._options.choices == "majority":
+            counts: dict[int, list[_Taken]] = defaultdict(list)
+            for one in each:
+                counts[one.code].append(one)
+            # The first of equals, as Python's max has it.
+            return max(counts.values(), key=len)[0]
+        score_ = max(scores) if self._options.choices == "any" else sum(scores) / len(scores)
+        return each[0].scored(score_)
+
+    def _read(self, row: Row, question: Asked, accepted: tuple[str, ...]) -> "_Taken":
+        text = row.text
+        found = self._matcher.read(text)
+        scorer = self._matcher.reader.scorer
+        value = 0.0
+        if accepted and scorer is not None:
+            one: str | tuple[str, ...] = accepted[0] if len(accepted) == 1 else accepted
+            value = score(scorer, text, one, question.text, row.custom_id or "")
+        elif accepted and found is not None:
+            value = float(self._matcher.right(found, accepted))
+        return _Taken(row, self._code(text if found is None else found), value)
+
+    def _note_unknown(self, side: Side, text: str) -> None:
+        """Count an answer that is no label, and whether one stands in it."""
+        found = self._matcher.read(text)
+        if found is not None and self._matcher.label(found) is not None:
+            return
+        side.counts["unknown"] += 1
+        side.counts["inside"] += self._matcher.inside(text) is not None
+        shown = cut(text, UNKNOWN_CHARACTERS)
+        if shown in side.unknown or len(side.unknown) < _UNKNOWN:
+            side.unknown[shown] += 1
+
+    def _form(self, side: Side, row: Row, form: Asked) -> tuple[bool | None, bool | None, bool | None]:
+        """Count how an answer ended and whether it keeps the form that was asked for: JSON, its schema, tool calls."""
+        counts = side.counts
+        json_valid = schema_valid = calls_valid = None
+        counts["answered"] += 1
+        side.finish_reasons[row.finish_reason or "unknown"] += 1
+        counts["truncated"] += row.finish_reason == "length"
+        counts["refused"] += row.refusal is not None or row.finish_reason == "content_filter"
+        counts["empty"] += not (row.content or "").strip() and not row.tool_calls and row.refusal is None
+        if row.tool_calls:
+            calls_valid = valid_calls(form.wanted, row.tool_calls, self._checker)
+            counts["calls_unchecked"] += calls_valid is None
+        else:
+            json_valid, schema_valid = keeps_form(form.wanted, row.content, self._checker)
+            counts["schema_unchecked"] += bool(json_valid and form.wanted.schema) and schema_valid is None
+        for name, kept in (("json", json_valid), ("schema", schema_valid), ("calls", calls_valid)):
+            if kept is not None:
+                counts[f"{name}_asked"] += 1
+                counts[f"{name}_kept"] += kept
+        return json_valid, schema_valid, calls_valid
 
     def _disagreement(
-        self, question: Asked, reference: str | None, right: int, rows: list[Row], codes: list[int]
+        self,
+        question: Asked,
+        accepted: tuple[str, ...],
+        right: int,
+        rows: list[Row],
+        codes: list[int],
+        scores: list[float],
     ) -> None:
         joined = self.joined
+        reference = accepted[0] if accepted else None
+        texts = [row.content if row.content is not None or not row.ok else row.text for row in rows]
+        example = Example(
+            rows[0].custom_id or "",
+            question.text[:EXAMPLE_CHARACTERS],
+            reference,
+            [None if text is None else text[:EXAMPLE_CHARACTERS] for text in texts],
+            (),
+            right=[bool(accepted) and each >= 1 for each in scores],
+            fates=[row.fate for row in rows],
+        )
+        self._list(example)
+        if not all(codes):
+            return
         # Labels tell which disagreements are alike; of longer texts, only who agrees with whom.
         pattern = tuple(codes) if joined.labels else tuple(codes.index(code) for code in codes)
-        pattern = (right if joined.labels else int(right in codes), *pattern)
+        pattern = (right if joined.labels else int(any(example.right)), *pattern)
         joined.pattern_counts[pattern] += 1
         kept = joined.examples.get(pattern)
         if kept is None:
             if len(joined.examples) >= _PATTERNS:
                 return
             kept = joined.examples[pattern] = []
-        most = _PER_PATTERN if joined.labels else 8 * _PER_PATTERN
-        texts = [None if row.content is None else row.content[:EXAMPLE_CHARACTERS] for row in rows]
-        likeness = 0.0
+        example.pattern = pattern
         if not joined.labels:
-            likeness = Indel.normalized_similarity(texts[0] or "", texts[-1] or "")
-        if len(kept) >= most:
-            if joined.labels or likeness >= kept[-1].likeness:
+            example.likeness = Indel.normalized_similarity(example.answers[0] or "", example.answers[-1] or "")
+        if len(kept) >= (_PER_PATTERN if joined.labels else 8 * _PER_PATTERN):
+            if joined.labels or example.likeness >= kept[-1].likeness:
                 return
             kept.pop()
-        kept.append(
-            Example(rows[0].custom_id or "", question.text[:EXAMPLE_CHARACTERS], reference, texts, pattern, likeness)
-        )
+        kept.append(example)
         if not joined.labels:
-            kept.sort(key=lambda example: example.likeness)
+            kept.sort(key=lambda each: each.likeness)
+
+    def _list(self, example: Example) -> None:
+        """Keep a disagreement for the page, shortened, while there is room."""
+        joined = self.joined
+        joined.listed_total += 1
+        if joined.listed_characters >= LISTED_CHARACTERS:
+            return
+        short = msgspec.structs.replace(
+            example,
+            custom_id=example.custom_id[:_LISTED_EACH],
+            request=example.request[:_LISTED_EACH],
+            reference=None if example.reference is None else example.reference[:_LISTED_EACH],
+            answers=[None if text is None else text[:_LISTED_EACH] for text in example.answers],
+        )
+        joined.listed_characters += len(short.request) + sum(len(text or "") for text in short.answers) + 60
+        joined.listed.append(short)
 
     def _compare(self, rows: list[Row]) -> None:
         beginnings = [(row.content or "")[:SIMILARITY_CHARACTERS] if row.ok else None for row in rows]

@@ -1,5 +1,6 @@
 """The numbers of a comparison: of each variant, of each pair, and against the reference, with 95 % intervals."""
 
+import math
 from itertools import combinations
 from typing import Any
 
@@ -7,19 +8,21 @@ import msgspec
 import numpy as np
 
 from tasks.comparison import intervals
-from tasks.comparison.intervals import Interval
-from tasks.comparison.join import Joined, Side
+from tasks.comparison.intervals import Interval, PairedScores
+from tasks.comparison.join import ANSWERED, LOST, Joined, Side
 
 #: A confusion matrix shows so many labels; the rest is one column.
 _SHOWN_LABELS = 20
 #: Of more labels than these, neither a matrix nor F1 says much.
 _MOST_LABELS = 200
+#: The commonest answers that are no label, as the report names them; and how many values of a field it shows.
+_NAMED_UNKNOWN, _SHOWN_SLICES = 5, 30
 
 
 class Share(msgspec.Struct, frozen=True):
     """How many of how many."""
 
-    count: int
+    count: float
     total: int
     interval: Interval | None
 
@@ -71,6 +74,16 @@ class Measures(msgspec.Struct):
     #: Answers and tool calls whose schema could not be used; the shares above are of the others.
     schema_unchecked: int = 0
     tool_calls_unchecked: int = 0
+    #: Of the labelled requests that were answered; `accuracy` is of all of them, an answer that is missing being wrong.
+    accuracy_answered: Share | None = None
+    #: Requests lost to the run (throttled, expired, a fault of the service) and not to the model.
+    lost: int = 0
+    #: Answered requests whose cost is known; `cost_usd` is None where it is not known of all.
+    cost_known: int = 0
+    #: Answers that are none of the reference's labels, those in which one label stands, and the commonest.
+    unknown: Share | None = None
+    label_inside: int = 0
+    unknown_answers: dict[str, int] = {}
 
 
 class Pair(msgspec.Struct):
@@ -83,12 +96,37 @@ class Pair(msgspec.Struct):
     kappa: float | None
     kappa_interval: Interval | None
     similarity: Mean | None
-    #: With a reference: the difference of the accuracies, first minus second, and McNemar's test of it.
+    #: With a reference, on the labelled requests that neither lost to the run: the difference of the accuracies, first
+    #: minus second, and the mid-p McNemar test of it (its extension to clusters where requests repeat).
     accuracy_difference: float | None = None
     difference_interval: Interval | None = None
     only_first_right: int = 0
     only_second_right: int = 0
     p_value: float | None = None
+    #: Corrected for all pairs of the comparison (Holm).
+    adjusted_p: float | None = None
+    #: How many labelled requests were compared, in how many clusters; of them, right are …
+    compared: int = 0
+    clusters: int = 0
+    first_accuracy: float | None = None
+    second_accuracy: float | None = None
+    #: So many labelled requests in all would show the difference in four cases of five.
+    needed: int | None = None
+    #: Of requests that both answered at a known cost: how many, and dollars per thousand.
+    cost_both: int = 0
+    first_cost: float | None = None
+    second_cost: float | None = None
+    #: With a margin: one-sided p-values against the first, or the second, being worse than the other by more than it.
+    first_not_worse_p: float | None = None
+    second_not_worse_p: float | None = None
+
+
+class Slice(msgspec.Struct):
+    """One value of a field: how many labelled requests have it, and each variant's accuracy on them."""
+
+    value: str
+    requests: int
+    accuracy: list[Share]
 
 
 class Numbers(msgspec.Struct):
@@ -107,6 +145,21 @@ class Numbers(msgspec.Struct):
     extra_references: int
     #: Why answers could not be held to their requests' schemas, each with how many.
     unchecked: dict[str, int] = {}
+    #: What is compared of requests with several choices, and the most that one has.
+    choices: str = "first"
+    most_choices: int = 1
+    #: The smallest difference in accuracy that matters, as a share.
+    margin: float | None = None
+    #: Whether the reference is a set of labels; those that differ in case or marks only, and its blank cells.
+    closed: bool = False
+    alike: list[str] = []
+    blank_references: int = 0
+    #: Groups of requests that repeat one another (or have the same value of the named field).
+    clusters: int = 0
+    cluster_by: str | None = None
+    slices: dict[str, list[Slice]] = {}
+    #: Fields to slice or cluster by that no request has.
+    missing_fields: list[str] = []
 
 
 def measure(joined: Joined) -> Numbers:
@@ -118,23 +171,17 @@ def measure(joined: Joined) -> Numbers:
     references = np.frombuffer(joined.references, dtype=np.uint64)
     known = references != 0 if len(references) else np.zeros(joined.requests, dtype=bool)
     codes = [np.frombuffer(side.codes, dtype=np.uint64) for side in joined.sides]
-    names: list[str] = []
-    if known.any():
-        values, counts = np.unique(references[known], return_counts=True)
-        # The most frequent first, and by name among equals.
-        named = [joined.names.get(int(code), "…") for code in values]
-        ranked = values[np.lexsort((np.array(named), -counts))][:_MOST_LABELS]
-        names = [joined.names.get(int(code), "…") for code in ranked[:_SHOWN_LABELS]]
-        for measures, answers in zip(variants, codes, strict=True):
-            right = known & (answers == references)
-            count, total = int(right.sum()), int(known.sum())
-            measures.accuracy = share(count, total)
-            if len(values) <= (_MOST_LABELS if joined.labels else _SHOWN_LABELS):
-                _confuse(measures, answers[known], references[known], ranked)
+    clusters = np.frombuffer(joined.clusters, dtype=np.uint64)
+    names = _against_reference(joined, variants, codes, references, known) if known.any() else []
     pairs = [
-        _pair(joined, (one, other), codes[one], codes[other], references, known)
+        _pair(joined, (one, other), codes[one], codes[other], known)
         for one, other in combinations(range(len(codes)), 2)
     ]
+    tested = [pair for pair in pairs if pair.p_value is not None]
+    adjusted = intervals.holm([pair.p_value or 0.0 for pair in tested])
+    for pair, value in zip(tested, adjusted, strict=True):
+        pair.adjusted_p = value
+    options = joined.options
     return Numbers(
         requests=joined.requests,
         labels=joined.labels,
@@ -147,7 +194,72 @@ def measure(joined: Joined) -> Numbers:
         extra_references=joined.extra_references,
         missing_references=joined.requests - int(known.sum()) if len(references) else 0,
         unchecked=joined.unchecked,
+        choices=options.choices,
+        most_choices=joined.most_choices,
+        margin=options.margin,
+        closed=joined.closed,
+        alike=joined.alike,
+        blank_references=joined.reference.missing if joined.reference else 0,
+        clusters=len(np.unique(clusters)),
+        cluster_by=options.cluster_by,
+        slices={name: found for name in options.slice_by if (found := _slices(joined, name, known))},
+        missing_fields=[name for name in options.slice_by if len(joined.categories.get(name, ())) < 2],
     )
+
+
+def _against_reference(
+    joined: Joined, variants: list[Measures], codes: list[Any], references: Any, known: Any
+) -> list[str]:
+    """Each variant's accuracy and confusion matrix; returns the labels that the matrices show."""
+    values, counts = np.unique(references[known], return_counts=True)
+    # The most frequent first, and by name among equals.
+    named = [joined.names.get(int(code), "…") for code in values]
+    ranked = values[np.lexsort((np.array(named), -counts))][:_MOST_LABELS]
+    clusters = np.frombuffer(joined.clusters, dtype=np.uint64)
+    for measures, side, answers in zip(variants, joined.sides, codes, strict=True):
+        scores, fates = np.frombuffer(side.scores), np.frombuffer(side.fates, dtype=np.int8)
+        measures.accuracy = _accuracy(scores, clusters, known)
+        measures.accuracy_answered = _accuracy(scores, clusters, known & (fates == ANSWERED))
+        if joined.closed:
+            answered = measures.accuracy_answered.total
+            measures.unknown = share(side.counts["unknown"], answered)
+            measures.label_inside = side.counts["inside"]
+            measures.unknown_answers = dict(side.unknown.most_common(_NAMED_UNKNOWN))
+        if len(values) <= (_MOST_LABELS if joined.labels else _SHOWN_LABELS):
+            # A right answer is the reference's label, whichever of those that are accepted it is.
+            told = np.where(known & (scores >= 1), references, answers)
+            _confuse(measures, told[known], references[known], ranked, _single(clusters[known]))
+    return [joined.names.get(int(code), "…") for code in ranked[:_SHOWN_LABELS]]
+
+
+def _single(clusters: Any) -> bool:
+    return len(np.unique(clusters)) == len(clusters)
+
+
+def _accuracy(scores: Any, clusters: Any, chosen: Any) -> Share:
+    """The mean score; the count is whole but where several choices are averaged."""
+    found = scores[chosen]
+    total = len(found)
+    count = float(found.sum())
+    interval = intervals.clustered_share(found, clusters[chosen]) if total else None
+    return Share(int(count) if count.is_integer() else round(count, 6), total, interval)
+
+
+def _slices(joined: Joined, name: str, known: Any) -> list[Slice]:
+    """The accuracy of every variant by a field's values, the most frequent first. No test is made of them."""
+    places = np.frombuffer(joined.slices[name], dtype=np.uint32)
+    clusters = np.frombuffer(joined.clusters, dtype=np.uint64)
+    found = []
+    for place, value in enumerate(joined.categories[name]):
+        chosen = known & (places == place)
+        if not chosen.any():
+            continue
+        each = []
+        for side in joined.sides:
+            fates = np.frombuffer(side.fates, dtype=np.int8)
+            each.append(_accuracy(np.frombuffer(side.scores), clusters, chosen & (fates != LOST)))
+        found.append(Slice(value or "(none)", int(chosen.sum()), each))
+    return sorted(found, key=lambda each: -each.requests)[:_SHOWN_SLICES]
 
 
 def _array(values: Any) -> Any:
@@ -192,9 +304,7 @@ def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) ->
     lengths = lengths[lengths >= 0]
     known = prompt >= 0
     input_tokens, output_tokens = prompt[known], np.maximum(completion[known], 0)
-    costs: Any = None
-    if side.rate is not None and known.any():
-        costs = side.rate.cost(input_tokens, output_tokens)
+    costs = _costs(side)
     return Measures(
         label=side.variant.label,
         model=side.variant.model,
@@ -210,8 +320,8 @@ def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) ->
         output_tokens=_mean(completion[completion >= 0]),
         input_tokens=int(input_tokens.sum()),
         total_output_tokens=int(output_tokens.sum()),
-        cost_usd=float(costs.sum()) if costs is not None else None,
-        cost_per_thousand=_mean(costs, 1000.0) if costs is not None else None,
+        cost_usd=float(costs.sum()) if len(costs) == answered and _priced(side) else None,
+        cost_per_thousand=_mean(costs, 1000.0) if len(costs) else None,
         rate=msgspec.to_builtins(side.rate),
         errors=dict(side.errors.most_common(20)),
         finish_reasons=dict(side.finish_reasons.most_common()),
@@ -219,7 +329,20 @@ def _variant(joined: Joined, side: Side, length_edges: Any, token_edges: Any) ->
         token_histogram=_histogram(completion[completion >= 0], token_edges),
         schema_unchecked=counts["schema_unchecked"],
         tool_calls_unchecked=counts["calls_unchecked"],
+        lost=counts["lost"],
+        cost_known=len(costs),
     )
+
+
+def _priced(side: Side) -> bool:
+    return side.rate is not None or side.pricing is not None
+
+
+def _costs(side: Side) -> Any:
+    """The known costs of the answered requests."""
+    costs = np.frombuffer(side.costs)
+    answered = np.frombuffer(side.fates, dtype=np.int8) == ANSWERED
+    return costs[answered & np.isfinite(costs)]
 
 
 def _histogram(values: Any, edges: Any) -> list[int]:
@@ -233,7 +356,7 @@ def _asked(side: Side, name: str) -> Share | None:
     return share(side.counts[f"{name}_kept"], total) if total else None
 
 
-def _confuse(measures: Measures, answers: Any, references: Any, labels: Any) -> None:
+def _confuse(measures: Measures, answers: Any, references: Any, labels: Any, single: bool) -> None:
     """The confusion matrix and what follows from it; columns behind the labels: another answer, and none."""
     count = len(labels)
     rows = _places(references, labels)
@@ -246,7 +369,9 @@ def _confuse(measures: Measures, answers: Any, references: Any, labels: Any) -> 
     rest = table[:shown, shown:-1].sum(axis=1, keepdims=True)
     measures.confusion = np.hstack([table[:shown, :shown], rest, table[:shown, -1:]]).tolist()
     measures.macro_f1 = float(intervals.macro_f1(table))
-    measures.macro_f1_interval = intervals.of_table(table, intervals.macro_f1)
+    # Where requests repeat one another, or a label is rare, no honest interval is known.
+    if single and table.sum(axis=1).min() >= intervals.LEAST_OF_A_LABEL:
+        measures.macro_f1_interval = intervals.of_table(table, intervals.macro_f1, intervals.logit, intervals.expit)
 
 
 def _places(codes: Any, labels: Any) -> Any:
@@ -256,34 +381,68 @@ def _places(codes: Any, labels: Any) -> Any:
     return np.where(labels[order][found] == codes, order[found], len(labels))
 
 
-def _pair(joined: Joined, key: tuple[int, int], first: Any, second: Any, references: Any, known: Any) -> Pair:
+def _pair(joined: Joined, key: tuple[int, int], first: Any, second: Any, known: Any) -> Pair:
     both = (first != 0) & (second != 0)
-    same = int((both & (first == second)).sum())
-    kappa, kappa_interval = None, None
-    if joined.labels and both.any():
-        labels = np.unique(np.concatenate([first[both], second[both]]))
-        # Beyond so many labels a table of them all would be large, and mean little.
-        if 1 < len(labels) <= 200:
-            table = np.zeros((len(labels), len(labels)), dtype=np.int64)
-            np.add.at(table, (np.searchsorted(labels, first[both]), np.searchsorted(labels, second[both])), 1)
-            value = float(intervals.kappa(table))
-            kappa = value if np.isfinite(value) else None
-            kappa_interval = intervals.of_table(table, intervals.kappa) if len(labels) <= 50 else None
+    same = both & (first == second)
+    clusters = np.frombuffer(joined.clusters, dtype=np.uint64)
+    kappa, kappa_interval = _kappa(joined, first[both], second[both], _single(clusters[both]))
     likeness = joined.similarities[key]
+    interval = intervals.clustered_share(same[both].astype(float), clusters[both]) if both.any() else None
     pair = Pair(
         first=joined.sides[key[0]].variant.label,
         second=joined.sides[key[1]].variant.label,
         both=int(both.sum()),
-        agreement=share(same, int(both.sum())),
+        agreement=Share(int(same.sum()), int(both.sum()), interval),
         kappa=kappa,
         kappa_interval=kappa_interval,
         similarity=_mean(np.frombuffer(likeness)) if len(likeness) else None,
     )
-    if known.any():
-        one, other = known & (first == references), known & (second == references)
-        total = int(known.sum())
-        pair.only_first_right, pair.only_second_right = int((one & ~other).sum()), int((other & ~one).sum())
-        pair.accuracy_difference = (pair.only_first_right - pair.only_second_right) / total
-        pair.difference_interval = intervals.paired_difference(pair.only_first_right, pair.only_second_right, total)
-        pair.p_value = intervals.mcnemar(pair.only_first_right, pair.only_second_right)
+    one, other = joined.sides[key[0]], joined.sides[key[1]]
+    fates = [np.frombuffer(side.fates, dtype=np.int8) for side in (one, other)]
+    _compare_costs(pair, one, other, (fates[0] == ANSWERED) & (fates[1] == ANSWERED))
+    compared = known & (fates[0] != LOST) & (fates[1] != LOST)
+    if compared.any():
+        scores = [np.frombuffer(side.scores)[compared] for side in (one, other)]
+        _compare_scores(pair, scores[0], scores[1], clusters[compared], joined)
     return pair
+
+
+def _kappa(joined: Joined, first: Any, second: Any, single: bool) -> tuple[float | None, Interval | None]:
+    labels = np.unique(np.concatenate([first, second]))
+    # Beyond so many labels a table of them all would be large, and mean little.
+    if not joined.labels or not 1 < len(labels) <= _MOST_LABELS:
+        return None, None
+    table = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(table, (np.searchsorted(labels, first), np.searchsorted(labels, second)), 1)
+    value = float(intervals.kappa(table))
+    interval = None
+    if single and len(labels) <= 50:
+        interval = intervals.of_table(table, intervals.kappa, np.arctanh, np.tanh)
+    return (value if math.isfinite(value) else None), interval
+
+
+def _compare_costs(pair: Pair, one: Side, other: Side, both: Any) -> None:
+    """What a thousand of the requests cost that both answered."""
+    first, second = np.frombuffer(one.costs), np.frombuffer(other.costs)
+    both = both & np.isfinite(first) & np.isfinite(second)
+    pair.cost_both = int(both.sum())
+    if pair.cost_both:
+        pair.first_cost, pair.second_cost = (float(costs[both].mean()) * 1000 for costs in (first, second))
+
+
+def _compare_scores(pair: Pair, first: Any, second: Any, clusters: Any, joined: Joined) -> None:
+    # Whole numbers where choices are averaged; a scorer's are rounded to thousandths.
+    averaged = joined.options.choices == "mean" and joined.reference is not None
+    scorer = joined.options.extract is not None and joined.options.extract.scorer is not None
+    scale = 1000 if scorer else math.lcm(*range(1, min(joined.most_choices, 10) + 1)) if averaged else 1
+    test = PairedScores(first, second, clusters, scale)
+    pair.compared, pair.clusters = test.total, test.clusters
+    pair.only_first_right, pair.only_second_right = int((first > second).sum()), int((first < second).sum())
+    pair.first_accuracy, pair.second_accuracy = float(first.mean()), float(second.mean())
+    pair.accuracy_difference, pair.difference_interval = test.difference, test.interval
+    pair.p_value = test.p_value
+    pair.needed = test.needed(math.comb(len(joined.sides), 2))
+    margin = joined.options.margin
+    if margin is not None:
+        pair.first_not_worse_p = test.above(-margin)
+        pair.second_not_worse_p = PairedScores(second, first, clusters, scale).above(-margin)

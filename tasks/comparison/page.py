@@ -15,7 +15,6 @@ from tasks.comparison.charts import Point, distribution, scatter
 from tasks.comparison.join import SIMILARITY_CHARACTERS, SIMILARITY_REQUESTS, Example, Joined
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
-from tasks.comparison.texts import normalise
 from tasks.comparison.verdict import percent, verdict
 from tasks.support.markdown import plain
 
@@ -198,7 +197,7 @@ def examples(joined: Joined) -> list[_Shown]:
     for pattern in sorted(joined.examples, key=lambda pattern: -joined.pattern_counts[pattern]):
         kept = joined.examples[pattern]
         # Without a reference there is one way: to differ. With one, who is right.
-        kind = tuple(_right(kept[0])) if kept[0].reference is not None else ()
+        kind = tuple(kept[0].right) if kept[0].reference is not None else ()
         kinds[kind] += kept
         frequency[kind] += joined.pattern_counts[pattern]
     if not joined.labels:
@@ -208,12 +207,7 @@ def examples(joined: Joined) -> list[_Shown]:
     ranked = sorted(kinds, key=lambda kind: (bool(kind) and not any(kind), -frequency[kind]))
     in_turn = chain.from_iterable(zip_longest(*(kinds[kind] for kind in ranked)))
     chosen = islice((example for example in in_turn if example is not None), _EXAMPLES)
-    return [_Shown(each.custom_id, each.request, each.reference, each.answers, _right(each)) for each in chosen]
-
-
-def _right(example: Example) -> list[bool]:
-    reference = normalise(example.reference or "")
-    return [normalise(answer or "") == reference for answer in example.answers]
+    return [_Shown(each.custom_id, each.request, each.reference, each.answers, each.right) for each in chosen]
 
 
 def markdown(page: Page, files: dict[str, str]) -> str:

@@ -1,91 +1,199 @@
-"""The right answers, where the user has them: a label for each custom_id, from JSON lines, CSV or Parquet."""
+"""The right answers, where the user has them: for each custom_id, from JSON lines, CSV or Parquet."""
 
 import csv
+import hashlib
 import io
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.comparison.extract import as_text
 from tasks.errors import InputFileError
-from tasks.storage.reader import UNLIMITED, find_sources, open_source, read_lines
-from tasks.support.words import cut
+from tasks.storage.reader import UNLIMITED, Source, find_sources, open_source, read_lines
+from tasks.support.words import counted, cut
 
-#: Names of the column that holds the answer, the first that is there.
+#: Names of the column that holds the answer, where the call does not say.
 _ANSWERS = ("label", "reference", "answer", "expected", "ideal", "target")
+#: An integer, as pandas writes it into a column that has a hole.
+_WIDENED = re.compile(r"[-+]?\d+\.0", re.ASCII)
 
 
-def read_reference(path: str) -> dict[str, str]:
-    """Labels by custom_id. Raises InputFileError for a file that cannot be read or contradicts itself."""
-    found: dict[str, str] = {}
+class Reference(msgspec.Struct, frozen=True):
+    """The right answers by custom_id: several where each of them is right."""
+
+    answers: dict[str, tuple[str, ...]]
+    #: The column that they are from, and whether the call named it.
+    column: str = "label"
+    named: bool = True
+    #: Rows whose cell is blank.
+    missing: int = 0
+    #: Values of other columns by custom_id, by the column's name.
+    fields: dict[str, dict[str, str]] = {}
+
+
+def read_reference(path: str, column: str | None = None, fields: Iterable[str] = ()) -> Reference:
+    """The right answers, and the values of other columns where the file has them.
+
+    Raises InputFileError for a file that cannot be read or contradicts itself.
+    """
+    columns, rows = _table(path)
+    if "custom_id" not in columns:
+        raise InputFileError(f"{path} has no column custom_id; it has {', '.join(columns[:10]) or 'none'}.")
+    chosen = _answer_column(columns, path, column)
+    found: dict[str, tuple[str, ...]] = {}
     first: dict[str, int] = {}
-    for number, (custom_id, label) in enumerate(_rows(path), 1):
-        if custom_id is None or label is None:
+    missing = 0
+    for number, row in enumerate(rows, 1):
+        custom_id, accepted = _text(row.get("custom_id")), _accepted(row.get(chosen))
+        if custom_id is None:
             continue
-        known = found.setdefault(str(custom_id), str(label))
-        at = first.setdefault(str(custom_id), number)
-        if known != str(label):
+        if not accepted:
+            missing += 1
+            continue
+        known, at = found.setdefault(custom_id, accepted), first.setdefault(custom_id, number)
+        if known != accepted:
             raise InputFileError(
-                f"{path}: custom_id {cut(str(custom_id), 80)!r} has two different labels, in rows {at} and {number} "
-                "(counted without a header): keep one."
+                f"{path}: custom_id {cut(custom_id, 80)!r} has two different labels, in rows {at} and {number} "
+                f"(counted without a header): keep one{_several(path)}."
             )
     if not found:
-        raise InputFileError(f"{path} holds no label: it needs the columns custom_id and {_ANSWERS[0]}.")
-    return found
+        blank = f": all {counted(missing, 'cell')} of {chosen!r} are blank" if missing else ""
+        raise InputFileError(f"{path} holds no label{blank}; it needs the columns custom_id and {_ANSWERS[0]}.")
+    others = {name: _values(rows, name) for name in fields if name in columns}
+    return Reference(found, chosen, column is not None, missing, others)
 
 
-def _rows(path: str) -> Iterator[tuple[Any, Any]]:
+def digest_of(reference: Reference) -> str:
+    """Of what a reference says: the same answers name the same comparison."""
+    answers = {id: accepted[0] if len(accepted) == 1 else list(accepted) for id, accepted in reference.answers.items()}
+    digest = hashlib.sha256(repr(sorted(answers.items())).encode("utf-8", "surrogatepass"))
+    if reference.fields:
+        digest.update(repr(sorted((name, sorted(v.items())) for name, v in reference.fields.items())).encode())
+    return digest.hexdigest()
+
+
+def _several(path: str) -> str:
+    return ", or give both as a JSON list where both are right" if ".parquet" not in path else ""
+
+
+def _values(rows: list[dict[str, Any]], column: str) -> dict[str, str]:
+    values = {}
+    for row in rows:
+        custom_id, value = _text(row.get("custom_id")), _text(row.get(column))
+        if custom_id is not None and value is not None:
+            values[custom_id] = value
+    return values
+
+
+def _table(path: str) -> tuple[list[str], list[dict[str, Any]]]:
+    columns: dict[str, None] = {}
+    rows: list[dict[str, Any]] = []
     for source in find_sources(path):
         name = source.name.lower().removesuffix(".gz").removesuffix(".zst")
         if name.endswith(".parquet"):
-            with open_source(source) as stream:
-                yield from _from_parquet(stream.read(), path)
+            names, more = _from_parquet(source, path)
         elif name.endswith((".csv", ".tsv")):
-            with open_source(source) as stream:
-                text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-                yield from _from_csv(text, path, "\t" if name.endswith(".tsv") else ",")
+            names, more = _from_csv(source, path, "\t" if name.endswith(".tsv") else ",")
         else:
-            for block in read_lines(source, limit=UNLIMITED):
-                yield from (_from_line(line, path) for line in block.lines if line.strip())
+            names, more = _from_lines(source, path)
+        columns |= dict.fromkeys(names)
+        rows += more
+    return list(columns), rows
 
 
-def _from_parquet(data: bytes, path: str) -> Iterator[tuple[Any, Any]]:
+def _from_parquet(source: Source, path: str) -> tuple[list[str], list[dict[str, Any]]]:
+    with open_source(source) as stream:
+        data = stream.read()
     try:
         table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowInvalid:
         raise InputFileError(f"{path} is no Parquet file.") from None
-    column = _answer_column(table.column_names, path)
-    yield from zip(table.column("custom_id").to_pylist(), table.column(column).to_pylist(), strict=True)
+    return table.column_names, table.to_pylist()
 
 
-def _from_csv(text: io.TextIOWrapper, path: str, delimiter: str) -> Iterator[tuple[Any, Any]]:
-    rows = csv.DictReader(text, delimiter=delimiter)
-    try:
-        column = _answer_column(rows.fieldnames or [], path)
-        for row in rows:
-            yield row["custom_id"], row[column]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputFileError(f"{path} is no CSV file in UTF-8 ({type(error).__name__}).") from None
+def _from_csv(source: Source, path: str, delimiter: str) -> tuple[list[str], list[dict[str, Any]]]:
+    with open_source(source) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        try:
+            table = csv.DictReader(text, delimiter=delimiter)
+            rows: list[dict[str, Any]] = list(table)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputFileError(f"{path} is no CSV file in UTF-8 ({type(error).__name__}).") from None
+    names = list(table.fieldnames or [])
+    for name in names:
+        _narrow(rows, name)
+    return names, rows
 
 
-def _from_line(line: bytes, path: str) -> tuple[Any, Any]:
-    try:
-        row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise InputFileError(f"{path} holds a line that is no JSON.") from None
-    if not isinstance(row, dict):
-        raise InputFileError(f"{path} holds a line that is no JSON object.")
-    return row.get("custom_id"), row.get(_answer_column(list(row), path))
+def _narrow(rows: list[dict[str, Any]], name: str) -> None:
+    """Integers that pandas wrote as 1.0, because a cell of their column is blank, are integers again."""
+    cells = [str(row.get(name) or "").strip() for row in rows]
+    if "" in cells and all(_WIDENED.fullmatch(cell) for cell in cells if cell):
+        for row, cell in zip(rows, cells, strict=True):
+            row[name] = cell.removesuffix(".0") or None
 
 
-def _answer_column(names: Any, path: str) -> str:
-    names = list(names)
-    if "custom_id" not in names:
-        raise InputFileError(f"{path} has no column custom_id; it has {', '.join(map(str, names[:10])) or 'none'}.")
-    others = [str(name) for name in names if name != "custom_id"]
+def _from_lines(source: Source, path: str) -> tuple[list[str], list[dict[str, Any]]]:
+    names: dict[str, None] = {}
+    rows = []
+    for block in read_lines(source, limit=UNLIMITED):
+        for line in block.lines:
+            if not line.strip():
+                continue
+            try:
+                row = msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise InputFileError(f"{path} holds a line that is no JSON.") from None
+            if not isinstance(row, dict):
+                raise InputFileError(f"{path} holds a line that is no JSON object.")
+            names |= dict.fromkeys(row)
+            rows.append(row)
+    return list(names), rows
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text; None where it is blank, as pandas writes None."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = as_text(value)
+    return text if text.strip() else None
+
+
+def _accepted(value: Any) -> tuple[str, ...]:
+    """The answers that a cell accepts: each of a list, and the list itself, for models that answer with lists."""
+    text = _text(value)
+    if text is None:
+        return ()
+    listed = value
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            listed = msgspec.json.decode(value.strip().encode("utf-8", "surrogatepass"))
+        except (msgspec.DecodeError, UnicodeError):
+            return (text,)
+    if not isinstance(listed, list):
+        return (text,)
+    each = [one for one in map(_text, listed) if one is not None]
+    return tuple(dict.fromkeys([*each, as_text(listed)])) if each else ()
+
+
+def _answer_column(names: list[str], path: str, column: str | None) -> str:
+    others = [name for name in names if name != "custom_id"]
+    if column is not None:
+        if column not in others:
+            raise InputFileError(f"{path} has no column {column!r}; it has {', '.join(names[:10])}.")
+        return column
     named = [name for name in _ANSWERS if name in others]
+    if len(named) > 1:
+        raise InputFileError(
+            f"{path}: {' and '.join(map(repr, named))} could both hold the right answers: say which with label_column."
+        )
     if not named and len(others) != 1:
-        raise InputFileError(f"{path}: name the column with the right answers {_ANSWERS[0]!r}.")
+        raise InputFileError(
+            f"{path}: name the column with the right answers {_ANSWERS[0]!r}, or say which it is with label_column."
+        )
     return named[0] if named else others[0]

@@ -14,11 +14,12 @@ from tasks.batch.lifecycle import first_causes
 from tasks.batch.paths import BatchRef
 from tasks.batch.store import read
 from tasks.bedrock.models import parse_model
-from tasks.bedrock.prices import Rate, rate_for
-from tasks.comparison.join import Join, Joined, Side
+from tasks.comparison.join import STRICT, Join, Joined, Options, Side
 from tasks.comparison.judge import Judge, Judged, read_verdicts, write_questions
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.page import SENTENCE, Page, html, markdown
+from tasks.comparison.pricing import Pricing, pricing_of
+from tasks.comparison.reference import Reference
 from tasks.comparison.result import Comparison, ComparisonRef
 from tasks.comparison.variants import Variant, slug, write_input
 from tasks.errors import InputFileError
@@ -57,26 +58,13 @@ def prepare_inputs(
     return files
 
 
-def _rate(ref: ComparisonRef, name: str, batch: Batch) -> Rate | None:
-    """The rate that a batch of a model was billed at, by where its records went."""
+def _pricing(ref: ComparisonRef, name: str, batch: Batch) -> Pricing:
+    """The prices that a batch of a model was billed at, by where its records went."""
     document = read(BatchRef(ref.settings.root, batch.id))
     model = parse_model(name)
     if not model.base_id:
         model = parse_model(document.bedrock.base_model or name)
-    shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
-    total = sum(shard.records for shard in shards)
-    on_demand = sum(shard.records for shard in shards if shard.route == "on_demand")
-    direct, batched = rate_for(model, batch=False), rate_for(model, batch=True)
-    if direct is None or batched is None or not on_demand:
-        return batched
-    share = on_demand / total
-    if share == 1:
-        return direct
-    return msgspec.structs.replace(
-        batched,
-        input=batched.input * (1 - share) + direct.input * share,
-        output=batched.output * (1 - share) + direct.output * share,
-    )
+    return pricing_of(document.bedrock, model)
 
 
 @task(name="join", task_run_name="join", **STAGE_OPTIONS)
@@ -86,13 +74,15 @@ def join(
     batches: dict[str, Batch],
     sources: list[Source],
     requests: int,
-    reference: dict[str, str] | None,
+    reference: Reference | None,
+    options: Options = STRICT,
 ) -> tuple[Joined, Numbers]:
     """Write the joined tables and compute the numbers."""
     log = get_run_logger()
     chosen = [v for v in variants if v.label in batches and batches[v.label].parquet_file]
-    sides = [Side(variant, _rate(ref, variant.model, batches[variant.label])) for variant in chosen]
-    joined = Join(sides, sources, requests, reference).run(
+    prices = [_pricing(ref, variant.model, batches[variant.label]) for variant in chosen]
+    sides = [Side(variant, prices_.rate, prices_) for variant, prices_ in zip(chosen, prices, strict=True)]
+    joined = Join(sides, sources, requests, reference, options).run(
         [batches[variant.label].parquet_file or "" for variant in chosen],
         ref.uri("table.parquet"),
         ref.uri("answers.csv"),
@@ -104,7 +94,7 @@ def join(
         if not numbers.referenced:
             raise InputFileError(
                 "The reference has no custom_id of the input: are they from the same dataset? "
-                f"It has {counted(len(reference), 'label')}, the input {counted(joined.requests, 'request')}."
+                f"It has {counted(len(reference.answers), 'label')}, the input {counted(joined.requests, 'request')}."
             )
         if numbers.missing_references or numbers.extra_references:
             log.warning(
@@ -126,7 +116,7 @@ def prepare_judge(ref: ComparisonRef, judge: Judge, labels: list[str]) -> tuple[
 def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch: Batch) -> Judged:
     """Add up what the judge said, and what it cost."""
     judged = read_verdicts(judge, labels, batch.id, batch.output_file)
-    rate = _rate(ref, judge.model, batch)
+    rate = _pricing(ref, judge.model, batch).rate
     if rate is not None and batch.usage is not None:
         judged.cost_usd = rate.cost(batch.usage.input_tokens, batch.usage.output_tokens)
     verdicts = counted(judged.verdicts, "verdict")

@@ -1,24 +1,11 @@
-"""What is in a request and in an answer: texts for people, labels to compare, and whether a wanted form was kept."""
+"""What is in a request: its text, for people, what it repeats, and whether an answer kept the form that it wants."""
 
-import unicodedata
 from typing import Any
 
 import msgspec
+import xxhash
 
 from tasks.comparison.schemas import SchemaChecker
-
-#: Marks that mean nothing at the edges of a text.
-_MARKS = "\"'`*_.,;:!?()[]{}<>#-"
-_EDGES = _MARKS + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
-#: A text longer than this is compared by its beginning and its length.
-_COMPARED = 20_000
-
-
-def normalise(text: str) -> str:
-    """A text without what does not matter: case, compatibility forms, spacing, and quotes or marks around it."""
-    text = unicodedata.normalize("NFKC", text[:_COMPARED]).casefold()
-    # The marks and white space may alternate: both go in one step, in linear time.
-    return " ".join(text.strip(_EDGES).split())
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -31,10 +18,15 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a request asks: its text, for people, and the form it wants."""
+    """What a request asks: its text, for people, and the form it wants.
+
+    Requests of the same `key` ask the same, word for word; 0 where that cannot be told. `metadata` is the body's own.
+    """
 
     text: str
     wanted: Wanted
+    key: int = 0
+    metadata: dict[str, Any] = {}
 
 
 NOTHING = Asked("", Wanted())
@@ -52,6 +44,7 @@ class _Body(msgspec.Struct):
     response_format: Any = None
     text: Any = None
     tools: Any = None
+    metadata: Any = None
 
 
 class _Line(msgspec.Struct):
@@ -75,7 +68,10 @@ def _asked(body: _Body) -> Asked:
     else:
         text = _text(body.input if body.input is not None else body.prompt)
     form = body.response_format or (body.text.get("format") if isinstance(body.text, dict) else None)
-    return Asked(text, Wanted(*_form(form), _tools(body.tools)))
+    whole = msgspec.json.encode([body.messages, body.input, body.prompt], order="sorted")
+    key = xxhash.xxh3_64_intdigest(whole) or 1
+    metadata = body.metadata if isinstance(body.metadata, dict) else {}
+    return Asked(text, Wanted(*_form(form), _tools(body.tools)), key, metadata)
 
 
 def _text(content: Any) -> str:

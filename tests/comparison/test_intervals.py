@@ -14,13 +14,13 @@ def test_known_values() -> None:
     # As sklearn.metrics.f1_score(average="macro") gives for these answers.
     assert intervals.macro_f1([[2, 0, 0], [1, 1, 0]]) == pytest.approx((0.8 + 2 / 3) / 2)
     assert intervals.macro_f1([[1, 0, 1], [0, 2, 0]]) == pytest.approx((2 / 3 + 1) / 2), "another answer is a miss"
-    # R: mcnemar.exact(6, 16) and binom::binom.wilson(82, 100).
-    assert intervals.mcnemar(6, 16) == pytest.approx(0.05248, abs=1e-5)
+    # Twice the binomial tail, the observed split by half (Fagerland et al. 2013); R: binom::binom.wilson(82, 100).
+    assert intervals.mcnemar(6, 16) == pytest.approx(0.0346897, abs=1e-6)
     assert intervals.mcnemar(0, 0) == 1.0
     assert intervals.proportion(82, 100) == pytest.approx((0.7333, 0.8830), abs=1e-3)
     assert intervals.proportion(0, 0) is None
     assert intervals.mean(np.array([5])) is None
-    assert intervals.mean(np.array([5, 5, 5])) == (5, 5)
+    assert intervals.mean(np.array([5, 5, 5])) is None, "no interval of no width"
 
 
 MODELS = {"x.haiku": 0.08, "x.lite": 0.16, "x.micro": 0.24}
@@ -52,7 +52,7 @@ def test_intervals_cover_the_sandbox_truth_at_their_rate() -> None:
         # Two labels, each as often wrong as the other: F1 is then the accuracy.
         half = np.array([second[: count // 2].sum(), second[count // 2 :].sum()])
         table = np.diag(half) + np.fliplr(np.diag(count // 2 - half))
-        low, high = intervals.of_table(table, intervals.macro_f1) or (1, 0)
+        low, high = intervals.of_table(table, intervals.macro_f1, intervals.logit, intervals.expit) or (1, 0)
         covered["macro_f1"] += low <= 1 - MODELS["x.lite"] <= high
     # 95 % of 300 are 285, give or take four standard deviations; a percentile bootstrap is a little short.
     for name, least in (("accuracy", 270), ("difference", 270), ("macro_f1", 260)):

@@ -13,12 +13,14 @@ import pytest
 import xxhash
 
 from tasks.bedrock.prices import Rate
+from tasks.comparison.equality import normalise
 from tasks.comparison.join import Join, Joined, Side, harmless
 from tasks.comparison.judge import Judge, _add_up, _lowest
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.page import Page, markdown
 from tasks.comparison.page import html as page_html
-from tasks.comparison.texts import Wanted, asked, keeps_form, normalise, valid_calls
+from tasks.comparison.reference import Reference
+from tasks.comparison.texts import Wanted, asked, keeps_form, valid_calls
 from tasks.comparison.variants import Variant
 from tasks.errors import AccountingError
 from tasks.results.files import RESULT_SCHEMA
@@ -71,7 +73,8 @@ class Compared:
         root = S3Uri(sandbox.bucket, os.environ["BEDROCK_BATCH_PREFIX"])
         results = [put(sandbox, name, given) for name, given in answers.items()]
         table, wide = root.join("table.parquet"), root.join("answers.csv")
-        self.joined: Joined = Join(sides, source, len(lines), reference).run(results, table, wide, None)
+        labels = Reference({id: (label,) for id, label in reference.items()}) if reference else None
+        self.joined: Joined = Join(sides, source, len(lines), labels).run(results, table, wide, None)
         self.numbers: Numbers = measure(self.joined)
         self.table = pq.read_table(io.BytesIO(sandbox.read(str(table)))).to_pylist()
         self.wide = list(csv.DictReader(io.StringIO(sandbox.read(str(wide)).decode("utf-8-sig"))))
@@ -120,8 +123,9 @@ def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     assert sum(map(sum, second.confusion)) == 40
     assert [sum(row[-2:]) for row in second.confusion] == [5, 5], "another answer, and none"
     (pair,) = numbers.pairs
-    assert (pair.both, pair.agreement.count, pair.only_first_right, pair.only_second_right) == (35, 30, 10, 0)
-    assert pair.p_value == pytest.approx(2 * 0.5**10)
+    assert (pair.both, pair.agreement.count, pair.only_first_right, pair.only_second_right) == (35, 30, 5, 0)
+    assert (pair.compared, pair.only_first_right) == (35, 5)
+    assert pair.p_value == pytest.approx(0.5**5), "what was throttled says nothing of the model"
     assert pair.kappa is not None
     assert pair.kappa < 1
     assert first.cost_usd == pytest.approx(40 * (100 * 1 + 10 * 10) / 1e6)
@@ -313,7 +317,7 @@ def test_schemas_that_cannot_be_used_are_a_note(sandbox: Sandbox, tmp_path: Path
 
 def test_texts() -> None:
     assert normalise(' "**Ｙes!**"\n') == "yes"
-    assert normalise("...") == ""
+    assert normalise("...") == "..."
     assert asked(b"[]").text == ""
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:x"}}]
     import json

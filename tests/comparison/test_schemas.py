@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tasks.comparison import schemas
+from tasks.comparison.equality import normalise
 from tasks.comparison.schemas import WHY, SchemaChecker, Verdict
-from tasks.comparison.texts import Wanted, asked, keeps_form, normalise, valid_calls
+from tasks.comparison.texts import Wanted, asked, keeps_form, valid_calls
 
 
 @pytest.fixture(scope="module")

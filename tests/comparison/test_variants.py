@@ -114,12 +114,12 @@ def test_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_references(tmp_path: Path) -> None:
-    def read(name: str, text: str) -> dict[str, str]:
+    def read(name: str, text: str) -> dict[str, tuple[str, ...]]:
         path = tmp_path / name
         path.write_text(text)
-        return read_reference(str(path))
+        return read_reference(str(path)).answers
 
-    want = {"a": "x", "b": "y"}
+    want = {"a": ("x",), "b": ("y",)}
     assert read("r.csv", "custom_id,label\na,x\nb,y\na,x\n") == want
     assert read("r.tsv", "note\tlabel\tcustom_id\n\tx\ta\n\ty\tb\n") == want
     assert (
@@ -128,7 +128,7 @@ def test_references(tmp_path: Path) -> None:
     import pandas as pd
 
     pd.DataFrame({"custom_id": ["a", "b"], "truth": ["x", "y"]}).to_parquet(tmp_path / "r.parquet")
-    assert read_reference(str(tmp_path / "r.parquet")) == want
+    assert read_reference(str(tmp_path / "r.parquet")).answers == want
     for name, text, message in [
         ("d.csv", "custom_id,label\na,x\na,y\n", "two different labels, in rows 1 and 2"),
         ("n.csv", "id,label\na,x\n", "no column custom_id"),
