@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import pyarrow.parquet as pq
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks import aws
 from tasks.batch.document import BatchDocument, Range
@@ -24,6 +24,7 @@ from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted, tally
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
@@ -228,7 +229,7 @@ def assemble(
     """Put the result files together, prove the account, and end the batch."""
     document = put_together(ref, document, results, warnings)
     counts = document.request_counts
-    get_run_logger().info(
+    run_log().info(
         "Every request is there exactly once: %s = %s + %s",
         f"{counts.total:,}",
         counted(counts.completed, "answer"),

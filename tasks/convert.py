@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks.batch.document import BatchDocument, Range, Segment
 from tasks.batch.paths import BatchRef, index_object
@@ -331,7 +331,7 @@ def convert(ref: BatchRef, document: BatchDocument, range_: Range) -> Converted:
     """Convert one range of the input into records, and upload them with their index."""
     done = convert_range(ref, document, range_)
     release_memory()
-    get_run_logger().info(
+    run_log().info(
         "Converted %s: %s into %s, %s rejected",
         range_.name,
         counted(done.requests, "request"),

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks import aws
 from tasks.batch.document import BatchDocument, Job, Shard
@@ -13,6 +13,7 @@ from tasks.results.outputs import Manifest, OutputObject, ShardOutput, list_outp
 from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 _MANIFEST = "manifest.json.out"
@@ -88,7 +89,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
 @task(name="fetch", task_run_name="fetch", **STAGE_OPTIONS)
 def fetch(ref: BatchRef, document: BatchDocument) -> dict[str, ShardOutput]:
     """Find the output of every shard; by shard id."""
-    log = get_run_logger()
+    log = run_log()
     outputs = {shard.id: find_output(ref, shard) for shard in document.bedrock.shards or []}
     for output in outputs.values():
         for warning in output.warnings:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks import aws
 from tasks.batch.document import BatchDocument, Shard
@@ -22,6 +22,7 @@ from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 #: Calls in flight at once; the runtime's quotas are per minute, and botocore backs off when they are hit.
@@ -106,7 +107,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
             if record_id:
                 done.add(record_id)
                 if asked % _LOG_EVERY == 0:
-                    get_run_logger().info("%s on demand", counted(asked, "answer"))
+                    run_log().info("%s on demand", counted(asked, "answer"))
         if len(done) >= shard.records:
             break
     return asked
@@ -175,7 +176,7 @@ def _put(uri: S3Uri, body: bytes, kms_key: str | None, **condition: Any) -> None
 @task(name="answer on demand", task_run_name="answer-on-demand", **STAGE_OPTIONS)
 def answer_on_demand(ref: BatchRef) -> int:
     """Answer the shards that no job takes; returns the number of calls made."""
-    log = get_run_logger()
+    log = run_log()
     calls = 0
     document = read(ref)
     for shard in document.bedrock.shards or []:

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import msgspec
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks.batch.document import BatchDocument, BedrockSection
 from tasks.batch.lifecycle import fail_batch, tidy
@@ -23,6 +23,7 @@ from tasks.openai_format.batch import BatchError, RequestCounts
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.scratch import scratch_space
 from tasks.support.words import counted
 
@@ -161,7 +162,7 @@ def open_or_resume(ref: BatchRef, order: Order, summary: InputSummary, followed:
 
 
 def _open(ref: BatchRef, order: Order, summary: InputSummary, followed: bool) -> BatchDocument:
-    log = get_run_logger()
+    log = run_log()
     document = read(ref)
     if not (followed and document.finished):
         document = resume_batch(ref, order, summary)

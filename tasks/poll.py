@@ -5,7 +5,7 @@ from collections import Counter
 from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks import aws
@@ -16,6 +16,7 @@ from tasks.batch.store import read, update
 from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job
 from tasks.errors import TransientError
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 #: The adaptive interval: a tenth of the time waited so far, within these bounds, in seconds.
@@ -104,7 +105,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
 
     Throttling and network errors never end the wait. Raises PipelineError for what waiting does not mend.
     """
-    log = get_run_logger()
+    log = run_log()
     started = time.monotonic()
     document = read(ref)
     waiting = len(waiting_shards(document))
@@ -144,7 +145,7 @@ def look_once(ref: BatchRef) -> None:
     """Look at the running jobs once, for a run that does not wait."""
     document = read(ref)
     if running_shards(document):
-        get_run_logger().info("%s", describe(look(ref, document))[0])
+        run_log().info("%s", describe(look(ref, document))[0])
 
 
 def _show(artifact: UUID | None, ref: BatchRef, text: str, percent: float) -> UUID | None:
@@ -157,7 +158,7 @@ def _show(artifact: UUID | None, ref: BatchRef, text: str, percent: float) -> UU
             return created if isinstance(created, UUID) else None
         update_progress_artifact(artifact, progress=percent, description=f"{ref.batch_id}: {text}")
     except Exception as error:
-        get_run_logger().debug("The progress could not be shown (%s)", type(error).__name__)
+        run_log().debug("The progress could not be shown (%s)", type(error).__name__)
     return artifact
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.batch.document import BatchDocument
@@ -10,6 +10,7 @@ from tasks.batch.paths import BatchRef
 from tasks.results.totals import RangeResult
 from tasks.support.markdown import code, one_line, plain
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 _SHOWN_CAUSES = 10
@@ -88,7 +89,7 @@ def report(ref: BatchRef, document: BatchDocument, results: list[RangeResult]) -
     create_markdown_artifact(
         key="batch-summary", markdown=summary_markdown(ref, document, results), description=f"Batch {document.id}"
     )
-    log = get_run_logger()
+    log = run_log()
     counts, usage = document.request_counts, document.usage
     log.info(
         "Batch %s %s: %s, %s answered, %s failed; %s in, %s out",

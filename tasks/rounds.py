@@ -9,7 +9,7 @@ import time
 from itertools import groupby
 from typing import Literal
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks.batch.document import BatchDocument, Origin, Shard
 from tasks.batch.lifecycle import discard
@@ -18,6 +18,7 @@ from tasks.batch.paths import BatchRef, shard_object
 from tasks.batch.store import read, update
 from tasks.shards.gather import Remainder, gather, merge
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 
@@ -80,7 +81,7 @@ def begin_round(ref: BatchRef, document: BatchDocument, pieces: list[Remainder])
     document = start_round(ref, document, pieces)
     section = document.bedrock
     new = [shard for shard in section.shards or [] if shard.round == section.round]
-    get_run_logger().warning(
+    run_log().warning(
         "%s throttled, expired, missing or hit a fault of the service; round %d of %d asks again: %s, %s on demand",
         counted(sum(piece.records for piece in pieces), "record was", "records were"),
         section.round,

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks import aws
 from tasks.batch.document import BatchDocument, Job, Shard
@@ -27,6 +27,7 @@ from tasks.bedrock.names import client_request_token, job_name
 from tasks.errors import LostLeaseError
 from tasks.openai_format.batch import BatchError
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 #: Errors of a create call that no waiting mends.
@@ -172,7 +173,7 @@ def _error_code(error: ClientError | BotoCoreError) -> str:
 def submit(ref: BatchRef) -> Progress:
     """Submit as many waiting shards as Bedrock takes now."""
     progress = submit_jobs(ref)
-    log = get_run_logger()
+    log = run_log()
     if progress.submitted:
         submitted = counted(progress.submitted, "job")
         log.info("Submitted %s; %d in flight, %d waiting for a slot", submitted, progress.in_flight, progress.waiting)

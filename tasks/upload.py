@@ -3,7 +3,7 @@
 import time
 from itertools import groupby
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks import aws
 from tasks.batch.document import BatchDocument, Shard
@@ -16,6 +16,7 @@ from tasks.shards.gather import Remainder, gather, merge
 from tasks.shards.writer import Converted
 from tasks.storage.objects import head_object
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 
@@ -97,7 +98,7 @@ def _verify(ref: BatchRef, shard: Shard) -> None:
 @task(name="upload", task_run_name="upload", **STAGE_OPTIONS)
 def upload(ref: BatchRef, document: BatchDocument, converted: list[Converted]) -> BatchDocument:
     """Check the uploaded shards against what was written, and settle them in batch.json."""
-    log = get_run_logger()
+    log = run_log()
     document = commit_shards(ref, document, converted)
     shards = [shard for shard in document.bedrock.shards or [] if shard.route != "none"]
     records, size = counted(sum(s.records for s in shards), "record"), counted(sum(s.bytes for s in shards), "byte")

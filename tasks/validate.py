@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 import numpy as np
 from blake3 import blake3
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from tasks.fast.match import LineBlock, Templates
@@ -35,6 +35,7 @@ from tasks.support.columns import is_utf8
 from tasks.support.markdown import plain
 from tasks.support.memory import keep_freed_memory, release_memory
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.scratch import scratch_folder, scratch_space
 from tasks.support.words import counted
 
@@ -320,7 +321,7 @@ def validate(
     on_invalid: Literal["fail", "skip"],
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
-    log = get_run_logger()
+    log = run_log()
     work = scratch_folder()
     try:
         summary = validate_input(input_file, endpoint, served, work, sample)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import urllib.request
 import uuid
@@ -16,6 +17,7 @@ import hypothesis
 import pytest
 
 from tests.fakes import Cloud, install
+from tests.waiting import until
 
 #: Time is never tested by the clock: a busy machine must not fail a property.
 hypothesis.settings.register_profile("batch", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -89,6 +91,17 @@ class Sandbox:
     def jobs(self, prefix: str = "") -> list[dict[str, Any]]:
         jobs = self._call("jobs")
         return [job for job in jobs if prefix in job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]]
+
+    def wait_for_jobs(
+        self, prefix: str, count: int = 1, status: str = "InProgress", process: "subprocess.Popen[str] | None" = None
+    ) -> None:
+        """Until so many jobs of a prefix are in a state; sooner if the process that is to make them has ended."""
+
+        def there() -> bool:
+            assert process is None or process.poll() is None, process.communicate()
+            return sum(job["status"] == status for job in self.jobs(prefix)) >= count
+
+        until(there, f"{count} jobs are {status}")
 
     def keys(self, prefix: str = "") -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
@@ -168,11 +181,26 @@ def prefix(sandbox: Sandbox) -> str:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """Prefect's own test harness: a temporary server and database."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
     # Its first write may find the database locked, and says so at length.
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-    with prefect_test_harness(server_startup_timeout=180):
+    # The thread that sends them is waited for at each flow's end, in steps of a second: a third of the suite's time.
+    without_heartbeats = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with prefect_test_harness(server_startup_timeout=180), without_heartbeats:
+        yield
+
+
+@pytest.fixture
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Flows and tasks as plain functions (`tests/direct.py`)."""
+    from prefect.settings import PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+
+    from tests.direct import call_directly
+
+    call_directly(monkeypatch)
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
         yield
 
 

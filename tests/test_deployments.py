@@ -158,10 +158,8 @@ def test_an_event_of_eventbridge_starts_the_collector(
 
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 120)), CLAUDE, wait=False)
     assert batch.status == "in_progress"
+    sandbox.wait_for_jobs(prefix, status="Completed")
     (job,) = sandbox.jobs(prefix)
-    while job["status"] != "Completed":
-        time.sleep(0.1)
-        (job,) = sandbox.jobs(prefix)
     event = {
         "version": "0",
         "id": "a1b2c3d4",

@@ -29,7 +29,8 @@ from prefect.states import Cancelling
 from flows.operations import list_batches
 from tasks.openai_format.batch import Batch
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, write_chats
-from tests.flows.processes import processes_with, until
+from tests.flows.processes import processes_with
+from tests.waiting import until
 
 pytestmark = [pytest.mark.timeout(420), pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import msgspec
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
@@ -14,6 +14,7 @@ from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
 from tasks.storage.reader import Source
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 #: English text has about four bytes a token; other scripts have more bytes and about as many tokens.
@@ -154,7 +155,7 @@ def estimate_cost(
     variants: list[Variant], sources: list[Source], requests: int, window: str, endpoint: str | None = None
 ) -> list[Estimate]:
     """Estimate requests, jobs, tokens and dollars of each variant, and say them."""
-    log = get_run_logger()
+    log = run_log()
     estimates = estimate_variants(variants, sources, requests, window, endpoint)
     for each in estimates:
         cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks import aws
@@ -30,6 +30,7 @@ from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.support.markdown import code, one_line, plain
 from tasks.support.retries import STAGE_OPTIONS
+from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
 
@@ -78,7 +79,7 @@ def join(
     options: Options = STRICT,
 ) -> tuple[Joined, Numbers]:
     """Write the joined tables and compute the numbers."""
-    log = get_run_logger()
+    log = run_log()
     chosen = [v for v in variants if v.label in batches and batches[v.label].parquet_file]
     prices = [_pricing(ref, variant.model, batches[variant.label]) for variant in chosen]
     sides = [Side(variant, prices_.rate, prices_) for variant, prices_ in zip(chosen, prices, strict=True)]
@@ -120,7 +121,7 @@ def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch:
     if rate is not None and batch.usage is not None:
         judged.cost_usd = rate.cost(batch.usage.input_tokens, batch.usage.output_tokens)
     verdicts = counted(judged.verdicts, "verdict")
-    get_run_logger().info("%s of the judge, %s unreadable", verdicts, f"{judged.unreadable:,}")
+    run_log().info("%s of the judge, %s unreadable", verdicts, f"{judged.unreadable:,}")
     return judged
 
 
@@ -165,7 +166,7 @@ def write_report(
     }
     create_markdown_artifact(key="model-comparison", markdown=markdown(page, files), description=plain(page.title))
     for sentence in page.verdict:
-        get_run_logger().info("%s", one_line(sentence, SENTENCE))
+        run_log().info("%s", one_line(sentence, SENTENCE))
     return comparison
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,6 @@ for line in sys.stdin:
     else:
         print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])), flush=True)
 """
-
-
-def until(done: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
-    """Wait, but not for ever, until something is true; returns it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if found := done():
-                return found
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
 
 
 def processes_with(text: str) -> list[int]:

@@ -30,7 +30,7 @@ from tests.conftest import (
     write_lines,
 )
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST = {"poll_seconds": 0.05}
 
 
@@ -444,7 +444,6 @@ def test_cancelling_from_elsewhere_collects_what_was_answered(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
-    import time
 
     from prefect.client.orchestration import get_client  # noqa: F401 (the server is up before the thread starts)
 
@@ -459,8 +458,7 @@ def test_cancelling_from_elsewhere_collects_what_was_answered(
         from tasks.settings import load_settings
 
         root = load_settings().root
-        while not any(job["status"] == "InProgress" for job in sandbox.jobs(root.key)):
-            time.sleep(0.05)
+        sandbox.wait_for_jobs(root.key)
         (batch_id,) = batch_ids(root)
         stop_batch(BatchRef(root, batch_id))
 

@@ -16,7 +16,7 @@ from flows.operations import collect_batches
 from tasks.errors import ConfigurationError, InputFileError
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, chat, write_chats, write_lines
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/89b483cb-130d-497b-aa37-7db177e7cd32"
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +194,7 @@ def test_cancelling_a_comparison_stops_all_its_jobs(
     sandbox.faults(hold=True)
     path = str(write_chats(tmp_path / "held.jsonl", 120))
     run = runs.start("compare_models", path, [CLAUDE, NOVA], **FAST)
-    while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
-        time.sleep(0.05)
+    sandbox.wait_for_jobs(prefix, 2)
     run.kill()
     run.wait()
     with get_client(sync_client=True) as client:
@@ -212,8 +210,7 @@ def test_a_comparison_that_was_killed_carries_on(sandbox: Sandbox, runs: Nursery
     path = str(write_chats(tmp_path / "in.jsonl", 120))
     cold = {"model": NOVA, "label": "cold", "overrides": {"temperature": 0}}
     run = runs.start("compare_models", path, [NOVA, cold], **FAST)
-    while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
-        time.sleep(0.05)
+    sandbox.wait_for_jobs(prefix, 2)
     run.kill()
     run.wait()
     sandbox.faults(hold=False)
@@ -237,9 +234,7 @@ def test_ctrl_c_stops_waiting_for_all(sandbox: Sandbox, tmp_path: Path, prefix: 
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while sum(job["status"] == "InProgress" for job in sandbox.jobs(prefix)) < 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
+    sandbox.wait_for_jobs(prefix, 2, process=process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors[-3000:]

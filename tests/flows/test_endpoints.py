@@ -6,7 +6,6 @@ import json
 import struct
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import openai.types
 import openai.types.responses
@@ -14,12 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.batch import BatchFailedError, batch_inference
-from tasks.batch.store import update
-from tasks.errors import TransientError
 from tests.codecs.helpers import PNG, TOOL
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, chat, lines_of, refusals, sample_files, write_lines
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST = {"poll_seconds": 0.05}
 TITAN = "amazon.titan-embed-text-v2:0"
 
@@ -62,35 +59,6 @@ def test_lines_that_need_other_jobs_get_them(sandbox: Sandbox, tmp_path: Path, p
     ]
     usages = [line["response"]["body"]["usage"] for line in output]
     assert all((usage is None) == bool(i % 2) for i, usage in enumerate(usages)), "native answers carry no usage"
-
-
-def test_what_several_ranges_have_too_little_of_is_one_job(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two ranges of 83 requests with tools each: together they make a job, and none is paid for at the full price."""
-    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "250")
-    sandbox.faults(record_errors={"rate": 0.1, "code": 429, "message": "Too many requests", "times": 1})
-    # The stage is repeated after its work is done: S3 did not answer when it was to be noted.
-    failures = iter([TransientError("AWS is not answering")])
-
-    def note(*arguments: Any) -> Any:
-        for error in failures:
-            raise error
-        return update(*arguments)
-
-    monkeypatch.setattr("tasks.upload.update", note)
-    lines = [chat(f"req-{i}", f"Question {i}", **({"tools": [TOOL]} if i % 3 == 2 else {})) for i in range(498)]
-    path = write_lines(tmp_path / "in.jsonl", lines)
-    batch = batch_inference(str(path), "mistral.mistral-large-2407-v1:0", **FAST)
-    output, errors = account(sandbox, batch, [f"req-{i}" for i in range(498)])
-    assert not errors
-    assert batch.status == "completed"
-    sent = sorted((job["modelInvocationType"], job["totalRecordCount"]) for job in sandbox.jobs(prefix))
-    assert sent == [("Converse", 166), ("Converse", 166), ("InvokeModel", 166)]
-    # The second round, of some fifty records, is on demand; each record was answered once.
-    assert sandbox.journal()["most_often"] == 1
-    usages = [line["response"]["body"]["usage"] for line in output]
-    assert all((usage is None) == (i % 3 == 2) for i, usage in enumerate(usages))
 
 
 def test_many_choices_are_many_records(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:

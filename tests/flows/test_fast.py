@@ -14,7 +14,7 @@ from tests.conftest import CLAUDE, LLAMA, Sandbox, chat, write_lines
 _VARIES = re.compile(rb'"(?:id|request_id|created)":(?:"[^"]*"|\d+)')
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_prefect")
 @pytest.mark.parametrize("model", [CLAUDE, LLAMA])
 def test_one_file_both_ways(
     sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch, model: str

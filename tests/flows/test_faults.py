@@ -1,6 +1,5 @@
 """AWS's bad days: each run ends with an exact account, and where something was off, a warning that says what."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
 from tests.conftest import CLAUDE, LLAMA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
+from tests.waiting import until
 
 IDS = [f"req-{i}" for i in range(200)]
 
@@ -69,8 +69,7 @@ def test_a_quota_is_waited_for_and_burns_no_retries(sandbox: Sandbox, go: Any, p
     """Others hold all slots for longer than any retry would last."""
     sandbox.faults(max_jobs=0)
     run = go()
-    while sandbox.calls("CreateModelInvocationJob") < 6:
-        time.sleep(0.05)
+    until(lambda: sandbox.calls("CreateModelInvocationJob") >= 6, "it has asked six times")
     sandbox.faults(max_jobs=1)
     account(sandbox, Batch.model_validate(run.finish()), IDS)
     assert len(sandbox.jobs(prefix)) == 2
@@ -84,8 +83,7 @@ def test_expired_credentials_are_named_and_refreshed_ones_resume(
     if moment == "while waiting":
         sandbox.faults(hold=True)
         run = go()
-        while not any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
-            time.sleep(0.05)
+        sandbox.wait_for_jobs(prefix)
         sandbox.faults(expired_token=True)
     else:
         sandbox.faults(expired_token=True)
@@ -130,7 +128,7 @@ def test_a_job_that_leaves_no_output_is_said_and_asked_again(
     assert len(errors) == 200
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_prefect")
 def test_jobs_of_every_end_in_one_batch(
     sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +155,7 @@ RUBBISH = ["lone surrogate", "raw surrogate", "line separators", "pretty", "null
 UNREADABLE = ["html", "empty", "null", "list", "cut off", "broken off", "raw tab", "invalid utf-8"]
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_prefect")
 @pytest.mark.parametrize("model", [CLAUDE, LLAMA])
 def test_one_bad_reply_on_demand_costs_one_answer(sandbox: Sandbox, tmp_path: Path, model: str) -> None:
     sandbox.faults(rubbish_replies=2 * (RUBBISH + UNREADABLE))
@@ -182,7 +180,7 @@ def test_one_bad_reply_on_demand_costs_one_answer(sandbox: Sandbox, tmp_path: Pa
     assert sandbox.journal()["paid"] == 40
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_prefect")
 def test_lost_replies_are_paid_for_a_bounded_number_of_times(sandbox: Sandbox, tmp_path: Path) -> None:
     path = str(write_chats(tmp_path / "in.jsonl", 3))
     sandbox.faults(lose_invoke_replies=1000)
@@ -196,7 +194,7 @@ def test_lost_replies_are_paid_for_a_bounded_number_of_times(sandbox: Sandbox, t
     assert sandbox.journal()["paid"] == 9
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_prefect")
 def test_a_few_lost_replies_cost_no_answer(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.faults(lose_invoke_replies=2, gateway_replies=2)
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 20)), CLAUDE, completion_window="immediate")

@@ -5,16 +5,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.batch import batch_inference
+from tasks.batch.store import update
+from tasks.errors import TransientError
 from tasks.openai_format.batch import Batch
-from tests.conftest import CLAUDE, Sandbox, account, write_chats
+from tests.codecs.helpers import TOOL
+from tests.conftest import CLAUDE, Sandbox, account, chat, write_chats, write_lines
 from tests.flows.processes import Nursery
+from tests.waiting import until
 
+FAST: dict[str, Any] = {"poll_seconds": 0.05}
 pytestmark = pytest.mark.usefixtures("prefect_server")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,16 +39,14 @@ def test_worker_processes_end_with_a_killed_run(
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
     monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "processes")
     path = str(write_chats(tmp_path / "in.jsonl", 400))
-    run = runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05)
-    while "part-00000" not in (run.log.read_text() if run.log.exists() else ""):
-        time.sleep(0.02)
+    run = runs.start("batch_inference", path, CLAUDE, **FAST)
+    until(lambda: "part-00000" in run.log.read_text(), "a worker has begun")
     workers = _children(run.pid)
     assert len(workers) >= 2
     run.kill()
     run.wait()
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        time.sleep(0.1)
-    again = Batch.model_validate(runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05).finish())
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "the workers have ended")
+    again = Batch.model_validate(runs.start("batch_inference", path, CLAUDE, **FAST).finish())
     account(sandbox, again, [f"req-{i}" for i in range(400)])
     assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (400, 1)
 
@@ -57,7 +60,7 @@ def test_a_job_whose_reply_was_lost_is_found_by_its_token_alone(sandbox: Sandbox
     document["bedrock"]["shards"][0]["jobs"][0] |= {"arn": None, "status": None}
     sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=json.dumps(document))
     sandbox.faults(denied_operations=["ListModelInvocationJobs"])
-    account(sandbox, batch_inference(path, CLAUDE, poll_seconds=0.05), [f"req-{i}" for i in range(100)])
+    account(sandbox, batch_inference(path, CLAUDE, **FAST), [f"req-{i}" for i in range(100)])
     assert len(sandbox.jobs(prefix)) == 1
     assert sandbox.journal()["most_often"] == 1
 
@@ -77,16 +80,14 @@ def test_ctrl_c_stops_waiting_and_says_how_to_resume(sandbox: Sandbox, tmp_path:
         # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while not any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
+    sandbox.wait_for_jobs(prefix, process=process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "run the same command again" in stderr
     assert sandbox.jobs(prefix)[0]["status"] == "InProgress"
     sandbox.faults(hold=False)
-    account(sandbox, batch_inference(str(path), CLAUDE, poll_seconds=0.05), [f"req-{i}" for i in range(100)])
+    account(sandbox, batch_inference(str(path), CLAUDE, **FAST), [f"req-{i}" for i in range(100)])
     assert sandbox.journal()["most_often"] == 1
 
 
@@ -130,3 +131,32 @@ def test_the_command_line_runs_in_the_sandbox(tmp_path: Path) -> None:
     assert len(output.read_text().splitlines()) == 120
     (state,) = tmp_path.glob("batch_*/batch.json")
     assert json.loads(state.read_text())["status"] == "completed"
+
+
+def test_what_several_ranges_have_too_little_of_is_one_job(
+    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranges of 83 requests with tools each: together they make a job, and none is paid for at the full price."""
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "250")
+    sandbox.faults(record_errors={"rate": 0.1, "code": 429, "message": "Too many requests", "times": 1})
+    # The stage is repeated after its work is done: S3 did not answer when it was to be noted.
+    failures = iter([TransientError("AWS is not answering")])
+
+    def note(*arguments: Any) -> Any:
+        for error in failures:
+            raise error
+        return update(*arguments)
+
+    monkeypatch.setattr("tasks.upload.update", note)
+    lines = [chat(f"req-{i}", f"Question {i}", **({"tools": [TOOL]} if i % 3 == 2 else {})) for i in range(498)]
+    path = write_lines(tmp_path / "in.jsonl", lines)
+    batch = batch_inference(str(path), "mistral.mistral-large-2407-v1:0", **FAST)
+    output, errors = account(sandbox, batch, [f"req-{i}" for i in range(498)])
+    assert not errors
+    assert batch.status == "completed"
+    sent = sorted((job["modelInvocationType"], job["totalRecordCount"]) for job in sandbox.jobs(prefix))
+    assert sent == [("Converse", 166), ("Converse", 166), ("InvokeModel", 166)]
+    # The second round, of some fifty records, is on demand; each record was answered once.
+    assert sandbox.journal()["most_often"] == 1
+    usages = [line["response"]["body"]["usage"] for line in output]
+    assert all((usage is None) == (i % 3 == 2) for i, usage in enumerate(usages))

@@ -13,7 +13,7 @@ from tasks.batch.store import read
 from tasks.settings import load_settings
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, chat, write_chats, write_lines
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
 IDS = [f"req-{i}" for i in range(150)]
 THROTTLED = {"rate": 0.3, "code": 429, "message": "slow down", "times": 1}

@@ -9,7 +9,7 @@ from flows.batch import BatchFailedError, batch_inference
 from flows.operations import retrieve_batch
 from tests.conftest import CLAUDE, LLAMA, Sandbox, account, chat, write_chats, write_lines
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
 THROTTLED = {"code": 429, "message": "Too many tokens, please wait before trying again."}
 

@@ -20,16 +20,12 @@ from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
 FOLLOWS = "this one follows"
 IDS = [f"req-{i}" for i in range(150)]
-
-
-def wait_for_job(sandbox: Sandbox, prefix: str, status: str = "InProgress") -> None:
-    while not any(job["status"] == status for job in sandbox.jobs(prefix)):
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("window", ["24h", "immediate"])
@@ -39,10 +35,7 @@ def test_one_drives_and_the_other_follows(
     sandbox.faults(hold=True)
     path = str(write_chats(tmp_path / "in.jsonl", 150))
     both = [runs.start("batch_inference", path, CLAUDE, completion_window=window, **FAST) for _ in range(2)]
-    followers: list[Any] = []
-    while not followers:
-        time.sleep(0.05)
-        followers = [run for run in both if run.log.exists() and FOLLOWS in run.log.read_text()]
+    until(lambda: any(FOLLOWS in run.log.read_text() for run in both), "one of them follows")
     sandbox.faults(hold=False)
     batches = [Batch.model_validate(run.finish()) for run in both]
     assert batches[0] == batches[1]
@@ -60,10 +53,9 @@ def test_a_follower_takes_over_from_a_leader_that_died(
     sandbox.faults(hold=True)
     path = str(write_chats(tmp_path / "in.jsonl", 150))
     leader = runs.start("batch_inference", path, CLAUDE, **FAST)
-    wait_for_job(sandbox, prefix)
+    sandbox.wait_for_jobs(prefix)
     follower = runs.start("batch_inference", path, CLAUDE, **FAST)
-    while not follower.log.exists() or FOLLOWS not in follower.log.read_text():
-        time.sleep(0.05)
+    until(lambda: FOLLOWS in follower.log.read_text(), "it follows")
     leader.kill()
     assert leader.wait() == -signal.SIGKILL
     sandbox.faults(hold=False)
@@ -137,7 +129,7 @@ def test_trouble_with_one_batch_leaves_the_others_alone(sandbox: Sandbox, tmp_pa
     bad = batch_inference(str(write_chats(tmp_path / "a.jsonl", 120)), CLAUDE, wait=False)
     good = batch_inference(str(write_chats(tmp_path / "b.jsonl", 130)), CLAUDE, wait=False)
     sandbox.s3.put_object(Bucket=sandbox.bucket, Key=f"{prefix}/batches/{bad.id}/batch.json", Body=b"{}")
-    wait_for_job(sandbox, prefix, "Completed")
+    sandbox.wait_for_jobs(prefix, status="Completed")
     time.sleep(0.5)
     with pytest.raises(PipelineError, match="1 of 2 batches"):
         collect_batches()
@@ -172,9 +164,7 @@ def test_an_eventbridge_event_advances_its_batch(sandbox: Sandbox, tmp_path: Pat
     first = batch_inference(str(write_chats(tmp_path / "a.jsonl", 120)), CLAUDE, wait=False, job_name="my job")
     other = batch_inference(str(write_chats(tmp_path / "b.jsonl", 130)), CLAUDE, wait=False)
     (job,) = [j for j in sandbox.jobs(prefix) if first.id in j["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]]
-    while sandbox.jobs(prefix)[0]["status"] != "Completed":
-        time.sleep(0.05)
-    time.sleep(0.3)
+    sandbox.wait_for_jobs(prefix, 2, "Completed")
     detail = {**EVENT["detail"], "batchJobName": job["jobName"], "batchJobArn": job["jobArn"]}  # type: ignore[dict-item]
     (batch,) = collect_batches(event={**EVENT, "detail": detail})
     assert (batch.id, batch.status) == (first.id, "completed")
@@ -195,7 +185,7 @@ def check_cancelled(sandbox: Sandbox, batch: Batch, prefix: str) -> None:
 def test_cancel_batch_while_a_run_drives(sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str) -> None:
     sandbox.faults(job_seconds=60)
     run = runs.start("batch_inference", str(write_chats(tmp_path / "in.jsonl", 150)), CLAUDE, **FAST)
-    wait_for_job(sandbox, prefix, "Submitted")
+    sandbox.wait_for_jobs(prefix, status="Submitted")
     (batch,) = list_batches()
     assert cancel_batch(batch.id).status in ("cancelling", "cancelled")
     check_cancelled(sandbox, Batch.model_validate(run.finish()), prefix)
@@ -209,7 +199,7 @@ def test_cancel_batch_when_its_run_is_gone(
     sandbox.faults(job_seconds=60)
     path = str(write_chats(tmp_path / "in.jsonl", 150))
     run = runs.start("batch_inference", path, CLAUDE, **FAST)
-    wait_for_job(sandbox, prefix, "Submitted")
+    sandbox.wait_for_jobs(prefix, status="Submitted")
     run.kill()
     run.wait()
     (batch,) = list_batches()
@@ -227,7 +217,7 @@ def test_ctrl_c_with_stop(sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefi
     sandbox.faults(job_seconds=60)
     path = str(write_chats(tmp_path / "in.jsonl", 150))
     run = runs.command(path, "--model", CLAUDE, "--stop", "--output-dir", str(tmp_path))
-    wait_for_job(sandbox, prefix, "Submitted")
+    sandbox.wait_for_jobs(prefix, status="Submitted")
     time.sleep(1)
     run.kill(signal.SIGINT)
     assert run.wait() == 0
