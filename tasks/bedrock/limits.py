@@ -1,16 +1,15 @@
 """Which models have batch inference, and how much a job takes.
 
-Source of limits: Service Quotas of `bedrock`, default values
-(https://docs.aws.amazon.com/general/latest/gr/bedrock.html). They are quotas per model and account, often
-adjustable and lower in new accounts, so every one can be overridden by an environment variable.
+Both stand in the table of models (`models.toml`). Limits are quotas per model and account, often adjustable and lower
+in new accounts, so every one can be overridden by an environment variable.
 """
 
 import os
-import re
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of, unknown_warning
 from tasks.bedrock.models import Model
 
 
@@ -25,43 +24,14 @@ class Limits(msgspec.Struct, frozen=True):
     max_rounds: int = 2
 
 
-class Availability(msgspec.Struct, frozen=True):
-    """What was known on a day of a group of models: whether they have batch inference, and under which id."""
-
-    models: str
-    batch: Literal["yes", "profile", "bare", "no"]
-    seen: str
-    source: str
-
-
-_PAGE: Final = "https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-supported.html"
-_CATALOG: Final = "ListFoundationModels (raw reply), as published in stdapi-ai/stdapi.ai docs/models/catalog.json"
-
-#: The first pattern that fits a base model id counts. "profile": through an inference profile only; "bare": not through
-#: one. Models that are not here are unknown. None of this forbids anything: the service decides.
-AVAILABILITY: Final = (
-    Availability(r"anthropic\.claude-opus-4-[78]", "no", "2026-09-18", _CATALOG),
-    Availability(r"anthropic\.claude-sonnet-5(?!-)", "no", "2026-09-18", _CATALOG),
-    Availability(r"anthropic\.claude-(opus-5|sonnet-4-5|sonnet-4-2)", "profile", "2026-09-18", _CATALOG),
-    Availability(r"anthropic\.claude-(haiku-4-5|opus-4-5)", "profile", "2026-09-02", _PAGE),
-    Availability(r"anthropic\.claude-(opus-4-6|sonnet-4-6)", "yes", "2026-09-18", _CATALOG),
-    Availability(r"amazon\.nova-premier", "profile", "2025-06-01", _PAGE),
-    Availability(r"amazon\.nova-(micro|lite|pro|2-lite)", "yes", "2026-09-18", _CATALOG),
-    Availability(r"amazon\.titan-embed-(text-v2|image)", "bare", "2026-09-18", _CATALOG),
-    Availability(r"amazon\.titan-(embed-text-v1|embed-g1|text|tg1)", "no", "2026-09-18", _CATALOG),
-    Availability(r"cohere\.embed", "no", "2026-09-18", _CATALOG),
-    Availability(r"ai21\.jamba", "no", "2026-09-18", _CATALOG),
-    Availability(r"deepseek\.r1", "no", "2026-09-18", _CATALOG),
-    Availability(r"deepseek\.v3|openai\.gpt-oss|google\.gemma-3", "bare", "2026-09-18", _CATALOG),
-    Availability(r"moonshot(ai)?\.kimi-k2|zai\.glm-4\.7", "bare", "2026-09-02", _PAGE),
-)
-
-
 def availability_warning(model: Model) -> str | None:
-    """What a user should know before submitting, if the table has it; None where there is nothing to say."""
-    known = next((entry for entry in AVAILABILITY if re.match(entry.models, model.base_id)), None)
-    if known is None:
-        return None
+    """What a user should know before submitting, if the table has it; None where there is nothing to say.
+
+    It forbids nothing: the service decides.
+    """
+    known = capabilities_of(model)
+    if not known.known:
+        return unknown_warning(model)
     name = f"{model.base_id} (as of {known.seen}, {known.source})"
     direct = model.id == model.base_id or "foundation-model/" in model.id
     if known.batch == "no":
@@ -85,11 +55,13 @@ _VARIABLES: Final = {
 def limits_for(model: Model) -> Limits:
     """The limits for a model's jobs, with the environment's overrides.
 
-    Custom models have three jobs in flight where base models have 20. 50,000 records a job is the lowest default among
-    the models seen (Llama, Mistral, Nova, Titan); Claude's newer models take 100,000, which
-    `BEDROCK_BATCH_MAX_RECORDS_PER_JOB` can claim. Raises ValueError for an override that is no positive number.
+    Custom models have three jobs in flight where base models have 20. Raises ValueError for an override that is no
+    positive number.
     """
-    values = {"max_jobs": 3} if ":custom-model/" in model.id else {}
+    known = capabilities_of(model)
+    values = {field: getattr(known, field) for field in _VARIABLES if field != "max_rounds"}
+    if ":custom-model/" in model.id:
+        values["max_jobs"] = 3
     for field, variable in _VARIABLES.items():
         text = os.environ.get(variable, "").strip()
         if not text:

@@ -7,7 +7,7 @@ import msgspec
 
 #: System inference profiles put one of these before the model id
 #: (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html).
-PROFILE_PREFIXES: Final = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "sa", "me", "af", "global")
+PROFILE_PREFIXES: Final = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "sa", "me", "af", "in", "global")
 
 _VERSION = re.compile(r"-v\d+(:\d+)?(:\w+)?$|:\d+(:\w+)?$|:\d+k$")
 

@@ -44,7 +44,8 @@ def test_models(model: str, base: str, family: str) -> None:
         ("us.deepseek.v3-v1:0", "only under its bare id"),
         ("arn:aws:bedrock:us-east-1::foundation-model/deepseek.v3-v1:0", None),
         ("cohere.embed-v4:0", "immediate"),
-        ("acme.unknown-model", None),
+        ("acme.unknown-model", "not in the table of models"),
+        ("us.xai.grok-4.7", "BEDROCK_BATCH_MODELS"),
     ],
 )
 def test_what_is_known_of_batch_inference_warns(model: str, warning: str | None) -> None:

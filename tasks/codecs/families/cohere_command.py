@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -59,7 +60,7 @@ class CohereCommandCodec(GeneralCodec):
     native_tools = True
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "cohere" and model.name.startswith("command")
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         if chat.json_format is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, RequestError, Vectors
 from tasks.codecs.families._common import decode_as
@@ -34,7 +35,7 @@ class CohereEmbedCodec:
     endpoints = frozenset({EMBEDDINGS})
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "cohere" and model.name.startswith("embed")
+        return capabilities_of(model).codec == self.family
 
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
         newest = "embed-v4" in model.base_id

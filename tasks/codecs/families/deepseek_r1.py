@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
 from tasks.codecs.families._common import decode_as, refuse_rest, unit_temperature
@@ -34,7 +35,7 @@ class DeepSeekR1Codec(GeneralCodec):
     native_tools = False
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "deepseek" and model.name.startswith("r1")
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_tools(chat, "DeepSeek R1", policy)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -70,7 +71,7 @@ class LlamaCodec(GeneralCodec):
     native_tools = False
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "meta"
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_tools(chat, "Llama", policy)

@@ -8,17 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
 from tasks.codecs.families._common import decode_as, force_json_tool, refuse_rest, take, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 from tasks.codecs.families.openai_bodied import OpenAIBodiedCodec, decode_completion, encode_messages, encode_tools
-
-_INSTRUCT: Final = re.compile(r"mistral-7b|mixtral-8x7b|mistral-(?:large|small)-2402")
-
-
-_CHAT: Final = re.compile(r"mistral-large-2407")
-
 
 _TOKENS: Final = re.compile(
     r"</?s>|\[/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT|IMG|TOOL_CONTENT)\]"
@@ -45,7 +40,7 @@ class InstructCodec(GeneralCodec):
     native_tools = False
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "mistral" and bool(_INSTRUCT.match(model.name))
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_tools(chat, "Mistral's instruct form", policy)
@@ -89,7 +84,7 @@ class ChatCompletionCodec(GeneralCodec):
     native_tools = True
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "mistral" and bool(_CHAT.match(model.name))
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         json_tool = force_json_tool(chat, policy)
@@ -121,9 +116,6 @@ class OpenAILikeCodec(OpenAIBodiedCodec):
     """Pixtral and all models since Large 3: OpenAI's body, with images."""
 
     family = "mistral"
-
-    def serves(self, model: Model) -> bool:
-        return model.provider == "mistral"
 
 
 CODECS = (InstructCodec(), ChatCompletionCodec(), OpenAILikeCodec())

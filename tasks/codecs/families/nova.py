@@ -3,11 +3,11 @@
 Source: https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema.html
 """
 
-import re
 from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
 from tasks.codecs.families._common import force_json_tool, named_function, refuse_rest, refuse_unseen, take
@@ -21,9 +21,6 @@ from tasks.codecs.families.converse import (
     reasoning_config,
 )
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
-
-_UNDERSTANDING: Final = re.compile(r"nova-(?:\d-)?(?:micro|lite|pro|premier|omni)")
-
 
 #: What Nova takes at the root of a tool's schema.
 _ROOT_KEYS: Final = frozenset({"type", "properties", "required"})
@@ -40,7 +37,7 @@ class NovaCodec:
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "amazon" and bool(_UNDERSTANDING.match(model.name))
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_unseen(chat, model, policy)

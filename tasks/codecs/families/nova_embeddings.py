@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
 from tasks.codecs.families._common import decode_as
@@ -32,7 +33,7 @@ class NovaEmbeddingsCodec:
     endpoints = frozenset({EMBEDDINGS})
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "amazon" and model.name.startswith("nova") and "embeddings" in model.name
+        return capabilities_of(model).codec == self.family
 
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
         wanted = check_dimensions(request, _DIMENSIONS, policy)

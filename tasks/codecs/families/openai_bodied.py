@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -241,7 +242,7 @@ class OpenAIBodiedCodec:
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
-        return bool(_SERVED.match(model.base_id))
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         quirks = quirks_of(model)

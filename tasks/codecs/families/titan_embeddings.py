@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
 from tasks.codecs.families._common import decode_as
@@ -30,7 +31,7 @@ class TitanEmbeddingsCodec:
     endpoints = frozenset({EMBEDDINGS})
 
     def serves(self, model: Model) -> bool:
-        return model.provider == "amazon" and model.name.startswith(("titan-embed", "titan-e1t", "titan-e1m"))
+        return capabilities_of(model).codec == self.family
 
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
         # "amazon.titan-embed-text-v2:0" loses its version to Model.name.

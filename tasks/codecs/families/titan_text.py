@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -49,11 +50,7 @@ class TitanTextCodec(GeneralCodec):
     native_tools = False
 
     def serves(self, model: Model) -> bool:
-        return (
-            model.provider == "amazon"
-            and model.name.startswith(("titan-text", "titan-tg1"))
-            and ("embed" not in model.name)
-        )
+        return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         refuse_tools(chat, "Titan Text", policy)
