@@ -6,7 +6,7 @@ import math
 import shutil
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -21,6 +21,7 @@ from tasks.inputs.duplicates import find_duplicates, hash_of, hashes_of
 from tasks.inputs.layout import Layout
 from tasks.inputs.mistakes import mistake_of
 from tasks.inputs.summary import InputSummary, InvalidLine
+from tasks.inputs.survey import Survey
 from tasks.openai_format.requests import (
     CHAT,
     Envelope,
@@ -31,8 +32,9 @@ from tasks.openai_format.requests import (
 )
 from tasks.settings import fast_enabled
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
+from tasks.support.causes import Cause, Causes, listed
 from tasks.support.columns import is_utf8
-from tasks.support.markdown import plain
+from tasks.support.markdown import one_line, plain
 from tasks.support.memory import keep_freed_memory, release_memory
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
@@ -41,9 +43,12 @@ from tasks.support.words import counted
 
 #: How many bad lines are kept in memory, in batch.json and in the Prefect UI; all of them go to a file.
 SHOWN_ERRORS = 100
+_SHOWN_CAUSES = 5
 _KEPT_ERRORS = 1000
 #: The first lines are all converted to learn how much conversion adds; after them one in so many.
 _SAMPLE_ALL, _SAMPLE_EVERY = 500, 128
+#: Of a run's requests, so many are held against what the model takes: enough to tell what a file is like.
+SURVEY_EVERY = 128
 
 
 #: Tells how many records, and of how many bytes, a line of an endpoint becomes.
@@ -65,8 +70,16 @@ class _Length:
 class Validator:
     """Checks an input line by line. Memory: 20 bytes a request while it runs, and 6 a line."""
 
-    def __init__(self, endpoint: str | None, served: frozenset[str], sample: Sampler | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str | None,
+        served: frozenset[str],
+        sample: Sampler | None = None,
+        surveys: Sequence[Survey] = (),
+        every: int = 1,
+    ) -> None:
         self.endpoint = endpoint
+        self._surveys, self._every = surveys, every
         self.served = served
         self.model: str | None = None
         self.offsets: array[int] = array("Q")
@@ -103,7 +116,7 @@ class Validator:
                 digest.update(b"\n")
         hashes, self.hashes = np.frombuffer(self.hashes, dtype=np.uint64), array("Q")
         duplicates = find_duplicates(sources, starts, hashes, self.offsets, self.lines)
-        codes, first = _list_invalid(spool, duplicates, work / "invalid-lines")
+        codes, first, causes = _list_invalid(spool, duplicates, work / "invalid-lines")
         invalid = codes.total()
         self._layout.templates = self._templates.known
         records, record_bytes = self._estimate(len(self.offsets) - invalid)
@@ -115,6 +128,7 @@ class Validator:
             invalid=invalid,
             codes=dict(codes),
             first_invalid=first,
+            causes=causes,
             invalid_file=work / "invalid-lines" if invalid else None,
             work=work,
             offsets=self.offsets,
@@ -138,6 +152,7 @@ class Validator:
 
     def _check_block(self, block: Lines, number: int, file: str, source: int) -> int:
         """Check the lines of one block; returns the number of the last line."""
+        self._file = file
         number = self._check(block, number, file, source)
         if self._unhashed:
             requests, custom_ids = zip(*self._unhashed, strict=True)
@@ -159,6 +174,7 @@ class Validator:
             self._measure_block(uniform)
         for first, last in uniform.runs():
             self._take(block.offset, uniform, first, last, number, hashes)
+            self._survey_run(block.data, uniform, first, last, number)
             if last < len(uniform.shapes):
                 start, end = int(uniform.starts[last]), int(uniform.ends[last])
                 self._check_lines(block.offset + start, [block.data[start:end]], number + last, file)
@@ -191,6 +207,24 @@ class Validator:
         self.lines.frombytes(np.arange(number + first + 1, number + last + 1, dtype=np.uint32).tobytes())
         self.hashes.frombytes(hashes[first:last].tobytes())
         self._seen_bytes += int((ends - starts).sum())
+
+    def _survey_run(self, data: bytes, uniform: LineBlock, first: int, last: int, number: int) -> None:
+        """Show some of a run of lines that were just taken to the surveys."""
+        if not self._surveys or first >= last:
+            return
+        request = len(self.offsets) - (last - first)
+        for row in range(first, last):
+            if self._is_surveyed(request + row - first):
+                line = data[uniform.starts[row] : uniform.ends[row]]
+                self._survey(line, CHAT, number + row + 1, request + row - first)
+
+    def _is_surveyed(self, request: int) -> bool:
+        return request < _SAMPLE_ALL or request % self._every == 0
+
+    def _survey(self, line: bytes, endpoint: str, number: int, request: int) -> None:
+        weight = 1 if request < _SAMPLE_ALL else self._every
+        for survey in self._surveys:
+            survey.add(line, endpoint, number, self._file, weight)
 
     def _measure_block(self, uniform: LineBlock) -> None:
         """Count the records of lines that fit a template: they differ from the template's own by their text alone."""
@@ -235,6 +269,8 @@ class Validator:
                     self._spill()
                 continue
             self._accept(envelope, line, request)
+            if self._surveys and self._is_surveyed(request):
+                self._survey(line, envelope.url, number, request)
         return number
 
     def _accept(self, envelope: Envelope, line: bytes, request: int) -> None:
@@ -273,18 +309,23 @@ def _require_utf8(line: bytes) -> None:
 
 def _list_invalid(
     spool: Path, duplicates: Iterator[InvalidLine], target: Path
-) -> tuple[Counter[str], list[InvalidLine]]:
-    """Write the bad lines of both kinds in the order of the input; returns how many of each code, and the first."""
+) -> tuple[Counter[str], list[InvalidLine], list[Cause]]:
+    """Write the bad lines of both kinds in the order of the input.
+
+    Returns how many there are of each code, the first ones, and what is wrong with them, equal mistakes told once.
+    """
     codes: Counter[str] = Counter()
+    causes = Causes()
     first: list[InvalidLine] = []
     with spool.open("rb") as lines, target.open("wb") as out:
         spooled = (msgspec.json.decode(line, type=InvalidLine) for line in lines)
         for bad in heapq.merge(spooled, duplicates, key=lambda bad: bad.request):
             out.write(msgspec.json.encode(bad) + b"\n")
             codes[bad.code] += 1
+            causes.add(bad.code, bad.message, bad.param, bad.line, bad.file)
             if len(first) < _KEPT_ERRORS:
                 first.append(bad)
-    return codes, first
+    return codes, first, causes.ranked()
 
 
 def validate_input(
@@ -293,17 +334,23 @@ def validate_input(
     served: frozenset[str],
     work: Path,
     sample: Sampler | None = None,
+    surveys: Sequence[Survey] = (),
+    every: int = SURVEY_EVERY,
 ) -> InputSummary:
     """Check every line of the input.
 
     `served` are the endpoints of the chosen model's family; `work` is a folder for the list of bad lines; `sample`
-    tells what a line's records will be. Raises InputFileError when the input cannot be read.
+    tells what a line's records will be. `surveys` are shown the first valid requests, and after them one in `every`.
+    Raises InputFileError when the input cannot be read.
     """
+    for survey in surveys:
+        # A stage that is repeated counts anew.
+        survey.clear()
     keep_freed_memory()
     wanted = canonical_endpoint(endpoint) if endpoint else None
     sources = find_sources(input_file)
     with scratch_space():
-        summary = Validator(wanted, served, sample).run(sources, work)
+        summary = Validator(wanted, served, sample, surveys, every).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}
     if summary.invalid * 2 > summary.requests:
@@ -319,12 +366,14 @@ def validate(
     served: frozenset[str],
     sample: Sampler | None,
     on_invalid: Literal["fail", "skip"],
+    surveys: Sequence[Survey] = (),
+    every: int = SURVEY_EVERY,
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
     log = run_log()
     work = scratch_folder()
     try:
-        summary = validate_input(input_file, endpoint, served, work, sample)
+        summary = validate_input(input_file, endpoint, served, work, sample, surveys, every)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -334,6 +383,8 @@ def validate(
     log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
     if summary.mistake:
         log.error("%s", summary.mistake)
+    for sentence in listed(summary.causes, _SHOWN_CAUSES):
+        log.warning("%s", one_line(sentence))
     if summary.invalid:
         rows = [
             # The UI renders the cells of a table as markdown, too.
@@ -350,6 +401,7 @@ def validate(
         create_table_artifact(
             key="invalid-lines",
             table=rows,
-            description=f"{bad_lines} ({outcome})" + (f"; the first {len(rows)} are shown." if len(rows) > 1 else "."),
+            description=f"{bad_lines} ({outcome}). {'; '.join(map(plain, listed(summary.causes, _SHOWN_CAUSES)))}."
+            + (f" The first {len(rows)} are shown." if len(rows) > 1 else ""),
         )
     return summary

@@ -9,41 +9,16 @@ from prefect import task
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import Rate, rate_for
-from tasks.codecs.endpoints._fields import MAX_CHOICES
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
+from tasks.inputs.tokens import count_tokens
 from tasks.storage.reader import Source
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
-#: English text has about four bytes a token; other scripts have more bytes and about as many tokens.
-BYTES_PER_TOKEN = 4
-#: An image within a request, whatever its bytes: about what a picture of 1 megapixel counts as.
-IMAGE_TOKENS = 1600
-#: What a request without a limit of its own may answer.
-DEFAULT_OUTPUT_TOKENS = 4096
-#: No model answers with more: a request that asks for more, or for less than one, is refused.
-_MOST_OUTPUT_TOKENS = 1 << 31
 #: So many requests are measured, spread over the input.
 _SAMPLE = 2000
-
-
-class _Body(msgspec.Struct):
-    messages: Any = None
-    input: Any = None
-    prompt: Any = None
-    tools: Any = None
-    response_format: Any = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    max_output_tokens: int | None = None
-    n: int | None = None
-
-
-class _Line(msgspec.Struct):
-    url: str = ""
-    body: _Body = msgspec.field(default_factory=_Body)
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -60,9 +35,6 @@ class Estimate(msgspec.Struct, frozen=True):
     rate: Rate | None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
-
-
 def estimate_variants(
     variants: list[Variant], sources: list[Source], requests: int, window: str, endpoint: str | None = None
 ) -> list[Estimate]:
@@ -76,21 +48,13 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str,
     change = changer(variant.overrides, endpoint)
     input_tokens = output_tokens = records = 0
     for line in sample:
-        try:
-            parsed = _decode(change(line))
-            body = parsed.body
-            parts = (body.messages, body.input, body.prompt, body.tools, body.response_format)
-            read = sum(map(_tokens, parts))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        choices = max(1, body.n or 1)
-        limit = body.max_completion_tokens or body.max_tokens or body.max_output_tokens or DEFAULT_OUTPUT_TOKENS
-        if choices > MAX_CHOICES or not 1 <= limit <= _MOST_OUTPUT_TOKENS:
+        tokens = count_tokens(change(line))
+        if tokens is None:
             # It is not sent.
             continue
-        records += choices
-        input_tokens += choices * math.ceil(read)
-        output_tokens += 0 if parsed.url.endswith("/embeddings") else choices * limit
+        records += tokens.choices
+        input_tokens += tokens.input
+        output_tokens += tokens.max_output
     scale = requests / len(sample) if sample else 0.0
     model = parse_model(variant.model)
     limits = limits_for(model)
@@ -98,30 +62,18 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str,
     total = math.ceil(records * scale)
     small = total < limits.min_records_per_job and variant.options.get("below_minimum") != "pad"
     rate = rate_for(model, batch=batch and not small)
-    tokens = math.ceil(input_tokens * scale), math.ceil(output_tokens * scale)
+    counts = math.ceil(input_tokens * scale), math.ceil(output_tokens * scale)
     return Estimate(
         label=variant.label,
         model=variant.model,
         requests=requests,
         jobs=math.ceil(total / limits.max_records_per_job) if batch and not small else 0,
-        input_tokens=tokens[0],
-        max_output_tokens=tokens[1],
-        input_cost_usd=rate.cost(tokens[0], 0) if rate else None,
-        max_cost_usd=rate.cost(*tokens) if rate else None,
+        input_tokens=counts[0],
+        max_output_tokens=counts[1],
+        input_cost_usd=rate.cost(counts[0], 0) if rate else None,
+        max_cost_usd=rate.cost(*counts) if rate else None,
         rate=rate,
     )
-
-
-def _tokens(value: Any) -> float:
-    """About the tokens of a part of a request: of its texts, and of its pictures."""
-    if isinstance(value, str):
-        return IMAGE_TOKENS if value.startswith("data:") else len(value.encode("utf-8", "replace")) / BYTES_PER_TOKEN
-    if isinstance(value, dict):
-        return sum(map(_tokens, value.values()))
-    if isinstance(value, list):
-        return sum(map(_tokens, value))
-    # Token ids of an embedding, and other numbers.
-    return 1.0 if isinstance(value, int | float) else 0.0
 
 
 def require_budget(estimates: list[Estimate], max_cost_usd: float | None) -> None:

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from tasks.inputs.layout import Layout
 from tasks.openai_format.batch import BatchError
 from tasks.storage.reader import Source
+from tasks.support.causes import Cause
 
 
 class InvalidLine(msgspec.Struct):
@@ -75,6 +76,8 @@ class InputSummary:
     record_bytes: int
     #: What the input is as a whole, where it is no batch file at all: a sentence with a command that mends it.
     mistake: str | None = None
+    #: What is wrong with the bad lines, equal mistakes told once; the most frequent first.
+    causes: list[Cause] = field(default_factory=list)
 
     @property
     def valid(self) -> int:

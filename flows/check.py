@@ -1,0 +1,108 @@
+"""Look at a file, and at AWS, before anything is uploaded or paid for: `check` and `doctor`."""
+
+import shutil
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from pydantic import Field
+
+from flows.batch import PathText
+from tasks.batch.options import parse_window
+from tasks.bedrock.models import parse_model
+from tasks.check import Check, examine
+from tasks.comparison.reference import read_reference
+from tasks.comparison.variants import Variant, changer, read_variants
+from tasks.errors import ConfigurationError
+from tasks.inputs.survey import Survey
+from tasks.support.markdown import one_line
+from tasks.support.run_context import run_log
+from tasks.validate import validate
+
+__all__ = ["Check", "check"]
+
+
+def _run_name() -> str:
+    from pathlib import PurePosixPath
+
+    from prefect.runtime import flow_run as current_run
+
+    return f"check {PurePosixPath(str(current_run.parameters.get('input_file'))).name}"
+
+
+@flow(name="check", flow_run_name=_run_name, persist_result=False)
+def check(
+    input_file: PathText,
+    models: list[str | dict[str, Any]],
+    reference: PathText | None = None,
+    endpoint: str | None = None,
+    completion_window: str = "24h",
+    on_invalid: Literal["fail", "skip"] = "fail",
+    unsupported: Literal["error", "drop"] = "error",
+    below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
+    invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
+    fetch_images: bool = False,
+    every: Annotated[int, Field(ge=1)] = 1,
+) -> Check:
+    """Tell what a run would make of a file, without sending anything: what is wrong, refused, dropped, and the price.
+
+    No AWS account is needed where the file is on this machine.
+
+    Args:
+        input_file: Local path, s3:// URI, folder or glob of .jsonl files; gzip and zstd are read.
+        models: Model ids, or variants as in compare_models.
+        reference: A file of right answers, as in compare_models: is told how it fits the requests.
+        endpoint: Taken from the lines; given, every line must match it.
+        completion_window: "immediate" is priced on demand.
+        on_invalid: What a run would do with bad lines.
+        unsupported: What a run would do with fields that a model cannot honour.
+        below_minimum: What a run would do with fewer records than a job accepts.
+        invocation: The type of Bedrock's jobs.
+        fetch_images: Whether a run would fetch http(s) images; none is fetched here.
+        every: Hold one request in so many against the models; 1 looks at all of them.
+
+    Returns:
+        What was found; its text is for people, its `exit_code` for scripts.
+
+    Raises:
+        PipelineError: The input or a parameter cannot be read.
+    """
+    variants = read_variants(models)
+    labels = read_reference(reference).answers.keys() if reference else None
+    surveys = {each.label: _survey(each, unsupported, invocation, fetch_images, endpoint) for each in variants}
+    served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
+    seen = list(surveys.values())
+    summary = validate(input_file, endpoint, served, None, on_invalid, seen, every)
+    shutil.rmtree(summary.work, ignore_errors=True)
+    try:
+        found = examine(
+            summary,
+            surveys,
+            on_invalid=on_invalid,
+            immediate=parse_window(completion_window) is None,
+            below_minimum=below_minimum,
+            labels=labels,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    create_markdown_artifact(key="check", markdown=found.markdown(), description=f"Check of {input_file}"[:200])
+    for line in found.lines():
+        run_log().info("%s", one_line(line, 2000))
+    return found
+
+
+def _survey(
+    variant: Variant,
+    unsupported: Literal["error", "drop"],
+    invocation: Literal["auto", "InvokeModel", "Converse"],
+    fetch_images: bool,
+    endpoint: str | None,
+) -> Survey:
+    options = variant.options
+    return Survey(
+        parse_model(variant.model),
+        options.get("unsupported", unsupported),
+        options.get("invocation", invocation),
+        fetch_images,
+        changer(variant.overrides, endpoint) if variant.overrides else None,
+    )
