@@ -34,7 +34,7 @@ unit: $(STAMP)  ## Run the tests that need no server: about a minute.
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not e2e"
 
 test: $(STAMP)  ## Run all tests.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every sixteenth), and resume it.
 	KILL_STRIDE=1 $(BIN)/python -m pytest --timeout=0 tests/flows/test_kill.py

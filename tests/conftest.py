@@ -123,12 +123,26 @@ class Sandbox:
 SERVERS = frozenset({"prefect_server", "_sandbox", "_nursery"})
 
 
+#: The files that take minutes, the longest first: begun last, one of them would keep one worker busy at the end.
+LONGEST = [
+    "test_kill",
+    "test_operated",
+    "test_compare",
+    "test_deployments",
+    "test_lease",
+    "test_faults",
+    "test_runners",
+]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server, by what their fixtures ask for: before -m selects."""
+    """Mark the tests that need a server, by what their fixtures ask for: before -m selects. Put the longest first."""
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.e2e)
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,11 @@ from tests.conftest import CLAUDE, NOVA, Sandbox, write_chats
 from tests.flows.processes import processes_with
 from tests.waiting import until
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -151,6 +151,7 @@ def test_metadata_may_be_null(sandbox: Sandbox, tmp_path: Path) -> None:
         compare_models(path, [CLAUDE, NOVA], metadata={"team": None}, **FAST)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("command", ["flows.batch", "flows.compare"])
 def test_an_unreachable_prefect_server_is_one_line(tmp_path: Path, command: str) -> None:
     arguments = [sys.executable, "-m", command, str(write_chats(tmp_path / "in.jsonl", 3)), "--model", CLAUDE]
