@@ -18,7 +18,7 @@ from tasks.bedrock.causes import record_cause, said
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
-from tasks.codecs.base import UNFORESEEN, DecodeError, Vectors
+from tasks.codecs.base import UNFORESEEN, Answer, DecodeError, Vectors
 from tasks.codecs.decoder import Decoder, Outcome, read_context
 from tasks.codecs.endpoints import endpoint_at
 from tasks.fast.answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
@@ -34,7 +34,7 @@ from tasks.openai_format.results import (
     unreadable_output,
 )
 from tasks.results.answers import ANSWERED, MISSING, RETRYABLE, Answers, decode_record_error
-from tasks.results.files import Result, ResultBlock, Results, TableRow
+from tasks.results.files import Result, ResultBlock, ResultRow, Results
 from tasks.results.outputs import ShardOutput
 from tasks.results.totals import RangeResult
 from tasks.settings import fast_enabled
@@ -201,7 +201,7 @@ class Normalizer:
         contexts = [read_context(each.context) for each in rows]
         body = self._endpoint.build(outcomes, contexts, id=id, created=self._created, model=self._model)
         line = output_line(id, row.custom_id, msgspec.json.encode(body))
-        table_rows = list(self._table_rows(row, outcomes))
+        table_rows = self._rows(row, outcomes)
         usage = self._endpoint.usage(outcomes)
         result = self.result
         result.completed += 1
@@ -214,62 +214,58 @@ class Normalizer:
             result.reasoning_tokens += usage.reasoning
         return Result(line, True, table_rows)
 
-    def _table_rows(self, row: IndexRow, outcomes: list[Outcome]) -> Iterator[TableRow]:
-        """A Parquet row per choice, or per embedding."""
-        file = self._files[row.file]
-        choice = 0
-        counts: tuple[Any, ...]
+    def _rows(self, row: IndexRow, outcomes: list[Outcome]) -> list[ResultRow]:
+        """A row of the table per choice, or per embedding."""
+        rows: list[ResultRow] = []
         for outcome in outcomes:
-            if isinstance(outcome, Vectors):
-                for place, vector in enumerate(outcome.vectors):
-                    # The tokens of several texts in one record cannot be told apart.
-                    tokens = outcome.tokens if place == 0 and len(outcome.vectors) == 1 else None
-                    counts = (tokens, None, tokens, None, None)
-                    yield (
-                        row.custom_id,
-                        row.line,
-                        choice,
-                        True,
-                        200,
-                        *(None,) * 5,
-                        *counts,
-                        None,
-                        None,
-                        self._model,
-                        file,
-                        vector,
-                    )
-                    choice += 1
-                continue
-            self._finish[outcome.finish_reason] += 1
-            calls = None
-            if outcome.tool_calls:
-                triples = [[call.id, call.name, call.arguments.decode()] for call in outcome.tool_calls]
-                calls = msgspec.json.encode(triples).decode()
-            usage = outcome.usage
-            counts = (None,) * 5
-            if usage is not None:
-                total = usage.prompt + usage.completion
-                counts = (usage.prompt, usage.completion, total, usage.cached, usage.reasoning)
-            yield (
-                row.custom_id,
-                row.line,
-                choice,
-                True,
-                200,
-                outcome.content,
-                outcome.reasoning,
-                outcome.refusal,
-                calls,
-                outcome.finish_reason,
-                *counts,
-                None,
-                None,
-                self._model,
-                file,
-                None,
+            if isinstance(outcome, Answer):
+                rows.append(self._answer_row(row, len(rows), outcome))
+            else:
+                rows += self._vector_rows(row, len(rows), outcome)
+        return rows
+
+    def _answer_row(self, row: IndexRow, choice: int, answer: Answer) -> ResultRow:
+        self._finish[answer.finish_reason] += 1
+        usage, calls = answer.usage, None
+        if answer.tool_calls:
+            triples = [[call.id, call.name, call.arguments.decode()] for call in answer.tool_calls]
+            calls = msgspec.json.encode(triples).decode()
+        return ResultRow(
+            custom_id=row.custom_id,
+            line=row.line,
+            choice=choice,
+            ok=True,
+            status_code=200,
+            content=answer.content,
+            reasoning_content=answer.reasoning,
+            refusal=answer.refusal,
+            tool_calls=calls,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=usage.prompt if usage else None,
+            completion_tokens=usage.completion if usage else None,
+            total_tokens=usage.prompt + usage.completion if usage else None,
+            cached_tokens=usage.cached if usage else None,
+            reasoning_tokens=usage.reasoning if usage else None,
+            model=self._model,
+            file=self._files[row.file],
+        )
+
+    def _vector_rows(self, row: IndexRow, first: int, found: Vectors) -> Iterator[ResultRow]:
+        # The tokens of several texts in one record cannot be told apart.
+        tokens = found.tokens if len(found.vectors) == 1 else None
+        for choice, vector in enumerate(found.vectors, first):
+            yield ResultRow(
+                custom_id=row.custom_id,
+                line=row.line,
+                choice=choice,
+                ok=True,
+                status_code=200,
+                prompt_tokens=tokens,
+                total_tokens=tokens,
+                model=self._model,
+                file=self._files[row.file],
+                embedding=vector,
             )
-            choice += 1
 
     def _failed(self, row: IndexRow, error: HttpError | RunError, *, ours: bool = False) -> Result:
         """The result of a request without an answer. `ours`: the message is of our own words, not of Bedrock's."""
@@ -289,18 +285,16 @@ class Normalizer:
         else:
             self._causes.setdefault("other causes", [0, row.custom_id or "", row.line])[0] += 1
         id = f"{self._key}{record_id(row.request)}"
-        table_row = (
-            row.custom_id,
-            row.line,
-            0,
-            False,
-            status,
-            *(None,) * 10,
-            code,
-            error.message,
-            self._model,
-            self._files[row.file],
-            None,
+        table_row = ResultRow(
+            custom_id=row.custom_id,
+            line=row.line,
+            choice=0,
+            ok=False,
+            status_code=status,
+            error_code=code,
+            error_message=error.message,
+            model=self._model,
+            file=self._files[row.file],
         )
         return Result(error_line(id, row.custom_id, error), False, [table_row])
 

@@ -11,7 +11,7 @@ from tasks.batch.document import BatchDocument, Origin
 from tasks.errors import AccountingError, LostLeaseError, PipelineError
 from tasks.openai_format.batch import RequestCounts
 from tasks.openai_format.results import RunError, error_line, output_line
-from tasks.results.files import Result, Results
+from tasks.results.files import Result, ResultRow, Results
 from tasks.results.totals import RangeResult
 from tests.builders import HELD, REF, document, job, put_index, put_piece, range_of, shard, store, stored
 from tests.fakes import ACCOUNT, Cloud
@@ -23,8 +23,8 @@ IDS = ["a", "b", "c", "d", "e", "f"]
 FAILED = {"e"}
 
 
-def row(custom_id: str, line: int, ok: bool) -> tuple[Any, ...]:
-    return (custom_id, line, 0, ok, 200 if ok else None, *(None,) * 12, "model", "in.jsonl", None)
+def row(custom_id: str, line: int, ok: bool) -> ResultRow:
+    return ResultRow(custom_id, line, 0, ok, 200 if ok else None, model="model", file="in.jsonl")
 
 
 def finished(cloud: Cloud, lost: str | None = None, **fields: Any) -> tuple[BatchDocument, list[RangeResult]]:

@@ -6,7 +6,6 @@ endpoints multiply without knowing each other.
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Literal, NoReturn, Protocol, runtime_checkable
 
@@ -75,7 +74,7 @@ class Policy:
         #: Gets the bytes of an s3:// or http(s) reference; raises RequestError where it may not or cannot.
         self.fetch = fetch
         #: The fields left out, by name.
-        self.dropped: Counter[str] = Counter()
+        self.dropped: dict[str, int] = {}
 
     def refuse(self, field: str, why: str, *, count_as: str | None = None) -> None:
         """Raise RequestError for `field`, or count it as dropped (under `count_as`, a name without indexes)."""
@@ -86,7 +85,8 @@ class Policy:
                 field,
                 "unsupported_parameter",
             )
-        self.dropped[count_as or field] += 1
+        name = count_as or field
+        self.dropped[name] = self.dropped.get(name, 0) + 1
 
     def refuse_always(self, field: str, why: str) -> NoReturn:
         """Raise RequestError for a field whose loss would change what is asked."""

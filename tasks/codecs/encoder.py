@@ -6,8 +6,8 @@ from typing import Any, Literal
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs import codec_for, codec_of
-from tasks.codecs.base import Context, ConversionFault, InvocationType, Policy, RequestError
+from tasks.codecs import codec_for
+from tasks.codecs.base import ConversionFault, InvocationType, Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.endpoints import endpoint_at
 from tasks.errors import PipelineError
@@ -67,12 +67,13 @@ class Encoder:
     ) -> None:
         self.model = model
         self.endpoint = endpoint_at(endpoint)
+        self._writer = self.endpoint.writer(model, invocation)
         self.dropped = DroppedFields()
-        self._unsupported, self._wanted, self._fetch = unsupported, invocation, fetch
+        self._unsupported, self._fetch = unsupported, fetch
         #: Whose body it is as long as nobody knows which type of job a request needs.
         self._family = codec_for(model).family
         #: The type of job that plain requests go to.
-        self.plain_invocation = self.endpoint.invocation((), model, invocation)
+        self.plain_invocation = self._writer.plain_invocation
 
     def encode(self, line: bytes) -> EncodedRequest:
         """The modelInputs of a line that passed validation. Raises RequestError when it cannot be sent."""
@@ -102,21 +103,6 @@ class Encoder:
 
     def _draft(self, line: _Line) -> EncodedRequest:
         policy = Policy(self._unsupported, self._family, self._fetch)
-        asked = self.endpoint.parse(line.body, policy)
-        invocation = self.endpoint.invocation([each for each, _ in asked], self.model, self._wanted)
-        policy.family = codec_of(self.model, invocation).family
-        inputs: list[bytes] = []
-        contexts: list[bytes | None] = []
-        for each, context in asked:
-            for body, known in self.endpoint.records(each, context, self.model, invocation, policy):
-                inputs.append(body)
-                contexts.append(_context(known))
-        return EncodedRequest(line.custom_id, invocation, inputs, contexts, dict(policy.dropped))
-
-
-_NOTHING = msgspec.json.encode(Context())
-
-
-def _context(context: Context) -> bytes | None:
-    text = msgspec.json.encode(context)
-    return None if text == _NOTHING else text
+        invocation, records = self._writer.write(line.body, policy)
+        inputs, contexts = [body for body, _ in records], [context for _, context in records]
+        return EncodedRequest(line.custom_id, invocation, inputs, contexts, policy.dropped)

@@ -208,8 +208,7 @@ class Answers:
 
     def get(self, row: int) -> bytes:
         """The modelOutput of an answered record, or the encoded RecordError of a failed one."""
-        self._file.seek(int(self._offset[row]))
-        return self._file.read(int(self.lengths[row]))
+        return self._file.read_at(int(self._offset[row]), int(self.lengths[row]))
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """A range of rows in pieces whose outcomes are some megabytes at most, or one row."""
@@ -243,8 +242,7 @@ class Answers:
         last = np.append(first[1:], len(starts)) - 1
         parts = []
         for start, end in zip(starts[first].tolist(), ends[last].tolist(), strict=True):
-            self._file.seek(start)
-            parts.append(self._file.read(end - start))
+            parts.append(self._file.read_at(start, end - start))
         before = np.cumsum([0, *(len(part) for part in parts[:-1])])
         return starts + np.repeat(before - starts[first], last - first + 1), b"".join(parts)
 

@@ -37,7 +37,33 @@ RESULT_SCHEMA = pa.schema(
 )
 
 
-TableRow = tuple[Any, ...]
+class ResultRow(NamedTuple):
+    """A row of the result table: a choice of an answer, an embedding, or the error of a request.
+
+    Its fields are RESULT_SCHEMA's, in that order: rows become columns without a look-up.
+    """
+
+    custom_id: str | None
+    line: int
+    choice: int
+    ok: bool
+    status_code: int | None
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    #: [id, name, arguments] of each, as JSON.
+    tool_calls: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    model: str | None = None
+    file: str | None = None
+    embedding: list[float] | None = None
 
 
 class Result(NamedTuple):
@@ -45,8 +71,7 @@ class Result(NamedTuple):
 
     line: bytes
     ok: bool
-    #: In the order of RESULT_SCHEMA.
-    rows: list[TableRow]
+    rows: list[ResultRow]
 
 
 class ResultBlock(NamedTuple):
@@ -90,7 +115,7 @@ class Results:
         )
         self._table = table_writer(self._parquet)
         self._model = model
-        self._other: list[TableRow] = []
+        self._other: list[ResultRow] = []
         self._tables: list[pa.Table] = []
         self._rows = 0
         self._characters = 0
@@ -158,8 +183,9 @@ class Results:
         self._tables, self._rows, self._characters = [], 0, 0
 
 
-def _table_of_rows(rows: list[TableRow]) -> pa.Table:
-    return pa.table([list(column) for column in zip(*rows, strict=True)], schema=RESULT_SCHEMA)
+def _table_of_rows(rows: list[ResultRow]) -> pa.Table:
+    columns = zip(RESULT_SCHEMA.types, zip(*rows, strict=True), strict=True)
+    return pa.table([pa.array(column, type_) for type_, column in columns], schema=RESULT_SCHEMA)
 
 
 def _table_of(columns: dict[str, Any], rows: int) -> pa.Table:

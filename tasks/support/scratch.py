@@ -46,6 +46,10 @@ class ScratchFile(io.FileIO):
                 rest = rest[super().write(rest) :]
         return size
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Some of what was written."""
+        return os.pread(self.fileno(), size, offset)
+
 
 def _no_scratch(error: OSError) -> ConfigurationError:
     # Python settles on a folder at the first use; where it found none, TMPDIR is all there is to name.

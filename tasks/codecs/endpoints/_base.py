@@ -7,8 +7,8 @@ differs between the kinds stands here, and all that differs within one in the en
 # ruff: noqa: ARG001 (one kind needs to know what the other does not)
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from tasks.codecs import chat_codec, embedding_codec
 from tasks.codecs.base import (
     Answer,
     Chat,
+    ChatCodec,
     Context,
     DecodeError,
     Embeddings,
@@ -87,16 +88,8 @@ class Endpoint(ABC, Generic[AskedT, OutcomeT]):
         """The response body of one request, of all its records' outcomes in order, to be encoded as JSON."""
 
     @abstractmethod
-    def invocation(
-        self, asked: Sequence[AskedT], model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]
-    ) -> InvocationType:
-        """The type of job that a request goes to; of no request, that of plain ones."""
-
-    @abstractmethod
-    def records(
-        self, asked: AskedT, context: Context, model: Model, invocation: InvocationType, policy: Policy
-    ) -> list[tuple[bytes, Context]]:
-        """The modelInputs of what is asked, each with what decoding its answer needs to know."""
+    def writer(self, model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]) -> "Writer":
+        """What turns bodies into modelInputs, for a wanted type of job."""
 
     @abstractmethod
     def reader(self, model: Model, invocation: InvocationType) -> Callable[[bytes, Context | None], OutcomeT]:
@@ -126,33 +119,22 @@ class Endpoint(ABC, Generic[AskedT, OutcomeT]):
 class ChatEndpoint(Endpoint[Chat, Answer]):
     """An endpoint whose requests are chats, and whose answers are texts and tool calls."""
 
-    def invocation(
-        self, asked: Sequence[Chat], model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]
-    ) -> InvocationType:
-        """What the user wants, else what the request needs, else what the family prefers.
-
-        Tools go into native bodies only; Converse's answers carry usage that some native ones lack.
-        """
-        if wanted != "auto":
-            return wanted
-        codec = chat_codec(model)
-        if codec.native_tools and any(chat.uses_tools for chat in asked):
-            return "InvokeModel"
-        return codec.prefers
-
-    def records(
-        self, asked: Chat, context: Context, model: Model, invocation: InvocationType, policy: Policy
-    ) -> list[tuple[bytes, Context]]:
-        encoded = chat_codec(model, invocation).encode(asked, model, policy)
-        context.json_tool = encoded.json_tool
-        return [(dumps(encoded.body), context)] * asked.n
+    def writer(self, model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]) -> "Writer":
+        return _ChatWriter(self, model, wanted)
 
     def reader(self, model: Model, invocation: InvocationType) -> Callable[[bytes, Context | None], Answer]:
         decode = chat_codec(model, invocation).decode
 
         def read(output: bytes, context: Context | None) -> Answer:
             answer = decode(output)
-            if answer.usage is not None and not _possible(*msgspec.structs.astuple(answer.usage)):
+            usage = answer.usage
+            if usage is not None and not (
+                0 <= usage.prompt <= _MOST_TOKENS
+                and 0 <= usage.completion <= _MOST_TOKENS
+                and 0 <= usage.cached <= _MOST_TOKENS
+                and 0 <= usage.reasoning <= _MOST_TOKENS
+                and 0 <= usage.written <= _MOST_TOKENS
+            ):
                 answer.usage = None
             if context is not None and context.json_tool is not None:
                 _unwrap(answer, context.json_tool)
@@ -167,23 +149,8 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
 class EmbeddingEndpoint(Endpoint[Embeddings, Vectors]):
     """An endpoint whose requests are texts, and whose answers are vectors."""
 
-    def invocation(
-        self,
-        asked: Sequence[Embeddings],
-        model: Model,
-        wanted: Literal["auto", "InvokeModel", "Converse"],
-    ) -> InvocationType:
-        return "InvokeModel"
-
-    def records(
-        self,
-        asked: Embeddings,
-        context: Context,
-        model: Model,
-        invocation: InvocationType,
-        policy: Policy,
-    ) -> list[tuple[bytes, Context]]:
-        return [(dumps(body), context) for body in embedding_codec(model).encode_embeddings(asked, model, policy)]
+    def writer(self, model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]) -> "Writer":
+        return _EmbeddingWriter(self, model)
 
     def reader(
         self,
@@ -195,7 +162,7 @@ class EmbeddingEndpoint(Endpoint[Embeddings, Vectors]):
         def read(output: bytes, context: Context | None) -> Vectors:
             found = decode(output)
             _check_vectors(found.vectors)
-            if found.tokens is not None and not _possible(found.tokens):
+            if found.tokens is not None and not 0 <= found.tokens <= _MOST_TOKENS:
                 found.tokens = None
             return found
 
@@ -206,8 +173,76 @@ class EmbeddingEndpoint(Endpoint[Embeddings, Vectors]):
         return None if total is None else Usage(total, 0)
 
 
-def _possible(*counts: int) -> bool:
-    return min(counts) >= 0 and max(counts) <= _MOST_TOKENS
+class Writer(Protocol):
+    """Turns the bodies of an endpoint into the modelInputs of one model."""
+
+    #: The type of job that plain requests go to.
+    plain_invocation: InvocationType
+
+    def write(self, body: dict[str, Any], policy: Policy) -> "Written":
+        """The modelInputs of a body. Raises RequestError for what cannot be sent."""
+
+
+class Written(NamedTuple):
+    """What a body becomes: for one type of job, modelInputs, each with the Context of its answer, encoded."""
+
+    invocation: InvocationType
+    records: list[tuple[bytes, bytes | None]]
+
+
+class _ChatWriter:
+    def __init__(
+        self, endpoint: ChatEndpoint, model: Model, wanted: Literal["auto", "InvokeModel", "Converse"]
+    ) -> None:
+        native = chat_codec(model)
+        self._endpoint, self._model = endpoint, model
+        self._codecs: dict[InvocationType, ChatCodec] = {
+            "InvokeModel": native,
+            "Converse": chat_codec(model, "Converse"),
+        }
+        self.plain_invocation = native.prefers if wanted == "auto" else wanted
+        # Tools go into native bodies only; Converse's answers carry usage that some native ones lack.
+        self._for_tools: InvocationType = "InvokeModel" if native.native_tools else native.prefers
+        if wanted != "auto":
+            self._for_tools = wanted
+
+    def write(self, body: dict[str, Any], policy: Policy) -> Written:
+        asked = self._endpoint.parse(body, policy)
+        tools = any(chat.uses_tools for chat, _ in asked)
+        invocation = self._for_tools if tools else self.plain_invocation
+        codec = self._codecs[invocation]
+        policy.family = codec.family
+        records: list[tuple[bytes, bytes | None]] = []
+        for chat, context in asked:
+            encoded = codec.encode(chat, self._model, policy)
+            context.json_tool = encoded.json_tool
+            records += [(dumps(encoded.body), encode_context(context))] * chat.n
+        return Written(invocation, records)
+
+
+class _EmbeddingWriter:
+    plain_invocation: InvocationType = "InvokeModel"
+
+    def __init__(self, endpoint: EmbeddingEndpoint, model: Model) -> None:
+        self._endpoint, self._model = endpoint, model
+
+    def write(self, body: dict[str, Any], policy: Policy) -> Written:
+        codec = embedding_codec(self._model)
+        records = [
+            (dumps(model_input), encode_context(context))
+            for asked, context in self._endpoint.parse(body, policy)
+            for model_input in codec.encode_embeddings(asked, self._model, policy)
+        ]
+        return Written("InvokeModel", records)
+
+
+_NOTHING = msgspec.json.encode(Context())
+
+
+def encode_context(context: Context) -> bytes | None:
+    """For the index; None where there is nothing to know."""
+    text = msgspec.json.encode(context)
+    return None if text == _NOTHING else text
 
 
 def _unwrap(answer: Answer, tool: str) -> None:
