@@ -3,7 +3,6 @@
 import traceback
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +29,7 @@ from tasks.shards.writer import Converted, ShardWriter
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
+from tasks.support.columns import Offsets
 from tasks.support.memory import keep_freed_memory, release_memory
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
@@ -50,7 +50,7 @@ def _lines_of(data: bytes, block: LineBlock) -> list[bytes]:
     return data[block.starts[0] : block.ends[-1]].split(b"\n") if len(block.starts) else []
 
 
-def _alike(values: Any) -> Iterator[tuple[int, int]]:
+def _alike(values: Offsets) -> Iterator[tuple[int, int]]:
     """Runs of the same value, as first and last + 1."""
     cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     yield from ((first, last) for first, last in pairwise(cuts) if first < last)

@@ -40,6 +40,7 @@ from tasks.results.totals import RangeResult
 from tasks.settings import fast_enabled
 from tasks.shards.gather import write_remainders
 from tasks.shards.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
+from tasks.support.columns import Bytes
 from tasks.support.memory import keep_freed_memory, release_memory
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
@@ -155,7 +156,7 @@ class Normalizer:
         }
         results.add_block(ResultBlock(rows - first, fill(self._frame, gaps), cells, others))
 
-    def _count_plain(self, columns: dict[str, pa.Array], finish: Any) -> None:
+    def _count_plain(self, columns: dict[str, pa.Array], finish: Bytes) -> None:
         result = self.result
         result.completed += len(finish)
         for name in COUNTS:

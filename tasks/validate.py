@@ -8,7 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ from tasks.openai_format.requests import (
 from tasks.settings import fast_enabled
 from tasks.storage.reader import Lines, Source, find_sources, read_lines
 from tasks.support.causes import Cause, Causes, listed
-from tasks.support.columns import is_utf8
+from tasks.support.columns import Hashes, is_utf8
 from tasks.support.markdown import one_line, plain
 from tasks.support.memory import keep_freed_memory, release_memory
 from tasks.support.retries import STAGE_OPTIONS
@@ -198,7 +198,7 @@ class Validator:
         if self.model is None:
             self.model = envelope.model
 
-    def _take(self, offset: int, uniform: LineBlock, first: int, last: int, number: int, hashes: Any) -> None:
+    def _take(self, offset: int, uniform: LineBlock, first: int, last: int, number: int, hashes: Hashes) -> None:
         """Take a run of lines that fit a template, all at once."""
         if first >= last:
             return

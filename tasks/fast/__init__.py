@@ -38,7 +38,7 @@ whole columns. Nothing is decoded: a line fits if it is, byte for byte, the temp
 | starts | int64 | the offset of the line's first byte in the block |
 | ends | int64 | the offset of its line end |
 | shapes | uint8 | its shape |
-| sizes | uint32, a column a slot but the last | the bytes in each slot; what is left is the last one's |
+| sizes | uint32, or uint8 of a layout | the bytes in each slot, a column a slot; what is left is the last one's |
 
 # The way of a file
 

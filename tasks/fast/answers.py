@@ -4,7 +4,7 @@ A property test holds it to the bytes of the general way.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from tasks.bedrock.records import OutputRecord
 from tasks.codecs.base import UNFORESEEN, Answer, DecodeError, FinishReason
 from tasks.codecs.endpoints.chat_completion import is_plain
 from tasks.openai_format.results import LINE_ENDS, Frame, escape_line_ends
+from tasks.support.columns import Bytes, Offsets
 
 FINISH_REASONS: tuple[str, ...] = get_args(FinishReason)
 
@@ -27,12 +28,6 @@ _MOST_TOKENS = 1 << 31
 
 #: What JSON escapes beside the control characters below the space; the escapes hold the first of them.
 _ESCAPED, _SPACE = (ord("\\"), ord('"')), 0x20
-
-
-Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
-
-
-Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class PlainAnswers:
@@ -49,7 +44,7 @@ class PlainAnswers:
         self.finish = np.zeros(len(ways), dtype=np.uint8)
         self.counts = np.zeros((len(COUNTS), len(ways)), dtype=np.int32)
 
-    def take(self, records: list[OutputRecord], rows: Rows) -> tuple[list[int], pa.LargeStringArray]:
+    def take(self, records: list[OutputRecord], rows: Offsets) -> tuple[list[int], pa.LargeStringArray]:
         """Decode the plain answers among some records; their places there, and their texts.
 
         `rows` says which each record answers, -1 for one to leave alone. This is the hot loop of normalising.
@@ -68,7 +63,7 @@ class PlainAnswers:
                 if is_plain(answer):
                     places.append(place)
                     answers.append(answer)
-        usages: list[Any] = [answer.usage for answer in answers]
+        usages = [answer.usage for answer in answers if answer.usage is not None]
         try:
             counts = np.array(
                 [
@@ -88,12 +83,13 @@ class PlainAnswers:
         self.finish[taken] = [_CODES[answer.finish_reason] for answer in answers]
         return places, pa.array([answer.content for answer in answers], pa.large_string())
 
-    def columns(self, rows: Rows) -> dict[str, Any]:
+    def columns(self, rows: Offsets) -> dict[str, pa.Array]:
         """The finish reasons and counts of some rows, all of them plain answers'."""
-        columns: dict[str, Any] = {name: self.counts[place, rows].astype(np.int64) for place, name in enumerate(COUNTS)}
-        columns["total_tokens"] = columns["prompt_tokens"] + columns["completion_tokens"]
+        counts = {name: self.counts[place, rows].astype(np.int64) for place, name in enumerate(COUNTS)}
+        counts["total_tokens"] = counts["prompt_tokens"] + counts["completion_tokens"]
+        columns = {name: pa.array(column) for name, column in counts.items()}
         columns["finish_reason"] = pa.array(FINISH_REASONS).take(pa.array(self.finish[rows] - 1))
-        return {name: pa.array(column) for name, column in columns.items()}
+        return columns
 
 
 _CODES = {reason: code for code, reason in enumerate(FINISH_REASONS, 1)}
@@ -101,7 +97,7 @@ _CODES = {reason: code for code, reason in enumerate(FINISH_REASONS, 1)}
 
 def fill(frame: Frame, columns: dict[str, pa.Array]) -> pa.StringArray:
     """A text for every row: the frame, with the row's values in its gaps."""
-    parts: list[Any] = []
+    parts: list[pa.Array | pa.Scalar] = []
     for fixed, gap in _runs(frame):
         parts += (pa.scalar(fixed), columns[gap].cast(pa.string())) if gap else (pa.scalar(fixed),)
     return pc.binary_join_element_wise(*parts, "")

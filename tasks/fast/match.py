@@ -13,7 +13,7 @@ which takes longer.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from tasks.fast.scan import Scan, scan
 from tasks.fast.template import Template, learn
+from tasks.support.columns import Bytes, Mask, Offsets, Sizes
 
 #: A custom_id of more bytes is looked for by itself.
 MOST_ID_BYTES = 255
@@ -42,22 +43,22 @@ _MOSTLY = 1 / 2
 _BACKSLASH = 0x5C
 
 
-Bounds = tuple[Any, Any]
+Bounds: TypeAlias = tuple[Offsets, Offsets]
 
 
 class LineBlock(msgspec.Struct):
     """What was found in a block of whole lines, line by line."""
 
     #: Where each begins, and its line end.
-    starts: Any
-    ends: Any
+    starts: Offsets
+    ends: Offsets
     #: The template it fits, from 1; 0 where it fits none.
-    shapes: Any
+    shapes: Bytes
     #: The lengths of its slots, a column each, but for the last one of the template, which is what is left.
-    sizes: Any
+    sizes: Sizes
 
     @classmethod
-    def of(cls, starts: Any, ends: Any) -> "LineBlock":
+    def of(cls, starts: Offsets, ends: Offsets) -> "LineBlock":
         """A block of which nothing is known yet."""
         return cls(starts, ends, np.zeros(len(ends), dtype=np.uint8), np.zeros((len(ends), 1), dtype=np.uint32))
 
@@ -81,7 +82,7 @@ class LineBlock(msgspec.Struct):
                 column[rows] = values
         return bounds
 
-    def slots(self, rows: Any, template: Template) -> list[Bounds]:
+    def slots(self, rows: Offsets, template: Template) -> list[Bounds]:
         """Where the slots of some lines that fit a template begin and end, without their quotes."""
         place = self.starts[rows]
         last = len(template.strings) - 1
@@ -92,7 +93,7 @@ class LineBlock(msgspec.Struct):
             bounds.append((begins, place))
         return bounds
 
-    def note(self, rows: Any, number: int, bounds: list[Bounds]) -> None:
+    def note(self, rows: Offsets, number: int, bounds: list[Bounds]) -> None:
         """Note that some lines fit a template, and how long their slots are."""
         missing = len(bounds) - 1 - self.sizes.shape[1]
         if missing > 0:
@@ -173,7 +174,7 @@ def _fit(found: Scan, template: Template, number: int, block: LineBlock) -> int:
     return len(rows)
 
 
-def _by_ends(found: Scan, template: Template, block: LineBlock) -> tuple[Any, list[Bounds]]:
+def _by_ends(found: Scan, template: Template, block: LineBlock) -> tuple[Offsets, list[Bounds]]:
     """The lines that fit a template of the custom_id and one text behind it, and where these are."""
     before, between, after = template.fixed
     starts, ends = found.starts, found.ends
@@ -202,7 +203,7 @@ def _by_ends(found: Scan, template: Template, block: LineBlock) -> tuple[Any, li
     return rows, [(id_starts[rows], id_ends[rows]), (text_starts[rows], text_ends[rows])]
 
 
-def _by_quotes(found: Scan, template: Template, block: LineBlock) -> tuple[Any, list[Bounds]]:
+def _by_quotes(found: Scan, template: Template, block: LineBlock) -> tuple[Offsets, list[Bounds]]:
     """The lines that fit a template, and where its slots are: told by their quotes, of which all have as many."""
     fits = (block.shapes == 0) & (np.diff(found.quotes_before) == template.quotes)
     fits[found.odd] = False
@@ -228,5 +229,6 @@ def _by_quotes(found: Scan, template: Template, block: LineBlock) -> tuple[Any, 
     return rows[chosen], [(begin[chosen], end[chosen]) for begin, end in bounds]
 
 
-def _is(answers: pa.Array) -> Any:
-    return answers.to_numpy(zero_copy_only=False)
+def _is(answers: pa.Array) -> Mask:
+    column: Mask = answers.to_numpy(zero_copy_only=False)
+    return column

@@ -1,7 +1,5 @@
 """The records of a block of chats that differ in their texts only."""
 
-from typing import Any
-
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -14,7 +12,7 @@ from tasks.errors import PipelineError
 from tasks.fast.line import FastEncoder
 from tasks.fast.match import LineBlock
 from tasks.fast.template import Template
-from tasks.support.columns import digits, slices, texts_of
+from tasks.support.columns import Offsets, digits, slices, texts_of
 
 _BEGINNING, _MIDDLE = b'{"recordId":"r', b'","modelInput":'
 
@@ -67,11 +65,17 @@ def _form_of(template: Template, encoder: FastEncoder) -> RecordForm | None:
     return _form([*fixed, *around[same + 1 :]], template.text_slots, encoder.plain_invocation)
 
 
-def _form(around: list[bytes], slots: tuple[int, ...], invocation: InvocationType, *rest: Any) -> RecordForm:
+def _form(
+    around: list[bytes],
+    slots: tuple[int, ...],
+    invocation: InvocationType,
+    context: bytes | None = None,
+    dropped: dict[str, int] | None = None,
+) -> RecordForm:
     # The texts' own quotes are what surrounds them here.
     last = len(around) - 1
     fixed = (b'"' * (place > 0) + piece + b'"' * (place < last) for place, piece in enumerate(around))
-    return RecordForm(tuple(fixed), slots, invocation, *rest)
+    return RecordForm(tuple(fixed), slots, invocation, context, dropped or {})
 
 
 def _general_form(template: Template, encoder: FastEncoder) -> RecordForm | None:
@@ -113,7 +117,12 @@ class PlainRecords:
     """
 
     def __init__(
-        self, data: bytes, block: LineBlock, requests: Any, templates: list[Template], forms: list[RecordForm | None]
+        self,
+        data: bytes,
+        block: LineBlock,
+        requests: Offsets,
+        templates: list[Template],
+        forms: list[RecordForm | None],
     ) -> None:
         self.requests = requests
         self.custom_ids = slices(data, *block.custom_ids(templates)).cast(pa.string())
@@ -124,7 +133,10 @@ class PlainRecords:
             if not len(rows) or form is None:
                 continue
             slots = block.slots(rows, template)
-            parts: list[Any] = [texts_of(digits(requests[rows], _BEGINNING, _MIDDLE), pa.binary()), form.fixed[0]]
+            parts: list[pa.Array | bytes] = [
+                texts_of(digits(requests[rows], _BEGINNING, _MIDDLE), pa.binary()),
+                form.fixed[0],
+            ]
             for slot, after in zip(form.slots, form.fixed[1:], strict=True):
                 parts += (slices(data, *slots[slot]), after)
             joined.append(pc.binary_join_element_wise(*parts, b""))
@@ -141,6 +153,6 @@ class PlainRecords:
         return memoryview(self._bytes)[start : int(self._ends[last - 1])]
 
 
-def _in_order(arrays: list[pa.Array], places: list[Any]) -> pa.Array:
+def _in_order(arrays: list[pa.Array], places: list[Offsets]) -> pa.Array:
     """The elements of some arrays, by their places."""
     return pa.concat_arrays(arrays).take(pa.array(np.argsort(np.concatenate(places))))

@@ -1,13 +1,13 @@
 """A block of lines of JSON looked at in columns: where lines end, where escapes and quotes are. Nothing is decoded."""
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.openai_format.requests import MAX_LINE_BYTES, SURELY_TEXT, SURELY_TEXT_PAIRS
-from tasks.support.columns import is_utf8, pieces
+from tasks.support.columns import Bytes, Mask, Offsets, is_utf8, pieces
 
 _QUOTE, _BACKSLASH, _NEWLINE, _SPACE, _U = 0x22, 0x5C, 0x0A, 0x20, 0x75
 
@@ -59,7 +59,7 @@ _MOST_BYTES = (1 << 31) - 1
 class Scan:
     """What is to be known of a block of whole lines before templates are held against it."""
 
-    def __init__(self, data: bytes, mask: Any, bytes_: Any, ends: Any) -> None:
+    def __init__(self, data: bytes, mask: Mask, bytes_: Bytes, ends: Offsets) -> None:
         self.data, self.bytes = data, bytes_
         self._mask = mask
         #: Where each line begins, and its line end.
@@ -80,7 +80,7 @@ class Scan:
         #: How many quotes are not escaped, in the whole block.
         self.quotes = quotes - len(self.escaped_quotes)
 
-    def _invalid(self, following: Any) -> Any:
+    def _invalid(self, following: Bytes) -> Mask:
         """Which escapes are no valid ones of JSON: no such letter, no four digits, or half a pair of surrogates."""
         invalid = ~_IS_ESCAPE[following]
         unicode = np.flatnonzero(following == _U)
@@ -94,14 +94,14 @@ class Scan:
             invalid[unicode] |= (codes < 0) | (high & ~paired[1:]) | (low & ~paired[:-1])
         return invalid
 
-    def _codes(self, places: Any) -> Any:
+    def _codes(self, places: Offsets) -> npt.NDArray[np.int32]:
         """The code units of escapes of four digits; negative where a digit is none."""
         digits = [_HEX[self.bytes[np.minimum(places + place, len(self.bytes) - 1)]] for place in range(2, 6)]
         codes = digits[0] << 12 | digits[1] << 8 | digits[2] << 4 | digits[3]
         return np.where(np.minimum.reduce(digits) < 0, -1, codes)
 
     @cached_property
-    def quote_places(self) -> Any:
+    def quote_places(self) -> Offsets:
         """Where the quotes are that are not escaped."""
         quotes = np.equal(self.bytes, _QUOTE, out=self._mask)
         quotes[self.escaped_quotes] = False
@@ -109,11 +109,11 @@ class Scan:
         return np.flatnonzero(quotes)
 
     @cached_property
-    def quotes_before(self) -> Any:
+    def quotes_before(self) -> Offsets:
         """By line, how many of these quotes stand before it; at the end, how many there are."""
         return np.append(np.searchsorted(self.quote_places, self.starts), len(self.quote_places))
 
-    def quotes_in(self, chosen: Any) -> int:
+    def quotes_in(self, chosen: Mask) -> int:
         """How many quotes that are not escaped some of the lines have together, told from those of all others."""
         count = self.quotes
         for row in np.flatnonzero(~chosen).tolist():
@@ -122,12 +122,12 @@ class Scan:
             count -= self.data.count(b'"', start, end) - int(last - first)
         return count
 
-    def escaped_within(self, begins: Any, ends: Any) -> Any:
+    def escaped_within(self, begins: Offsets, ends: Offsets) -> Mask:
         """Which of some stretches have an escape."""
         following = np.append(self.escapes, len(self.data))[np.searchsorted(self.escapes, begins)]
         return following < ends
 
-    def not_blank(self, begins: Any, ends: Any) -> Any:
+    def not_blank(self, begins: Offsets, ends: Offsets) -> Mask:
         """Which of some strings are surely not blank; `ends` are their closing quotes."""
         # Where there is no text, there may be no such bytes.
         begins = np.minimum(begins, ends)
@@ -145,15 +145,18 @@ class Scan:
             sure[others] = found & (places < last)
         return sure
 
-    def _pairs(self, places: Any) -> Any:
-        return self.bytes[places].astype(np.uint16) << 8 | self.bytes[np.minimum(places + 1, len(self.bytes) - 1)]
+    def _pairs(self, places: Offsets) -> npt.NDArray[np.uint16]:
+        return (
+            self.bytes[places].astype(np.uint16) << np.uint16(8)
+            | self.bytes[np.minimum(places + 1, len(self.bytes) - 1)]
+        )
 
-    def rest(self, begins: Any) -> pa.Array:
+    def rest(self, begins: Offsets) -> pa.Array:
         """What stands between the begins, each in a line of its own; after the last, the rest of the block."""
         return pieces(self.data, np.append(begins, len(self.data)))
 
 
-def scan(data: bytes, mask: Any) -> Scan | None:
+def scan(data: bytes, mask: Mask) -> Scan | None:
     """Look at a block; None for one with other control characters than line ends, or of invalid UTF-8.
 
     `mask` is room for a bool a byte, to be used again for the next block: a fresh one would be fresh pages.
@@ -166,17 +169,18 @@ def scan(data: bytes, mask: Any) -> Scan | None:
     return Scan(data, mask, bytes_, ends)
 
 
-def _beginnings(slashes: Any) -> Any:
+def _beginnings(slashes: Offsets) -> Offsets:
     """Of all backslashes, those that begin an escape: every second one of those that stand side by side."""
     apart = np.diff(slashes) > 1
     if apart.all():
         return slashes
     numbers = np.arange(len(slashes))
     first = np.maximum.accumulate(np.where(np.append(True, apart), numbers, 0))
-    return slashes[(numbers - first) & 1 == 0]
+    second: Mask = (numbers - first) & 1 == 1
+    return slashes[~second]
 
 
-def _places(mask: Any) -> Any:
+def _places(mask: Mask) -> Offsets:
     """Where a mask holds: np.flatnonzero in half of its time, where that is rarely the case."""
     whole = len(mask) // 8
     words = mask[: 8 * whole].view(np.uint64)

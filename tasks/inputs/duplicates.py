@@ -5,7 +5,6 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -14,6 +13,7 @@ from tasks.fast.match import MOST_ID_BYTES
 from tasks.inputs.summary import InvalidLine
 from tasks.openai_format.requests import custom_id_of
 from tasks.storage.reader import Source, read_lines
+from tasks.support.columns import Hashes, Offsets
 
 _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
 
@@ -26,7 +26,7 @@ _AT_A_TIME = 8192
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 
 
-def hashes_of(data: bytes, begins: Any, ends: Any) -> Any:
+def hashes_of(data: bytes, begins: Offsets, ends: Offsets) -> Hashes:
     """64-bit hashes of some short strings of a block, eight bytes of all of them at a time; none is 0."""
     if len(data) < 8:
         data += bytes(8)
@@ -50,7 +50,7 @@ def hash_of(custom_id: bytes) -> int | None:
 
 
 def find_duplicates(
-    sources: list[Source], starts: list[int], hashes: Any, offsets: "array[int]", lines: "array[int]"
+    sources: list[Source], starts: list[int], hashes: Hashes, offsets: "array[int]", lines: "array[int]"
 ) -> Iterator[InvalidLine]:
     """All lines whose custom_id an earlier line has, in the order of the input.
 
@@ -79,17 +79,17 @@ def find_duplicates(
             )
 
 
-def _repeated(hashes: Any) -> Any:
+def _repeated(hashes: Hashes) -> Hashes:
     """The hashes that are there more than once, ascending; 0 is nobody's."""
     ranked = np.sort(hashes)
     same = ranked[1:] == ranked[:-1]
     # Where a run of equal ones begins.
     same[1:] = np.greater(same[1:], same[:-1])
-    repeated = ranked[:-1][same]
+    repeated: Hashes = ranked[:-1][same]
     return repeated[1:] if len(repeated) and repeated[0] == 0 else repeated
 
 
-def _candidates(hashes: Any, repeated: Any, first: int, last: int) -> Iterator[tuple[int, int]]:
+def _candidates(hashes: Hashes, repeated: Hashes, first: int, last: int) -> Iterator[tuple[int, int]]:
     """The requests of a source whose hash is there again, each with the place of it in `repeated`."""
     for start in range(first, last, _AT_A_TIME):
         some = hashes[start : min(start + _AT_A_TIME, last)]

@@ -5,6 +5,7 @@ nothing again; a digest of each block tells that it holds what was validated.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -44,7 +45,8 @@ class Stretch(msgspec.Struct, array_like=True, gc=False):
         sizes = np.frombuffer(self.sizes, dtype=np.uint32).astype(np.int64)
         ends = np.cumsum(sizes) - 1
         cells = len(ends) * self.columns
-        slots = np.frombuffer(self.slots, dtype=np.uint8 if len(self.slots) == cells else np.uint32)
+        width: type[np.unsignedinteger[Any]] = np.uint8 if len(self.slots) == cells else np.uint32
+        slots = np.frombuffer(self.slots, dtype=width)
         shapes = np.frombuffer(self.shapes, dtype=np.uint8)
         return LineBlock(ends + 1 - sizes, ends, shapes, slots.reshape(len(ends), self.columns))
 

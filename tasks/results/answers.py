@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
-from typing import Any, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import OutputRecord, RecordError, decode_output_lines
-from tasks.fast.answers import PlainAnswers, Rows
+from tasks.fast.answers import PlainAnswers
 from tasks.results.outputs import OutputObject, ShardOutput
 from tasks.storage.reader import UNLIMITED, Source, read_lines
+from tasks.support.columns import Mask, Offsets
 from tasks.support.scratch import ScratchFile
 
 #: What is known of a record. A greater one goes before a lesser one, and among equals the later.
@@ -66,7 +67,7 @@ class Answers:
     def __init__(
         self,
         first_request: int,
-        records_per_request: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+        records_per_request: Offsets,
         all_requests: int | None = None,
         plain: PlainAnswers | None = None,
     ) -> None:
@@ -125,15 +126,15 @@ class Answers:
             rest = (place for place in others[rows[others] >= 0].tolist() if place not in plain)
             self._add_one_by_one([(records[place], int(rows[place])) for place in rest], source)
 
-    def _first_seen(self, rows: Rows) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def _first_seen(self, rows: Offsets) -> Mask:
         """Which of some rows had no outcome before, and are there once."""
         _, inverse, counts = np.unique(rows, return_inverse=True, return_counts=True)
         known = np.frombuffer(self._source, dtype=np.uint8)
-        first = (rows >= 0) & (counts[inverse] == 1)
+        first: Mask = (rows >= 0) & (counts[inverse] == 1)
         first[first] = known[rows[first]] == 0
-        return cast("np.ndarray[tuple[int], np.dtype[np.bool_]]", first)
+        return first
 
-    def _keep(self, rows: Rows, texts: pa.LargeStringArray, source: int) -> None:
+    def _keep(self, rows: Offsets, texts: pa.LargeStringArray, source: int) -> None:
         """Spool the texts of plain answers."""
         if not len(rows):
             return
@@ -169,7 +170,7 @@ class Answers:
         self._file.write(b"".join(spooled))
         self._end = end
 
-    def _rows(self, ids: list[str]) -> Rows:
+    def _rows(self, ids: list[str]) -> Offsets:
         """The rows of some records; -1, and counted, where it is none of the range's."""
         rows = np.full(len(ids), -1, dtype=np.int64)
         characters = np.frombuffer("".join(ids).encode(), dtype=np.uint8)
@@ -221,7 +222,7 @@ class Answers:
             yield first, last
             first = last
 
-    def texts(self, rows: Rows) -> pa.StringArray:
+    def texts(self, rows: Offsets) -> pa.StringArray:
         """The texts of some plain answers."""
         order = np.argsort(self._offset[rows], kind="stable")
         lengths = self.lengths[rows][order]
@@ -235,7 +236,7 @@ class Answers:
         places[order] = 2 * np.arange(len(rows))
         return spooled.take(pa.array(places)).cast(pa.string())
 
-    def _read(self, starts: Rows, lengths: Any) -> tuple[Rows, bytes]:
+    def _read(self, starts: Offsets, lengths: npt.NDArray[np.int32]) -> tuple[Offsets, bytes]:
         """Outcomes by ascending places in the file: their places in what was read of it, and that."""
         ends = starts + lengths
         first = np.flatnonzero(np.append(True, starts[1:] > ends[:-1] + _SKIPPED_BYTES))

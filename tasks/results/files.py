@@ -1,7 +1,7 @@
 """The result files of one range: OpenAI's lines as JSONL, and the same as a Parquet table, each streamed to S3."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from tasks.batch.document import Range
 from tasks.batch.paths import BatchRef, result_piece
 from tasks.storage.writer import S3Writer
+from tasks.support.columns import Offsets
 
 RESULT_SCHEMA = pa.schema(
     [
@@ -77,10 +78,10 @@ class Result(NamedTuple):
 class ResultBlock(NamedTuple):
     """What became of some requests: plain answers, and others by their places among all of them."""
 
-    places: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    places: Offsets
     #: The lines of the plain answers, and their columns by name: arrays, or a value for all of them.
     lines: pa.StringArray
-    columns: dict[str, Any]
+    columns: dict[str, pa.Array | str | int]
     others: dict[int, Result]
 
 
@@ -188,7 +189,7 @@ def _table_of_rows(rows: list[ResultRow]) -> pa.Table:
     return pa.table([pa.array(column, type_) for type_, column in columns], schema=RESULT_SCHEMA)
 
 
-def _table_of(columns: dict[str, Any], rows: int) -> pa.Table:
+def _table_of(columns: dict[str, pa.Array | str | int], rows: int) -> pa.Table:
     """A table of some columns, each an array or one value for all rows; the others are null."""
     arrays = [columns.get(field.name) for field in RESULT_SCHEMA]
     return pa.table(

@@ -16,7 +16,7 @@ from tasks.batch.paths import BatchRef, index_object
 from tasks.bedrock.names import record_id
 from tasks.errors import AccountingError
 from tasks.storage.objects import read_object
-from tasks.support.columns import digits, texts_of
+from tasks.support.columns import Offsets, digits, texts_of
 from tasks.support.words import counted
 
 INDEX_SCHEMA = pa.schema(
@@ -84,7 +84,9 @@ class Index:
         """The file of the rows that follow."""
         self._file = file
 
-    def extend(self, requests: Any, custom_ids: pa.Array, lines: Any, shard: str, context: bytes | None = None) -> None:
+    def extend(
+        self, requests: Offsets, custom_ids: pa.Array, lines: Offsets, shard: str, context: bytes | None = None
+    ) -> None:
         """Add requests that became one record of a shard each, with the same to remember; columns of equal length."""
         self._keep(requests, custom_ids, lines, 0, shard, context, None)
 
@@ -116,7 +118,7 @@ class Index:
         numbers = np.concatenate(requests)
         choice = np.repeat(np.array(choices, dtype=np.int16), counts)
         unsent = np.repeat(np.array([error is not None for error in errors]), counts)
-        ids: Any = record_ids(numbers)
+        ids = record_ids(numbers)
         if choice.any() or unsent.any():
             pairs = zip(numbers.tolist(), choice.tolist(), unsent.tolist(), strict=True)
             ids = pa.array([None if not_sent else record_id(n, c) for n, c, not_sent in pairs], pa.string())
@@ -158,7 +160,7 @@ def _repeated(values: tuple[Any, ...], counts: list[int], type_: pa.DataType) ->
     return pa.array(values, type_).take(pa.array(np.repeat(np.arange(len(values)), counts)))
 
 
-def record_ids(requests: Any) -> pa.Array:
+def record_ids(requests: Offsets) -> pa.Array:
     """The recordIds of requests that are one record each, as `tasks.bedrock.names.record_id` writes them."""
     return texts_of(digits(requests, b"r", b""), pa.string())
 
@@ -171,7 +173,7 @@ def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(body))
 
 
-def records_per_request(index: pq.ParquetFile, range_: Range) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def records_per_request(index: pq.ParquetFile, range_: Range) -> Offsets:
     """How many index rows each request of the range has. Raises AccountingError unless every one has at least one."""
     counts = np.zeros(range_.requests, dtype=np.int64)
     for batch in index.iter_batches(columns=["request"]):

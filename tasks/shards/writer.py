@@ -1,7 +1,6 @@
 """Records into objects, within the limits of a job."""
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,6 +11,7 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.codecs.base import InvocationType
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
+from tasks.support.columns import Offsets
 
 
 class Converted(msgspec.Struct):
@@ -61,7 +61,7 @@ class ShardWriter:
             and self._bytes + size <= self._limits["max_bytes_per_file"]
         )
 
-    def room(self, sizes: Any) -> int:
+    def room(self, sizes: Offsets) -> int:
         """How many of the next records the current object has room for, by their sizes in bytes."""
         left = self._limits["max_bytes_per_file"] - self._bytes
         upto = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
