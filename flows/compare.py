@@ -4,19 +4,21 @@ import contextvars
 import sys
 import threading
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run as current_run
-from pydantic import Field
 
-from flows.batch import PathText, batch_inference
+from flows.batch import batch_inference
+from flows.forms import described_by
 from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
+from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
+from tasks.comparison.parameters import ComparisonParameters
 from tasks.comparison.reference import digest_of, read_reference
 from tasks.comparison.result import Comparison, ComparisonFailedError, ComparisonRef, comparison_id
 from tasks.comparison.tasks import (
@@ -51,24 +53,25 @@ def _run_name() -> str:
 
 
 @flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[stop_all_on_cancel], persist_result=False)
+@described_by(ComparisonParameters)
 def compare_models(
     input_file: PathText,
     models: _Models,
     reference: PathText | None = None,
     judge: str | dict[str, Any] | None = None,
-    max_cost_usd: Annotated[float, Field(ge=0)] | None = None,
+    max_cost_usd: Dollars | None = None,
     endpoint: str | None = None,
     completion_window: str = "24h",
     metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
     output_data_config: dict[str, Any] | None = None,
-    on_invalid: Literal["fail", "skip"] = "fail",
-    unsupported: Literal["error", "drop"] = "error",
-    below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
-    poll_seconds: Annotated[float, Field(gt=0)] | None = None,
+    on_invalid: OnInvalid = "fail",
+    unsupported: Unsupported = "error",
+    below_minimum: BelowMinimum = "on_demand",
+    poll_seconds: Seconds | None = None,
     retry_failed: bool = False,
-    invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
+    invocation: Invocation = "auto",
     fetch_images: bool = False,
     note: str | None = None,
 ) -> Comparison:
@@ -77,35 +80,14 @@ def compare_models(
     Calling it again with the same input, models and options finds the same batches and carries on. A model that fails
     leaves the others alone.
 
-    Args:
-        input_file: As in batch_inference.
-        models: Model ids, or {"model": ..., "label": ..., "overrides": {...}} with fields of the requests' bodies to
-            replace ("system" replaces the system prompt, null removes a field) and options of the batch.
-        reference: A JSON lines, CSV or Parquet file with the right answer for each custom_id (column "label").
-        judge: A model that compares the answers two by two, or {"model", "rubric", "requests", "max_tokens"}.
-        max_cost_usd: Refuse to start where the variants' answers, each as long as its request allows, would cost more;
-            the judge is not counted.
-        endpoint: As in batch_inference, as is every parameter that follows, for all variants.
-        completion_window: 24h to 168h (or 1d to 7d); "immediate" answers on demand.
-        metadata: Kept on every batch.
-        job_name: Start of the Bedrock jobs' names.
-        role_arn: Service role of the jobs.
-        output_data_config: Where the batches' result files go too.
-        on_invalid: A bad line ends the comparison before anything is uploaded, or goes to each error file.
-        unsupported: A field a model cannot honour is an error for its request, or is dropped and counted.
-        below_minimum: What to do with fewer records than a job accepts.
-        poll_seconds: Fixed seconds between looks at the jobs; adaptive when empty.
-        retry_failed: Ask the requests of finished batches that have no answer, and only those, again.
-        invocation: The type of Bedrock's jobs.
-        fetch_images: Fetch http(s) images.
-        note: Shown at the top of the report.
-
     Raises:
         ComparisonFailedError: No variant has results; its `.comparison` says why for each.
         PipelineError: A setting, permission or input is wrong, or max_cost_usd would not hold; nothing was submitted.
     """
+    # All of them, by their names.
+    given = ComparisonParameters(**locals())
     variants, judging = read_variants(models), read_judge(judge)
-    metadata = read_metadata(metadata)
+    shared = {**given.shared(), "metadata": read_metadata(metadata)}
     labels = read_reference(reference) if reference else None
     if labels is not None and not labels.named:
         run_log().info("The right answers are those of the column %s of %s", labels.column, reference)
@@ -118,18 +100,6 @@ def compare_models(
     estimates = estimate_cost(variants, data.sources, data.requests, completion_window, data.endpoint)
     require_budget(estimates, max_cost_usd)
     files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
-    shared = {
-        **options,
-        "completion_window": completion_window,
-        "metadata": metadata,
-        "job_name": job_name,
-        "role_arn": role_arn,
-        "output_data_config": output_data_config,
-        "below_minimum": below_minimum,
-        "poll_seconds": poll_seconds,
-        "retry_failed": retry_failed,
-        "fetch_images": fetch_images,
-    }
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
     with copies_of(buckets_of(data.sources)):
         run_variants(comparison, variants, files, shared)
@@ -152,9 +122,7 @@ def compare_models(
     return write_report(ref, comparison, joined, numbers, judged, note, parameters)
 
 
-def _validated(
-    input_file: str, endpoint: str | None, variants: list[Variant], on_invalid: Literal["fail", "skip"]
-) -> InputSummary:
+def _validated(input_file: str, endpoint: str | None, variants: list[Variant], on_invalid: OnInvalid) -> InputSummary:
     """Check the input once, for all, before anything is uploaded."""
     served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
     data: InputSummary = validate(input_file, endpoint, served, None, on_invalid)
@@ -225,6 +193,7 @@ def _judge(
 
 
 @flow(name="estimate", persist_result=False)
+@described_by(ComparisonParameters)
 def estimate(
     input_file: PathText, models: _Models, endpoint: str | None = None, completion_window: str = "24h"
 ) -> list[dict[str, Any]]:
@@ -232,12 +201,6 @@ def estimate(
 
     Tokens are estimated from the text (four bytes each, 1,600 an image) and the requests' own limits; prices are batch
     prices where they are known, else half of on demand, and say which. Nothing is submitted.
-
-    Args:
-        input_file: As in batch_inference.
-        models: As in compare_models.
-        endpoint: Taken from the lines; given, every line must match it.
-        completion_window: "immediate" is priced on demand.
     """
     variants = read_variants(models)
     data = _validated(input_file, endpoint, variants, "skip")

@@ -64,10 +64,8 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
     document = begin_finalizing(ref)
     in_order = [settled[range_.index] for range_ in document.bedrock.ranges]
     document = assemble(ref, document, in_order, [text for output in outputs.values() for text in output.warnings])
-    options = document.bedrock.options
-    if options.get("output_location"):
-        place = options["output_location"], options.get("output_kms_key"), options.get("output_owner")
-        document = publish_results(ref, document, *place)
+    if (to := document.bedrock.options).output_location:
+        document = publish_results(ref, document, to.output_location, to.output_kms_key, to.output_owner)
     report(ref, document, in_order)
     tidy(ref, document)
     return document

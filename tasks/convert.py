@@ -92,7 +92,7 @@ class Converter:
         layout: Layout,
     ) -> None:
         self._encoder, self._writers, self._index = encoder, writers, index
-        self._largest = document.bedrock.limits["max_bytes_per_file"]
+        self._largest = document.bedrock.limits.max_bytes_per_file
         self._layout = layout
         fast = encoder if isinstance(encoder, FastEncoder) else None
         self._encode_plain = fast.encode_plain_record if fast else None
@@ -264,8 +264,8 @@ def convert_range(
     # The family was settled when the batch was opened; what an application profile stands for is in base_model.
     model = parse_model(section.base_model or section.model)
     sources = [msgspec.convert(source, Source) for source in section.sources]
-    fetch = Media(allow_http=bool(options.get("fetch_images")), buckets=_image_buckets(ref, document, sources)).fetch
-    encoder = encoder_for(model, document.endpoint, options["unsupported"], options.get("invocation", "auto"), fetch)
+    fetch = Media(allow_http=options.fetch_images, buckets=_image_buckets(ref, document, sources)).fetch
+    encoder = encoder_for(model, document.endpoint, options.unsupported, options.invocation, fetch)
     writers: dict[InvocationType, ShardWriter] = {}
 
     def writer_for(invocation: InvocationType) -> ShardWriter:
@@ -302,7 +302,7 @@ def convert_range(
 
 def _image_buckets(ref: BatchRef, document: BatchDocument, sources: list[Source]) -> set[str]:
     """The buckets of which requests may refer to objects: the worker may read others that their writer may not."""
-    return {ref.root.bucket, *buckets_of(sources), *document.bedrock.options.get("image_buckets", ())}
+    return {ref.root.bucket, *buckets_of(sources), *document.bedrock.options.image_buckets}
 
 
 def _invalid_lines(ref: BatchRef, range_: Range) -> Iterator[InvalidLine]:

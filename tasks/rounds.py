@@ -31,7 +31,7 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Remainder])
         # The task is repeated: what it gathers from may be gone.
         discard(ref, noted, "again")
         return noted
-    minimum = section.limits["min_records_per_job"]
+    minimum = section.limits.min_records_per_job
     whole = {piece.shard for piece in pieces if piece.uri is None}
     large = [piece for piece in pieces if piece.uri and piece.records >= minimum]
     small = sorted((p for p in pieces if p.uri and p.records < minimum), key=lambda p: (p.invocation, p.range))

@@ -69,7 +69,7 @@ def submit_jobs(ref: BatchRef) -> Progress:
         document = adopt_unsure(ref, document)
     waiting = waiting_shards(document)
     running = len(running_shards(document))
-    limit = document.bedrock.limits["max_jobs"]
+    limit = document.bedrock.limits.max_jobs
     if not waiting:
         return Progress(0, running)
     in_account = count_open_jobs(document.bedrock.model)
@@ -121,7 +121,7 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             invocation=shard.invocation,
             timeout_hours=parse_window(document.completion_window) or 24,
             kms_key=section.kms_key,
-            bucket_owner=section.options.get("bucket_owner"),
+            bucket_owner=section.options.bucket_owner,
             tags=job_tags(document.metadata or {}, ref.batch_id),
         )
     )

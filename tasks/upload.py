@@ -35,8 +35,8 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
         _verify(ref, shard)
     shards = _gathered(ref, document, shards)
     below = [shard for shard in shards if shard.route == "on_demand"]
-    if below and document.bedrock.options["below_minimum"] == "fail" and document.completion_window != "immediate":
-        minimum = document.bedrock.limits["min_records_per_job"]
+    if below and document.bedrock.options.below_minimum == "fail" and document.completion_window != "immediate":
+        minimum = document.bedrock.limits.min_records_per_job
         message = (
             f"The {below[0].invocation} job would have {counted(below[0].records, 'record')}; it takes at least "
             f'{minimum:,}. Add requests, or choose below_minimum="on_demand" or "pad".'
@@ -72,7 +72,7 @@ def _gathered(ref: BatchRef, document: BatchDocument, shards: list[Shard]) -> li
     for invocation, group in groupby(small, key=lambda shard: shard.invocation):
         pieces = [_as_piece(ref, shard) for shard in group]
         for together in gather(pieces, limits):
-            if sum(piece.records for piece in together) >= limits["min_records_per_job"]:
+            if sum(piece.records for piece in together) >= limits.min_records_per_job:
                 made.append(merge(ref, document, together, invocation, f"gathered-{len(made):05d}", 1))
     left = {origin.shard for shard in made for origin in shard.origins}
     asked_by_others = {"route": "none", "done": True}

@@ -96,34 +96,20 @@ def in_turn(**stages: Callable[[], Any]) -> dict[str, float]:
 
 def prepare(path: Path) -> tuple[Any, Any, Callable[[], Any]]:
     """Validate the input and open the batch, as the flow does; also what to validate with."""
-    from tasks.batch.options import place_order
+    from tasks.batch.options import resolve_options
+    from tasks.batch.parameters import BatchParameters
     from tasks.inputs.plan import size_sampler
     from tasks.open import name_batch, resume_batch
     from tasks.validate import validate_input
 
-    order = place_order(
-        str(path),
-        MODEL,
-        endpoint=None,
-        completion_window="24h",
-        metadata={},
-        job_name=None,
-        role_arn=None,
-        output_data_config=None,
-        on_invalid="fail",
-        unsupported="error",
-        below_minimum="on_demand",
-        invocation="auto",
-        fetch_images=False,
-        retry_failed=False,
-    )
+    call = resolve_options(BatchParameters(input_file=str(path), model=MODEL))
 
     def validate() -> Any:
-        return validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
+        return validate_input(str(path), None, call.codec.endpoints, path.parent, size_sampler(call))
 
     summary = validate()
-    ref = name_batch(order, summary)
-    return ref, resume_batch(ref, order, summary), validate
+    ref = name_batch(call, summary)
+    return ref, resume_batch(ref, call, summary), validate
 
 
 class LocalWriter:

@@ -1,16 +1,25 @@
 """Batches as they stand in the fake S3 at some moment, for unit tests of single stages."""
 
+import os
+from array import array
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 
 from tasks.batch.document import BatchDocument, BedrockSection, Job, LeaseState, Range, Segment, Shard
+from tasks.batch.options import ResolvedCall, resolve_options
+from tasks.batch.parameters import BatchParameters
 from tasks.batch.paths import BatchRef, index_object, result_piece, shard_object
 from tasks.batch.store import load
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.names import record_id
+from tasks.inputs.layout import Layout
+from tasks.inputs.summary import InputSummary
 from tasks.shards.index import Index
+from tasks.storage.reader import Source
 from tasks.storage.uris import S3Uri
 from tests.conftest import CLAUDE
 from tests.fakes import ACCOUNT, BUCKET, REGION, Cloud
@@ -18,6 +27,37 @@ from tests.fakes import ACCOUNT, BUCKET, REGION, Cloud
 REF = BatchRef(S3Uri(BUCKET, "prefix"), "batch_" + "0" * 32)
 HELD = msgspec.structs.replace(REF, holder="me")
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/BedrockBatchRole"
+
+
+def call(**parameters: Any) -> ResolvedCall:
+    """A call of batch_inference, resolved. Needs the fake S3."""
+    variables = {"BUCKET": BUCKET, "PREFIX": REF.root.key, "ROLE_ARN": ROLE}
+    with mock.patch.dict(os.environ, {f"BEDROCK_BATCH_{name}": value for name, value in variables.items()}):
+        return resolve_options(BatchParameters(**{"input_file": "in.jsonl", "model": CLAUDE, **parameters}))
+
+
+def summary(**fields: Any) -> InputSummary:
+    return InputSummary(
+        **{
+            "sources": [Source("in.jsonl", "/in.jsonl", "1", 100)],
+            "digest": "00",
+            "endpoint": "/v1/chat/completions",
+            "requests": 100,
+            "invalid": 0,
+            "codes": {},
+            "first_invalid": [],
+            "invalid_file": None,
+            "work": Path("/nowhere"),
+            "offsets": array("q", range(101)),
+            "lines": array("q", range(1, 102)),
+            "layout": Layout([], []),
+            "source_starts": [0, 100],
+            "source_bytes": [100],
+            "records": 100,
+            "record_bytes": 1000,
+            **fields,
+        }
+    )
 
 
 def range_of(index: int = 0, requests: int = 100, first: int = 0, epoch: int = 1) -> Range:
@@ -54,7 +94,7 @@ def document(
             "family": "anthropic",
             "role_arn": ROLE,
             "options": {"below_minimum": "on_demand", "unsupported": "error", **(options or {})},
-            "limits": msgspec.to_builtins(limits or Limits()),
+            "limits": limits or Limits(),
             "shards": shards,
             "lease": LeaseState(epoch=epoch, holder=holder),
             "ranges": [range_of()],

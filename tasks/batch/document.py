@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.batch.options import BatchOptions
+from tasks.bedrock.limits import Limits
 from tasks.openai_format.batch import Batch
 
 
@@ -143,8 +145,8 @@ class BedrockSection(_Section):
     role_arn: str | None = None
     kms_key: str | None = None
     job_name: str | None = None
-    options: dict[str, Any]
-    limits: dict[str, int]
+    options: BatchOptions = Field(default_factory=BatchOptions)
+    limits: Limits = Field(default_factory=Limits)
     sources: list[dict[str, Any]] = Field(default_factory=list)
     ranges: list[Range] = Field(default_factory=list)
     shards: list[Shard] | None = None

@@ -1,11 +1,13 @@
 """What the user asked for: from a call's parameters, everything checked that can be without reading the input."""
 
-from typing import Any, Literal
+from typing import Any, Final
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict
 
 from tasks import aws
+from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, OnInvalid, Unsupported
 from tasks.bedrock.limits import Limits, limits_for
 from tasks.bedrock.models import Model, parse_model
 from tasks.codecs import codec_for
@@ -16,29 +18,56 @@ from tasks.settings import Settings, account_id, load_settings
 from tasks.storage.bucket import check_bucket
 from tasks.storage.uris import parse_location
 
+#: In every batch's name from the first version on.
+_ALWAYS_NAMED: Final = ("endpoint", "on_invalid", "unsupported")
 
-class Order(msgspec.Struct, frozen=True):
-    """What the user asked for, checked; all that a batch is opened with."""
 
-    input_file: str
+class BatchOptions(BaseModel):
+    """What batch.json keeps of the options of a batch. Unknown ones, of a newer version, are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    #: Of the lines, once they were read.
+    endpoint: str | None = None
+    on_invalid: OnInvalid = "fail"
+    unsupported: Unsupported = "error"
+    invocation: Invocation = "auto"
+    fetch_images: bool = False
+    below_minimum: BelowMinimum = "on_demand"
+    output_location: str | None = None
+    output_kms_key: str | None = None
+    #: The account of the bucket of `output_location`, where it was named.
+    output_owner: str | None = None
+    bucket_owner: str | None = None
+    image_buckets: tuple[str, ...] = ()
+
+    @property
+    def naming(self) -> dict[str, Any]:
+        """Those that change the result, and so name the batch."""
+        values = {name: getattr(self, name) for name in BatchParameters.names("naming")}
+        # The others are named only where they were chosen, so that the common batch keeps its name.
+        return {
+            name: value
+            for name, value in values.items()
+            if name in _ALWAYS_NAMED or value != BatchOptions.model_fields[name].default
+        }
+
+    def renewed(self, others: "BatchOptions") -> "BatchOptions":
+        """Those of a later call; what it does not know stays."""
+        return self.model_copy(update=others.model_dump())
+
+
+class ResolvedCall(msgspec.Struct, frozen=True):
+    """What a call asks for, checked and completed: all that a batch is opened with."""
+
+    parameters: BatchParameters
+    options: BatchOptions
+    limits: Limits
     model: Model
     codec: Codec
-    completion_window: str
     window_hours: int | None
     metadata: dict[str, str]
-    job_name: str | None
-    on_invalid: str
-    unsupported: str
-    below_minimum: str
-    invocation: Literal["auto", "InvokeModel", "Converse"]
-    fetch_images: bool
-    retry_failed: bool
-    limits: Limits
     settings: Settings
-    output_location: str | None
-    output_kms_key: str | None
-    #: The account of the bucket of `output_location`, where it was named.
-    output_owner: str | None
 
     @property
     def immediate(self) -> bool:
@@ -60,66 +89,49 @@ def parse_window(completion_window: str) -> int | None:
     return hours
 
 
-def place_order(
-    input_file: str,
-    model: str,
-    *,
-    endpoint: str | None,
-    completion_window: str,
-    metadata: dict[str, Any] | None,
-    job_name: str | None,
-    role_arn: str | None,
-    output_data_config: dict[str, Any] | None,
-    on_invalid: str,
-    unsupported: str,
-    below_minimum: str,
-    invocation: Literal["auto", "InvokeModel", "Converse"],
-    fetch_images: bool,
-    retry_failed: bool,
-) -> Order:
+def resolve_options(parameters: BatchParameters) -> ResolvedCall:
     """Check and complete what the user asked for. Raises ConfigurationError naming the parameter that is wrong."""
     try:
-        parsed = parse_model(model)
+        parsed = parse_model(parameters.model)
         limits = limits_for(parsed)
-        window_hours = parse_window(completion_window)
+        window_hours = parse_window(parameters.completion_window)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    settings = load_settings(role_arn)
-    labels = read_metadata(metadata)
-    location = output_location(output_data_config)
-    owner = output_owner(output_data_config)
+    settings = load_settings(parameters.role_arn)
+    metadata = read_metadata(parameters.metadata)
+    output = _s3_output(parameters.output_data_config)
+    location = output_location(parameters.output_data_config)
+    owner = output_owner(parameters.output_data_config)
     at_home = location is not None and parse_location(location, "output_data_config").bucket == settings.root.bucket
     if owner and at_home:
         # The jobs read and write this very bucket.
         settings = msgspec.structs.replace(settings, bucket_owner=owner)
-    resolved = _resolve(parsed)
-    codec = codec_for(resolved)
-    wanted = canonical_endpoint(endpoint) if endpoint else None
+    model = _resolve(parsed)
+    codec = codec_for(model)
+    _require_endpoint(parameters, codec)
+    check_bucket(settings.root, settings.bucket_owner)
+    options = BatchOptions(
+        on_invalid=parameters.on_invalid,
+        unsupported=parameters.unsupported,
+        invocation=parameters.invocation,
+        fetch_images=parameters.fetch_images,
+        below_minimum=parameters.below_minimum,
+        output_location=location,
+        output_kms_key=output.get("s3EncryptionKeyId"),
+        output_owner=settings.bucket_owner if at_home else owner,
+        bucket_owner=settings.bucket_owner,
+        image_buckets=settings.image_buckets,
+    )
+    return ResolvedCall(parameters, options, limits, model, codec, window_hours, metadata, settings)
+
+
+def _require_endpoint(parameters: BatchParameters, codec: Codec) -> None:
+    wanted = canonical_endpoint(parameters.endpoint) if parameters.endpoint else None
     if wanted and wanted not in codec.endpoints:
         raise ConfigurationError(
-            f"endpoint {wanted} is not served by {model} ({codec.family}); it serves {', '.join(codec.endpoints)}."
+            f"endpoint {wanted} is not served by {parameters.model} ({codec.family}); it serves "
+            f"{', '.join(codec.endpoints)}."
         )
-    check_bucket(settings.root, settings.bucket_owner)
-    return Order(
-        input_file=input_file,
-        model=resolved,
-        codec=codec,
-        completion_window=completion_window,
-        window_hours=window_hours,
-        metadata=labels,
-        job_name=job_name,
-        on_invalid=on_invalid,
-        unsupported=unsupported,
-        below_minimum=below_minimum,
-        invocation=invocation,
-        fetch_images=fetch_images,
-        retry_failed=retry_failed,
-        limits=limits,
-        settings=settings,
-        output_location=location,
-        output_kms_key=_s3_output(output_data_config).get("s3EncryptionKeyId"),
-        output_owner=settings.bucket_owner if at_home else owner,
-    )
 
 
 def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:

@@ -8,13 +8,16 @@ import os
 from typing import Final
 
 import msgspec
+from pydantic import BaseModel, ConfigDict
 
 from tasks.bedrock.capabilities import capabilities_of, unknown_warning
 from tasks.bedrock.models import Model
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """The limits of one model's batch jobs; sizes in bytes."""
+class Limits(BaseModel):
+    """The limits of one model's batch jobs; sizes in bytes. Unknown ones, of a newer version, are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     min_records_per_job: int = 100
     max_records_per_job: int = 50_000

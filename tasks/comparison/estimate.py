@@ -92,7 +92,7 @@ def require_budget(estimates: list[Estimate], max_cost_usd: float | None) -> Non
         raise ConfigurationError(
             f"This may cost up to ${total:,.2f} (${inputs:,.2f} for the input alone), more than max_cost_usd="
             f"{max_cost_usd:,.2f}; nothing was submitted. Raise it, lower max_tokens in the requests, or take fewer "
-            "models."
+            f"{'models' if len(estimates) > 1 else 'requests'}."
         )
 
 

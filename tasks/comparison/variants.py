@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tasks.batch.parameters import BatchParameters
 from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_for
 from tasks.codecs.endpoints import all_endpoints
@@ -16,7 +17,7 @@ from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 
 #: What a variant may set of its batch; everything else is the same for all.
-BATCH_OPTIONS = frozenset({"completion_window", "unsupported", "below_minimum", "invocation", "role_arn", "job_name"})
+BATCH_OPTIONS = frozenset(BatchParameters.names("variant"))
 #: Fields of a request that an override must not touch: they are the dataset, or the pipeline's.
 _FIXED = frozenset({"model", "messages", "input", "prompt", "stream"})
 _LABEL_CHARACTERS = 80
@@ -91,6 +92,11 @@ def _variant(entry: Any, where: str) -> Variant:
             f"{where}: {', '.join(sorted(unknown))} cannot be set for one model; "
             f"{', '.join(sorted(BATCH_OPTIONS))} can."
         )
+    try:
+        for name, value in given.items():
+            BatchParameters.require_valid(name, value)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
     return Variant(model, label.strip(), overrides, given)
 
 

@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
 
 from tasks.batch.document import Range, Segment
-from tasks.batch.options import Order
+from tasks.batch.options import ResolvedCall
 from tasks.bedrock.limits import Limits
 from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
@@ -23,22 +22,21 @@ _PIXEL = base64.b64decode(
 _RECORD_OVERHEAD = len(b'{"recordId":"r000000000","modelInput":}\n')
 
 
-def size_sampler(order: Order) -> Callable[[bytes, str], tuple[int, int]]:
+def size_sampler(call: ResolvedCall) -> Callable[[bytes, str], tuple[int, int]]:
     """A function that tells how many records, and of how many bytes, a line becomes: for planning the shards.
 
     It fetches nothing: a record is counted without the images that conversion will put into it.
     """
-    unsupported: Literal["error", "drop"] = "drop" if order.unsupported == "drop" else "error"
-    encoders: dict[str, Encoder] = {}
+    options, encoders = call.options, dict[str, Encoder]()
 
     def fetch(url: str) -> bytes:
-        if url.startswith("s3://") or order.fetch_images:
+        if url.startswith("s3://") or options.fetch_images:
             return _PIXEL
         raise RequestError("a batch job fetches nothing.")
 
     def size(line: bytes, endpoint: str) -> tuple[int, int]:
         if endpoint not in encoders:
-            encoders[endpoint] = encoder_for(order.model, endpoint, unsupported, order.invocation, fetch)
+            encoders[endpoint] = encoder_for(call.model, endpoint, options.unsupported, options.invocation, fetch)
         try:
             model_inputs = encoders[endpoint].encode(line).model_inputs
             size = sum(len(model_input) + _RECORD_OVERHEAD for model_input in model_inputs)

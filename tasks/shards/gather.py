@@ -6,6 +6,7 @@ import msgspec
 
 from tasks.batch.document import BatchDocument, Origin, Range, Shard
 from tasks.batch.paths import BatchRef, shard_object
+from tasks.bedrock.limits import Limits
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.codecs import codec_of
@@ -48,7 +49,7 @@ def write_remainders(
         ):
             # The whole of it: another job over the same object.
             continue
-        small = len(record_ids) < document.bedrock.limits["min_records_per_job"]
+        small = len(record_ids) < document.bedrock.limits.min_records_per_job
         name = f"{range_.index:05d}-r{document.bedrock.round + 1}" + (f"-{number}" if number else "")
         # A piece that is no shard by itself stays out of the folder that jobs read.
         uri = ref.own("again", f"part-{name}.jsonl") if small else shard_object(ref, name)
@@ -67,14 +68,12 @@ def _records(ref: BatchRef, shard: Shard) -> Iterator[list[bytes]]:
         yield [line for line in block.lines if line and not line.startswith(PADDING_PREFIX.encode(), _ID_STARTS)]
 
 
-def gather(pieces: list[Remainder], limits: dict[str, int]) -> Iterator[list[Remainder]]:
+def gather(pieces: list[Remainder], limits: Limits) -> Iterator[list[Remainder]]:
     """Groups of pieces that fit one object each."""
     group: list[Remainder] = []
     for piece in pieces:
         records, size = sum(p.records for p in group), sum(p.bytes for p in group)
-        full = (
-            records + piece.records > limits["max_records_per_job"] or size + piece.bytes > limits["max_bytes_per_file"]
-        )
+        full = records + piece.records > limits.max_records_per_job or size + piece.bytes > limits.max_bytes_per_file
         if group and full:
             yield group
             group = []
@@ -89,9 +88,9 @@ def merge(
     """One shard of the records of several pieces, for a job, or on demand where they are still too few for one."""
     section = document.bedrock
     records = sum(piece.records for piece in pieces)
-    minimum = section.limits["min_records_per_job"]
+    minimum = section.limits.min_records_per_job
     immediate = document.completion_window == "immediate"
-    pad = section.options.get("below_minimum") == "pad" and records < minimum and not immediate
+    pad = section.options.below_minimum == "pad" and records < minimum and not immediate
     padding = minimum - records if pad else 0
     with S3Writer(shard_object(ref, name), ref.kms_key) as out:
         for piece in pieces:

@@ -41,7 +41,7 @@ class ShardWriter:
         self._ref, self._range, self._limits, self._padding = ref, range_, section.limits, padding
         self._invocation, self._suffix = invocation, suffix
         self._open = open_object
-        self._pad = section.options.get("below_minimum") == "pad"
+        self._pad = section.options.below_minimum == "pad"
         self._immediate = document.completion_window == "immediate"
         self._writer: S3Writer | None = None
         self._records = 0
@@ -57,15 +57,15 @@ class ShardWriter:
     def fits(self, records: int, size: int) -> bool:
         """Whether the current object has room for so many more records of so many bytes in all."""
         return (
-            self._records + records <= self._limits["max_records_per_job"]
-            and self._bytes + size <= self._limits["max_bytes_per_file"]
+            self._records + records <= self._limits.max_records_per_job
+            and self._bytes + size <= self._limits.max_bytes_per_file
         )
 
     def room(self, sizes: Offsets) -> int:
         """How many of the next records the current object has room for, by their sizes in bytes."""
-        left = self._limits["max_bytes_per_file"] - self._bytes
+        left = self._limits.max_bytes_per_file - self._bytes
         upto = int(np.searchsorted(np.cumsum(sizes), left, side="right"))
-        return min(upto, self._limits["max_records_per_job"] - self._records)
+        return min(upto, self._limits.max_records_per_job - self._records)
 
     def add(self, records: int, data: bytes | memoryview) -> None:
         """Write the records of one or more requests, into another object where the current one has no room."""
@@ -81,7 +81,7 @@ class ShardWriter:
         """Finish the current object, padded to the job's minimum where the user chose that."""
         if self._writer is None:
             return
-        minimum = self._limits["min_records_per_job"]
+        minimum = self._limits.min_records_per_job
         below = self._records < minimum
         missing = minimum - self._records if below and self._pad and not self._immediate else 0
         for number in range(missing):

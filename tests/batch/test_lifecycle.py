@@ -1,8 +1,6 @@
 """Opening a batch again, ending it, and tidying up: what batch.json names stays, and so does what later runners write."""
 
 import logging
-from array import array
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,132 +8,13 @@ import pytest
 
 from tasks.batch.document import Job
 from tasks.batch.lifecycle import batch_failed, discard, fail_batch, tidy
-from tasks.batch.options import Order, parse_window
 from tasks.batch.paths import BatchRef
 from tasks.bedrock.limits import Limits
-from tasks.bedrock.models import parse_model
-from tasks.codecs import codec_for
 from tasks.errors import LostLeaseError
-from tasks.inputs.layout import Layout
-from tasks.inputs.summary import InputSummary
-from tasks.open import name_batch, resume_batch
+from tasks.open import resume_batch
 from tasks.openai_format.batch import FINAL_STATUSES, BatchError
-from tasks.settings import Settings
-from tasks.storage.reader import Source
-from tests.builders import HELD, REF, ROLE, document, job, range_of, shard, store, stored
-from tests.conftest import CLAUDE, NOVA
+from tests.builders import HELD, REF, call, document, job, range_of, shard, store, stored, summary
 from tests.fakes import BUCKET, Cloud
-
-
-def order(**fields: Any) -> Order:
-    model = parse_model(fields.pop("model", CLAUDE))
-    return Order(
-        **{
-            "input_file": "in.jsonl",
-            "model": model,
-            "codec": codec_for(model),
-            "completion_window": "24h",
-            "window_hours": 24,
-            "metadata": {},
-            "job_name": None,
-            "on_invalid": "fail",
-            "unsupported": "error",
-            "below_minimum": "on_demand",
-            "invocation": "auto",
-            "fetch_images": False,
-            "retry_failed": False,
-            "limits": Limits(),
-            "settings": Settings(REF.root, ROLE, None),
-            "output_location": None,
-            "output_kms_key": None,
-            "output_owner": None,
-            **fields,
-        }
-    )
-
-
-def summary(**fields: Any) -> InputSummary:
-    return InputSummary(
-        **{
-            "sources": [Source("in.jsonl", "/in.jsonl", "1", 100)],
-            "digest": "00",
-            "endpoint": "/v1/chat/completions",
-            "requests": 100,
-            "invalid": 0,
-            "codes": {},
-            "first_invalid": [],
-            "invalid_file": None,
-            "work": Path("/nowhere"),
-            "offsets": array("q", range(101)),
-            "lines": array("q", range(1, 102)),
-            "layout": Layout([], []),
-            "source_starts": [0, 100],
-            "source_bytes": [100],
-            "records": 100,
-            "record_bytes": 1000,
-            **fields,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("window", "hours"),
-    [
-        ("24h", 24),
-        ("168h", 168),
-        ("36h", 36),
-        ("1d", 24),
-        ("7d", 168),
-        (" 2D ", 48),
-        ("immediate", None),
-        ("Immediate", None),
-        *(
-            (bad, ValueError)
-            for bad in ("23h", "169h", "8d", "10d", "0h", "0d", "h", "d", "", "24", "24 h", "-24h", "1.5d", "1w", "²4h")
-        ),
-    ],
-)
-def test_completion_windows(window: str, hours: Any) -> None:
-    if hours is not ValueError:
-        assert parse_window(window) == hours
-        return
-    with pytest.raises(ValueError, match="24h to 168h"):
-        parse_window(window)
-
-
-def test_what_changes_the_result_makes_another_batch(cloud: Cloud) -> None:
-    refs = [
-        name_batch(order(**changed), summary(**read))
-        for changed, read in (
-            ({}, {}),
-            ({"unsupported": "drop"}, {}),
-            ({"on_invalid": "skip"}, {}),
-            ({"invocation": "Converse"}, {}),
-            ({"fetch_images": True}, {}),
-            ({"model": NOVA}, {}),
-            ({}, {"digest": "01"}),
-            ({}, {"endpoint": "/v1/responses"}),
-        )
-    ]
-    assert len({ref.batch_id for ref in refs}) == len(refs)
-
-
-def test_what_does_not_change_the_result_names_the_same_batch(cloud: Cloud) -> None:
-    ref = name_batch(order(), summary())
-    before = stored(ref)
-    for changed in (
-        {"below_minimum": "pad"},
-        {"completion_window": "2d", "window_hours": 48},
-        {"metadata": {"a": "b"}},
-        {"job_name": "x"},
-        {"retry_failed": True},
-        {"input_file": "moved.jsonl"},
-        {"output_location": "s3://b/c"},
-        {"limits": Limits(max_jobs=1)},
-    ):
-        assert name_batch(order(**changed), summary()) == ref
-    assert stored(ref) == before, "naming it changes nothing"
-
 
 # Opening it again
 
@@ -144,7 +23,7 @@ def resumed(
     cloud: Cloud, *shards: Any, status: str = "failed", asked: dict[str, Any] | None = None, **section: Any
 ) -> Any:
     store(cloud, document(list(shards), holder="me", status=status, failed_at=5, section={"unanswered": 3, **section}))
-    return resume_batch(HELD, order(**(asked or {})), summary())
+    return resume_batch(HELD, call(**(asked or {})), summary())
 
 
 def test_of_a_failed_batch_jobs_that_did_nothing_are_tried_anew(cloud: Cloud) -> None:
@@ -171,7 +50,7 @@ def test_a_finished_batch_is_opened_only_where_that_was_asked_for(cloud: Cloud) 
 def test_who_lost_the_lease_opens_nothing(cloud: Cloud) -> None:
     store(cloud, document([], holder="other", status="failed"))
     with pytest.raises(LostLeaseError):
-        resume_batch(HELD, order(), summary())
+        resume_batch(HELD, call(), summary())
     assert stored().status == "failed"
 
 

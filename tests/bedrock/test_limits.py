@@ -16,7 +16,14 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_defaults() -> None:
-    assert limits_for(parse_model(CLAUDE)) == Limits() == Limits(100, 50_000, 900 << 20, 20, 2)
+    assert limits_for(parse_model(CLAUDE)) == Limits()
+    assert Limits().model_dump() == {
+        "min_records_per_job": 100,
+        "max_records_per_job": 50_000,
+        "max_bytes_per_file": 900 << 20,
+        "max_jobs": 20,
+        "max_rounds": 2,
+    }
     assert limits_for(parse_model(CUSTOM)) == Limits(max_jobs=3)
 
 
@@ -25,7 +32,9 @@ def test_each_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MIN_RECORDS_PER_JOB", "MAX_RECORDS_PER_JOB", "MAX_BYTES_PER_FILE", "MAX_JOBS", "MAX_ROUNDS"), 11
     ):
         monkeypatch.setenv(f"BEDROCK_BATCH_{name}", f" {number} ")
-    assert limits_for(parse_model(CUSTOM)) == Limits(11, 12, 13, 14, 15)
+    assert limits_for(parse_model(CUSTOM)) == Limits(
+        min_records_per_job=11, max_records_per_job=12, max_bytes_per_file=13, max_jobs=14, max_rounds=15
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
             for odd in (float("nan"), [float("inf")], {"a": -float("inf")}, "\ud83d", {3: 4}, object())
         ),
         ([{"model": CLAUDE, "poll_seconds": 3}], "poll_seconds cannot be set for one model"),
+        ([{"model": CLAUDE, "unsupported": "ignore"}], r"models\[0\]: unsupported: .*'error' or 'drop', not 'ignore'"),
+        ([{"model": CLAUDE, "job_name": 3}], r"models\[0\]: job_name: .* not 3"),
     ],
 )
 def test_what_cannot_be_compared_is_named(models: Any, message: str) -> None:

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import normalize
-from tasks.batch.options import place_order
+from tasks.batch.options import resolve_options
+from tasks.batch.parameters import BatchParameters
 from tasks.batch.paths import result_piece
 from tasks.batch.store import read
 from tasks.convert import convert_range
@@ -99,25 +100,19 @@ def test_columns_and_records_give_the_same_files(
     for i in range(50, 60):
         lines[i] = chat(f"req-{i}", response_format={"type": "json_object"})
     write_lines(path, lines)
-    order = place_order(
-        str(path),
-        model,
-        endpoint=None,
-        completion_window="24h",
-        metadata={},
-        job_name=None,
-        role_arn=None,
-        output_data_config=None,
-        on_invalid="skip",
-        unsupported="drop",
-        below_minimum="pad",
-        invocation="InvokeModel",
-        fetch_images=False,
-        retry_failed=False,
+    call = resolve_options(
+        BatchParameters(
+            input_file=str(path),
+            model=model,
+            on_invalid="skip",
+            unsupported="drop",
+            below_minimum="pad",
+            invocation="InvokeModel",
+        )
     )
-    summary = validate_input(str(path), None, order.codec.endpoints, path.parent, size_sampler(order))
-    ref = name_batch(order, summary)
-    document = resume_batch(ref, order, summary)
+    summary = validate_input(str(path), None, call.codec.endpoints, path.parent, size_sampler(call))
+    ref = name_batch(call, summary)
+    document = resume_batch(ref, call, summary)
     store_invalid_lines(ref, summary)
     (range_,) = document.bedrock.ranges
     commit_shards(ref, document, [convert_range(ref, document, range_)])

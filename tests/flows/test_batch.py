@@ -490,6 +490,7 @@ def test_cancelling_from_elsewhere_collects_what_was_answered(
         ({"BEDROCK_BATCH_PREFIX": "a=b"}, ConfigurationError, "Bedrock refuses the folder name"),
         ({"BEDROCK_BATCH_MAX_JOBS": "many"}, ConfigurationError, "positive whole number"),
         ({"output_data_config": {"s3Uri": "s3://x/y"}}, ConfigurationError, "s3OutputDataConfig"),
+        ({"max_cost_usd": 0.000001}, ConfigurationError, "nothing was submitted"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

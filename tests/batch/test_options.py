@@ -1,0 +1,248 @@
+"""What a call resolves to, how that names the batch, and what of it batch.json keeps."""
+
+import inspect
+import json
+from typing import Any, get_args
+
+import pytest
+
+from flows.batch import batch_inference
+from flows.compare import compare_models
+from tasks.batch.document import BatchDocument
+from tasks.batch.options import BatchOptions, parse_window, resolve_options
+from tasks.batch.parameters import BatchParameters, OnInvalid, Parameters
+from tasks.bedrock.limits import Limits
+from tasks.comparison.parameters import ComparisonParameters
+from tasks.comparison.variants import BATCH_OPTIONS
+from tasks.errors import ConfigurationError
+from tasks.open import name_batch, resume_batch
+from tests.builders import HELD, REF, call, document, store, stored, summary
+from tests.conftest import CLAUDE, NOVA
+from tests.fakes import Cloud
+
+FLOWS = [(batch_inference, BatchParameters), (compare_models, ComparisonParameters)]
+
+
+@pytest.mark.parametrize(
+    ("window", "hours"),
+    [
+        ("24h", 24),
+        ("168h", 168),
+        ("36h", 36),
+        ("1d", 24),
+        ("7d", 168),
+        (" 2D ", 48),
+        ("immediate", None),
+        ("Immediate", None),
+        *(
+            (bad, ValueError)
+            for bad in ("23h", "169h", "8d", "10d", "0h", "0d", "h", "d", "", "24", "24 h", "-24h", "1.5d", "1w", "²4h")
+        ),
+    ],
+)
+def test_completion_windows(window: str, hours: Any) -> None:
+    if hours is not ValueError:
+        assert parse_window(window) == hours
+        return
+    with pytest.raises(ValueError, match="24h to 168h"):
+        parse_window(window)
+
+
+# The parameters
+
+
+@pytest.mark.parametrize(("flow", "parameters"), FLOWS, ids=["batch", "compare"])
+def test_signatures_are_the_models(flow: Any, parameters: type[Parameters]) -> None:
+    signature = inspect.signature(flow.fn).parameters
+    described = {name: (info, each) for name, info, each in parameters.described()}
+    assert signature.keys() == described.keys()
+    schema = flow.parameters.properties
+    own = parameters.model_json_schema()["properties"]
+    for name, (info, each) in described.items():
+        default = inspect.Parameter.empty if info.is_required() else info.default
+        assert signature[name].default == default, name
+        assert schema[name]["title"] == each.title
+        assert " ".join(schema[name]["description"].split()) == each.description
+        extras = ("title", "description", "position", "default")
+        types, expected = ({k: v for k, v in every[name].items() if k not in extras} for every in (schema, own))
+        assert types == expected, name
+
+
+@pytest.mark.parametrize(("flow", "parameters"), FLOWS, ids=["batch", "compare"])
+def test_every_choice_is_explained(flow: Any, parameters: type[Parameters]) -> None:
+    for name, info, each in parameters.described():
+        choices = [choice for choice in get_args(info.annotation) if isinstance(choice, str)]
+        assert list(each.choices) == choices, name
+        assert each.title[0].isupper()
+        assert each.text.endswith(".")
+
+
+def test_what_a_variant_may_set() -> None:
+    assert {
+        "completion_window",
+        "unsupported",
+        "below_minimum",
+        "invocation",
+        "role_arn",
+        "job_name",
+    } == BATCH_OPTIONS
+
+
+# The name
+
+
+@pytest.mark.parametrize(
+    ("asked", "read", "name"),
+    [
+        ({}, {}, "batch_5726ed0588828783d78717e345b385f3"),
+        ({"unsupported": "drop"}, {}, "batch_f68d2edcad792bd093a9735daf91cbcd"),
+        ({"on_invalid": "skip"}, {}, "batch_f8e7f26d056ef474439db6609bfc38ba"),
+        ({"invocation": "Converse"}, {}, "batch_fabfb4e6162279ca783ce9558b97d52c"),
+        ({"invocation": "InvokeModel"}, {}, "batch_c47e4d0b4b26dc01205218e40806bdb0"),
+        ({"fetch_images": True}, {}, "batch_848cb0582bda5cb3562b75500bad9d6b"),
+        ({"model": NOVA}, {}, "batch_fb81a7fc9258bc5e81b9886c85a70cf0"),
+        ({}, {"digest": "01"}, "batch_88296c6e1ce7c09221ac7ab32d40dab0"),
+        ({}, {"endpoint": "/v1/responses"}, "batch_7b97f04c88aca857fd6fbf56c237e931"),
+        ({}, {"endpoint": None}, "batch_e227c7f11499fd373eb80cd386d9599f"),
+        (
+            {
+                "on_invalid": "skip",
+                "unsupported": "drop",
+                "invocation": "Converse",
+                "fetch_images": True,
+                "below_minimum": "pad",
+            },
+            {"endpoint": "/v1/embeddings"},
+            "batch_e51c91489cc97c5208e4d8de7a7383d9",
+        ),
+    ],
+)
+def test_names_are_for_ever(cloud: Cloud, asked: dict[str, Any], read: dict[str, Any], name: str) -> None:
+    """Recorded: another name for the same call would pay for its answers again."""
+    assert name_batch(call(**asked), summary(**read)).batch_id == name
+
+
+def test_what_does_not_change_the_result_names_the_same_batch(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = name_batch(call(), summary())
+    before = stored(ref)
+    for changed in (
+        {"below_minimum": "pad"},
+        {"completion_window": "2d"},
+        {"metadata": {"a": "b"}},
+        {"job_name": "x"},
+        {"role_arn": "arn:aws:iam::123456789012:role/Other"},
+        {"retry_failed": True},
+        {"wait": False},
+        {"poll_seconds": 3},
+        {"max_cost_usd": 3},
+        {"input_file": "moved.jsonl"},
+        {"endpoint": "/v1/chat/completions"},
+        {"output_data_config": {"s3OutputDataConfig": {"s3Uri": "s3://bucket-b/c"}}},
+    ):
+        assert name_batch(call(**changed), summary()) == ref
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_JOBS", "1")
+    assert name_batch(call(), summary()) == ref
+    assert stored(ref) == before, "naming it changes nothing"
+
+
+# What is stored
+
+#: The section's `options` and `limits` as they were written before they had a type.
+STORED = {
+    "options": {
+        "endpoint": "/v1/chat/completions",
+        "on_invalid": "skip",
+        "unsupported": "drop",
+        "invocation": "Converse",
+        "below_minimum": "pad",
+        "output_location": "s3://b/c",
+        "output_kms_key": None,
+        "output_owner": None,
+        "bucket_owner": "123456789012",
+        "image_buckets": ["images"],
+    },
+    "limits": {
+        "min_records_per_job": 3,
+        "max_records_per_job": 7,
+        "max_bytes_per_file": 1000,
+        "max_jobs": 2,
+        "max_rounds": 1,
+    },
+}
+
+
+def test_documents_of_before_are_read_and_written_as_they_were() -> None:
+    section = BatchDocument.model_validate_json(document(section=STORED).model_dump_json()).bedrock
+    options = BatchOptions(
+        endpoint="/v1/chat/completions",
+        on_invalid="skip",
+        unsupported="drop",
+        invocation="Converse",
+        below_minimum="pad",
+        output_location="s3://b/c",
+        bucket_owner="123456789012",
+        image_buckets=("images",),
+    )
+    assert section.options == options
+    assert section.limits.max_records_per_job == 7
+    written = json.loads(section.model_dump_json(include={"options", "limits"}))
+    assert written == {**STORED, "options": {**STORED["options"], "fetch_images": False}}
+
+
+def test_what_a_newer_version_wrote_is_kept(cloud: Cloud) -> None:
+    section = {
+        "options": {**STORED["options"], "service_tier": "flex"},
+        "limits": {**STORED["limits"], "max_tokens": 9},
+    }
+    store(cloud, document(holder="me", section=section))
+    resume_batch(HELD, call(below_minimum="fail"), summary())
+    written = json.loads(cloud.s3.objects[REF.document.key].body)["bedrock"]
+    assert written["options"]["service_tier"] == "flex"
+    assert written["options"]["below_minimum"] == "fail", "the latest call decides"
+    settled = document([], holder="me", section=section)
+    store(cloud, settled)
+    resume_batch(HELD, call(), summary())
+    assert json.loads(cloud.s3.objects[REF.document.key].body)["bedrock"]["limits"]["max_tokens"] == 9
+
+
+def test_a_call_is_resolved(cloud: Cloud) -> None:
+    output = {"s3Uri": "s3://elsewhere/x", "s3EncryptionKeyId": "key", "s3BucketOwner": "123456789012"}
+    resolved = call(
+        completion_window="2d",
+        metadata={"a": "b"},
+        output_data_config={"s3OutputDataConfig": output},
+        on_invalid="skip",
+    )
+    options = resolved.options
+    assert (resolved.window_hours, resolved.immediate, resolved.metadata) == (48, False, {"a": "b"})
+    assert (options.output_location, options.output_kms_key, options.output_owner) == tuple(output.values())
+    assert options.bucket_owner is None, "that of another bucket"
+    assert resolved.limits == Limits()
+    assert resolved.settings.root == REF.root
+    skip: OnInvalid = options.on_invalid
+    assert skip == "skip"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": "a b"}, "no Bedrock"),
+        ({"completion_window": "8d"}, "completion_window"),
+        ({"metadata": {"a": 1}}, r"metadata\['a'\]"),
+        ({"endpoint": "/v1/embeddings"}, "is not served by"),
+        ({"output_data_config": {"s3Uri": "s3://bucket-b"}}, "output_data_config must be"),
+        (
+            {"output_data_config": {"s3OutputDataConfig": {"s3Uri": "s3://bucket-b", "s3BucketOwner": "1"}}},
+            "s3BucketOwner",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(cloud: Cloud, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        call(**wrong)
+
+
+def test_without_a_bucket(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_BUCKET", "another")
+    with pytest.raises(ConfigurationError, match="another"):
+        resolve_options(BatchParameters(input_file="x", model=CLAUDE))
