@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import openai.types
@@ -490,7 +491,7 @@ def test_cancelling_from_elsewhere_collects_what_was_answered(
         ({"BEDROCK_BATCH_PREFIX": "a=b"}, ConfigurationError, "Bedrock refuses the folder name"),
         ({"BEDROCK_BATCH_MAX_JOBS": "many"}, ConfigurationError, "positive whole number"),
         ({"output_data_config": {"s3Uri": "s3://x/y"}}, ConfigurationError, "s3OutputDataConfig"),
-        ({"max_cost_usd": 0.000001}, ConfigurationError, "nothing was submitted"),
+        ({"max_cost_usd": 0.000001, "model": NOVA}, ConfigurationError, "nothing was submitted"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -498,7 +499,7 @@ def test_what_is_wrong_is_said_in_one_line(
     tmp_path: Path,
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
-    change: dict[str, str | None],
+    change: dict[str, Any],
     error: type[Exception],
     message: str,
 ) -> None:
