@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.batch.options import BatchOptions
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
@@ -113,8 +114,9 @@ def test_what_would_befall_any_line_ends_the_run(
 
 def test_what_fails_while_shards_are_planned_is_counted_as_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch, KeyError(SECRET))
-    order: Any = SimpleNamespace(model=parse_model(CLAUDE), unsupported="drop", invocation="auto", fetch_images=False)
-    size = size_sampler(order)
+    options = BatchOptions(unsupported="drop")
+    call: Any = SimpleNamespace(model=parse_model(CLAUDE), options=options)
+    size = size_sampler(call)
     bad, good = lines({"text": SECRET, "seed": 1}, {"text": "x", "seed": 1})
     assert size(bad, CHAT) == (0, 0)
     assert size(good, CHAT)[0] == 1

@@ -15,7 +15,7 @@ from tests.builders import HELD, REF, document, job, put_shard, range_of, record
 from tests.fakes import Cloud
 
 SMALL = Limits(min_records_per_job=10, max_records_per_job=100)
-LIMITS = {"max_records_per_job": 100, "max_bytes_per_file": 1000}
+LIMITS = Limits(max_records_per_job=100, max_bytes_per_file=1000)
 
 
 def piece(records: int, size: int, **fields: Any) -> Remainder:
