@@ -7,8 +7,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
-from flows.batch import PathText
 from tasks.batch.options import parse_window
+from tasks.batch.parameters import PathText
 from tasks.bedrock.models import parse_model
 from tasks.check import Check, examine
 from tasks.comparison.reference import read_reference

@@ -7,7 +7,6 @@ in new accounts, so every one can be overridden by an environment variable.
 import os
 from typing import Final
 
-import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from tasks.bedrock.capabilities import capabilities_of, unknown_warning
