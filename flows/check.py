@@ -1,5 +1,6 @@
 """Look at a file, and at AWS, before anything is uploaded or paid for: `check` and `doctor`."""
 
+import logging
 import shutil
 from typing import Annotated, Any, Literal
 
@@ -13,13 +14,15 @@ from tasks.bedrock.models import parse_model
 from tasks.check import Check, examine
 from tasks.comparison.reference import read_reference
 from tasks.comparison.variants import Variant, changer, read_variants
+from tasks.doctor import Diagnosis, diagnose
 from tasks.errors import ConfigurationError
 from tasks.inputs.survey import Survey
-from tasks.support.markdown import one_line
+from tasks.settings import load_settings
+from tasks.support.markdown import one_line, plain
 from tasks.support.run_context import run_log
 from tasks.validate import validate
 
-__all__ = ["Check", "check"]
+__all__ = ["Check", "Diagnosis", "check", "doctor"]
 
 
 def _run_name() -> str:
@@ -106,3 +109,33 @@ def _survey(
         fetch_images,
         changer(variant.overrides, endpoint) if variant.overrides else None,
     )
+
+
+@flow(name="doctor", persist_result=False)
+def doctor(models: list[str], role_arn: str | None = None) -> Diagnosis:
+    """Tell whether AWS is ready for batches, as far as the caller may look: one line each, with a remedy.
+
+    It looks at credentials, region, bucket, KMS key, the jobs' role and whom it trusts, and for each model at access
+    and quotas. Nothing is changed, and nothing is paid for.
+
+    Args:
+        models: Model ids, inference profile ids or ARNs.
+        role_arn: Service role of the jobs; BEDROCK_BATCH_ROLE_ARN by default.
+
+    Raises:
+        PipelineError: No bucket is set, or a parameter is wrong.
+    """
+    try:
+        found = diagnose(load_settings(role_arn), [parse_model(model) for model in models])
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    rows = [
+        f"| {each.state} | {plain(each.what)} | {plain(each.sentence)} | {plain(each.remedy or '')} |"
+        for each in found.findings
+    ]
+    table = "\n".join(["| | what | found | remedy |", "|---|---|---|---|", *rows])
+    create_markdown_artifact(key="doctor", markdown=f"# Doctor\n\n{table}\n", description="Whether AWS is ready")
+    levels = {"error": logging.ERROR, "warning": logging.WARNING}
+    for each in found.findings:
+        run_log().log(levels.get(each.state, logging.INFO), "%s", one_line(str(each), 2000))
+    return found

@@ -244,6 +244,22 @@ def runtime() -> "BedrockRuntimeClient":
     return client
 
 
+#: A look that nobody answers soon is given up: what it would have told is said to be unknown.
+_LOOK = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=3, read_timeout=20)
+
+
+def looker(service: str) -> Any:
+    """A client that only looks, of any service; raises PipelineError where it cannot be made."""
+    settings = dict(_environment())
+    try:
+        make: Any = boto3.session.Session().client
+        return make(service, region_name=settings.get("AWS_REGION") or None, config=_LOOK)
+    except (ValueError, BotoCoreError) as error:
+        raise explain(error, f"connecting to {service}") from error
+    except OSError as error:
+        raise explain(_unreadable(error), f"connecting to {service}") from error
+
+
 #: Where a parsed reply of the runtime has its bytes.
 REPLY = "_Reply"
 

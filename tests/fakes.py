@@ -394,12 +394,80 @@ class Runtime(Service):
         return self.answer(modelId, body)
 
 
+class Account(Service):
+    """What the doctor looks at beside the bucket: who calls, the role, the key, models and quotas; all of it is well."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self.name = name
+        super().__init__(clock)
+        #: Replies by operation, for a test to change.
+        self.replies: dict[str, dict[str, Any]] = {}
+
+    def _reply(self, operation: str, usual: dict[str, Any]) -> dict[str, Any]:
+        return self.replies.get(operation, usual)
+
+    def GetCallerIdentity(self) -> dict[str, Any]:
+        caller = {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/me", "UserId": "me"}
+        return self._reply("GetCallerIdentity", caller)
+
+    def GetRole(self, RoleName: str) -> dict[str, Any]:
+        trust = {
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "bedrock.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+                }
+            ]
+        }
+        return self._reply("GetRole", {"Role": {"AssumeRolePolicyDocument": trust}})
+
+    def SimulatePrincipalPolicy(self, ActionNames: list[str], **_: Any) -> dict[str, Any]:
+        results = [{"EvalActionName": action, "EvalDecision": "allowed"} for action in ActionNames]
+        return self._reply("SimulatePrincipalPolicy", {"EvaluationResults": results})
+
+    def DescribeKey(self, KeyId: str) -> dict[str, Any]:
+        key = {"Arn": KeyId, "Enabled": True, "KeyUsage": "ENCRYPT_DECRYPT", "KeyState": "Enabled"}
+        return self._reply("DescribeKey", {"KeyMetadata": key})
+
+    def GetFoundationModelAvailability(self, modelId: str) -> dict[str, Any]:
+        access = {
+            "modelId": modelId,
+            "agreementAvailability": {"status": "AVAILABLE"},
+            "authorizationStatus": "AUTHORIZED",
+            "entitlementAvailability": "AVAILABLE",
+            "regionAvailability": "AVAILABLE",
+        }
+        return self._reply("GetFoundationModelAvailability", access)
+
+    def GetInferenceProfile(self, inferenceProfileIdentifier: str) -> dict[str, Any]:
+        return self._reply("GetInferenceProfile", {"status": "ACTIVE"})
+
+    def ListFoundationModels(self) -> dict[str, Any]:
+        return self._reply("ListFoundationModels", {"modelSummaries": [{"modelId": "amazon.nova-lite-v1:0"}]})
+
+    def ListServiceQuotas(self, ServiceCode: str, NextToken: str = "") -> dict[str, Any]:
+        quotas = [
+            {"QuotaName": "Minimum number of records per batch inference job for Claude Haiku 4.5", "Value": 100.0},
+            {"QuotaName": "Records per batch inference job for Claude Haiku 4.5", "Value": 50_000.0},
+        ]
+        return self._reply("ListServiceQuotas", {"Quotas": quotas})
+
+
 class Cloud:
     """All of AWS that a batch needs."""
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self._account: dict[str, Account] = {}
         self.s3, self.bedrock, self.runtime = S3(self.clock), Bedrock(self.clock), Runtime(self.clock)
+
+    def account(self, service: str) -> Account:
+        """What is only looked at, of a service."""
+        if service not in self._account:
+            self._account[service] = Account(self.clock, service)
+        return self._account[service]
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Cloud:
@@ -408,5 +476,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     monkeypatch.setattr(aws, "s3", lambda: cloud.s3.client)
     monkeypatch.setattr(aws, "bedrock", lambda: cloud.bedrock.client)
     monkeypatch.setattr(aws, "runtime", lambda: cloud.runtime.client)
+    monkeypatch.setattr(aws, "looker", lambda service: cloud.account(service).client)
     monkeypatch.setattr(aws, "back_off", lambda *_, **__: None)
     return cloud

@@ -48,29 +48,38 @@ TRANSFERS = {
 WITH_A_KEY = {"s3:GetObject": {"kms:Decrypt"}, "s3:PutObject": {"kms:GenerateDataKey", "kms:Decrypt"}}
 
 
+#: What only looks: with a policy of its own.
+DOCTOR = "tasks/doctor.py"
+SERVICES = {"s3": "s3", "bedrock": "bedrock", "bedrock-runtime": "bedrock"}
+DOCTORS = {**SERVICES, "sts": "sts", "iam": "iam", "kms": "kms", "service-quotas": "servicequotas"}
+
+
 @cache
-def operations() -> dict[str, str]:
+def operations(doctor: bool = False) -> dict[str, str]:
     """The methods of the clients that the pipeline has, and their operations."""
     found = dict(TRANSFERS)
-    for service, prefix in (("s3", "s3"), ("bedrock", "bedrock"), ("bedrock-runtime", "bedrock")):
+    for service, prefix in (DOCTORS if doctor else SERVICES).items():
         client = boto3.client(service, region_name="us-east-1")
         found |= {method: f"{prefix}:{name}" for method, name in client.meta.method_to_api_mapping.items()}
     return found
 
 
-def calls() -> Iterator[tuple[str, str, ast.Call]]:
-    """Every call of an operation in the pipeline: the file, the operation, the call."""
+def calls(doctor: bool = False) -> Iterator[tuple[str, str, ast.Call]]:
+    """Every call of an operation in the pipeline, or in the doctor: the file, the operation, the call."""
+    known = operations(doctor)
     for path in sorted([*ROOT.glob("tasks/**/*.py"), *ROOT.glob("flows/**/*.py")]):
+        if (path == ROOT / DOCTOR) != doctor:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             name, call = node.func.attr, node
             if name == "paginate" and (paginator := _paginated(node.func.value)):
                 name = paginator
-            if name in operations():
-                yield str(path.relative_to(ROOT)), operations()[name], call
+            if name in known:
+                yield str(path.relative_to(ROOT)), known[name], call
             elif name == "get_paginator" and isinstance(node.args[0], ast.Constant):
-                yield str(path.relative_to(ROOT)), operations()[str(node.args[0].value)], ast.Call(node.func, [], [])
+                yield str(path.relative_to(ROOT)), known[str(node.args[0].value)], ast.Call(node.func, [], [])
 
 
 def _paginated(receiver: ast.expr) -> str | None:
@@ -104,6 +113,15 @@ def test_the_caller_may_do_what_the_code_does_and_nothing_else() -> None:
     assert {"s3:GetObject", "bedrock:StopModelInvocationJob", "bedrock:InvokeModel"} <= needed
     needed |= {more for action in needed for more in WITH_A_KEY.get(action, ())}
     assert actions("caller-policy.json") == needed
+
+
+def test_what_the_doctor_looks_at() -> None:
+    needed = {operation for _, operation, _ in calls(doctor=True)}
+    # It takes no permission.
+    assert "sts:GetCallerIdentity" in needed
+    assert actions("caller-check.json") == needed - {"sts:GetCallerIdentity"}
+    # It changes nothing.
+    assert all(re.match(r"(Get|List|Describe|Simulate)", operation.partition(":")[2]) for operation in needed)
 
 
 def test_every_listing_names_a_prefix() -> None:

@@ -32,12 +32,15 @@ def is_known(model: Model) -> bool:
     return _CONTEXT.sub("", model.base_id) in known_ids()
 
 
-def nearest(model: Model) -> str | None:
-    """The id that was meant, with the prefix that was given; None for a known one, or where none is like it."""
-    if is_known(model):
+def nearest(model: Model, among: tuple[str, ...] | None = None) -> str | None:
+    """The id that was meant, with the prefix that was given; None for a known one, or where none is like it.
+
+    `among`: the ids that there are, where somebody has listed them.
+    """
+    if among is None and is_known(model):
         return None
     written = model.base_id.lower()
-    found = process.extractOne(written, known_ids(), scorer=fuzz.WRatio, score_cutoff=_ALIKE)
+    found = process.extractOne(written, among or known_ids(), scorer=fuzz.WRatio, score_cutoff=_ALIKE)
     if found is None:
         return None
     name = model.id.rsplit("/", 1)[-1]
