@@ -361,6 +361,15 @@ def _announce(tenant: Tenant, order: Order) -> None:
         forget_open(tenant, order.id)
 
 
+class _NoTraces(logging.Filter):
+    """Prefect logs a traceback for each failed run: of errors that are meant for users, their message is enough."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], PipelineError):
+            record.exc_info = None
+        return True
+
+
 def _listen(runner: Runner, over: threading.Event) -> None:
     """Each line on standard input tells of news; its end is that of the server."""
     while os.read(0, 4096):
@@ -372,6 +381,8 @@ def _listen(runner: Runner, over: threading.Event) -> None:
 def main() -> None:
     """Drive the orders until standard input ends, or a signal comes."""
     logging.basicConfig(level=os.environ.get("BEDROCK_BATCH_API_LOG_LEVEL", "INFO"), stream=sys.stderr)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_NoTraces())
     spare_memory()
     over = threading.Event()
     runner = Runner(load_tenants(keyless=True), threads=int(os.environ.get("BEDROCK_BATCH_API_THREADS", "4")))

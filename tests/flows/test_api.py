@@ -1,0 +1,260 @@
+"""The API server as clients meet it: a process, its runner, the sandbox behind it, and unmodified SDKs before it."""
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from flows.api import run_orders
+from tasks.api.calls import read_call
+from tasks.api.files import FileUpload
+from tasks.api.orders import get_order, place_order
+from tasks.api.tenants import load_tenants
+from tests.conftest import CLAUDE, Sandbox, chat, write_chats
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY, SECRET = "key-of-the-tests-0123456789", "whsec_c2VjcmV0LW9mLXRlc3Rz"
+ACCEPTANCE = ROOT.parent / "shared" / "acceptance" / "accept_python.py"
+FINAL = ("completed", "failed", "expired", "cancelled")
+
+
+class Hooks(http.server.ThreadingHTTPServer):
+    """Hears of the ends of batches."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        hooks = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                hooks.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Server:
+    """A replica."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url, self.log = f"http://127.0.0.1:{self.port}/v1", log
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.api", "--port", str(self.port)],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stderr=log.open("wb"),
+        )
+        until(self._listens, "the server listens")
+
+    def _listens(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+
+    def runners(self) -> list[int]:
+        """The processes of its runner."""
+        children = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        pids = [int(pid) for each in children for pid in each.read_text().split()]
+        return [pid for pid in pids if b"flows.api" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def close(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def hooks() -> Iterator[Hooks]:
+    server = Hooks()
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(_sandbox: Sandbox, hooks: Hooks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("api")
+    config = folder / "api.toml"
+    hook = f'[[webhooks]]\nurl = "http://127.0.0.1:{hooks.server_port}/"\nsecret = "{SECRET}"\n'
+    config.write_text(f'model_names = {{ "gpt-4o-mini" = "{CLAUDE}" }}\n{hook}')
+    environment = {
+        **_sandbox.settings,
+        "PREFECT_API_URL": "",
+        "BEDROCK_BATCH_PREFIX": "api-tests",
+        "BEDROCK_BATCH_API_KEY": KEY,
+        "BEDROCK_BATCH_API_CONFIG": str(config),
+        "BEDROCK_BATCH_TASK_RUNNER": "threads",
+    }
+    replica = Server(environment, folder / "server.log")
+    try:
+        yield replica
+    finally:
+        assert replica.close() == 0, replica.log.read_text()[-3000:]
+
+
+@pytest.fixture
+def client(server: Server) -> OpenAI:
+    return OpenAI(api_key=KEY, base_url=server.url, webhook_secret=SECRET, timeout=60)
+
+
+def ended(client: OpenAI, batch_id: str) -> Any:
+    def look() -> Any:
+        batch = client.batches.retrieve(batch_id)
+        return batch if batch.status in FINAL else None
+
+    return until(look, f"{batch_id} ends")
+
+
+def upload(client: OpenAI, path: Path) -> str:
+    return client.files.create(file=path.open("rb"), purpose="batch").id
+
+
+def test_a_batch_by_the_openai_package(client: OpenAI, hooks: Hooks, tmp_path: Path) -> None:
+    """The model is that of the lines, by another name; its end is announced, and read by the same package."""
+    file = upload(client, write_chats(tmp_path / "in.jsonl", 120))
+    made = client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
+    assert made.status == "validating"
+    batch = ended(client, made.id)
+    assert batch.status == "completed", batch.errors
+    assert (batch.request_counts.total, batch.request_counts.completed) == (120, 120)
+    lines = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert [line["custom_id"] for line in lines] == [f"req-{number}" for number in range(120)]
+    headers, body = until(lambda: [each for each in hooks.heard if made.id.encode() in each[1]], "the end is told")[0]
+    event: Any = client.webhooks.unwrap(body, headers)
+    assert (event.type, event.data.id) == ("batch.completed", made.id)
+
+
+def test_one_callers_cancel_leaves_another_alone(client: OpenAI, tmp_path: Path) -> None:
+    lines = write_chats(tmp_path / "in.jsonl", 150, max_tokens=7)
+    file = upload(client, lines)
+    asked: dict[str, Any] = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    one = client.batches.create(**asked, metadata={"of": "alice"})
+    other = client.batches.create(**asked, metadata={"of": "bob"})
+    assert client.batches.create(**asked, metadata={"of": "bob"}).id == other.id
+    client.batches.cancel(one.id)
+    assert ended(client, other.id).status == "completed"
+    assert ended(client, one.id).status == "cancelled"
+    assert [batch.metadata for batch in client.batches.list(limit=2)][:2] == [{"of": "bob"}, {"of": "alice"}]
+
+
+def test_a_runner_that_is_killed_is_followed_by_another(client: OpenAI, server: Server, tmp_path: Path) -> None:
+    until(server.runners, "there is a runner")
+    before = server.runners()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    file = upload(client, write_chats(tmp_path / "in.jsonl", 5, max_tokens=9))
+    made = client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
+    assert ended(client, made.id).status == "completed"
+    assert not set(before) & set(server.runners())
+
+
+def test_200_mb_come_in_flat_memory(server: Server, tmp_path: Path) -> None:
+    """Of one process that serves them one after another: what the first one costs, the next ones do not add to."""
+    import http.client
+
+    block = (json.dumps(chat("x", "y" * 900)) + "\n").encode() * 1000
+
+    def peak() -> int:
+        status = Path(f"/proc/{server._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+    def pieces() -> Iterator[bytes]:
+        yield b'--e\r\nContent-Disposition: form-data; name="file"; filename="big.jsonl"\r\n\r\n'
+        for _ in range(200_000_000 // len(block)):
+            yield block
+        yield b'\r\n--e\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--e--\r\n'
+
+    before = peak()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    headers = {
+        "authorization": f"Bearer {KEY}",
+        "content-type": "multipart/form-data; boundary=e",
+        "transfer-encoding": "chunked",
+    }
+    connection.request("POST", "/v1/files", pieces(), headers, encode_chunked=True)
+    made = json.load(connection.getresponse())
+    assert made["bytes"] == len(block) * (200_000_000 // len(block))
+    assert peak() - before < 100 << 20
+
+
+@pytest.mark.skipif(not ACCEPTANCE.exists(), reason="the acceptance script lies beside the project")
+def test_acceptance_with_every_python_client(server: Server, sandbox: Sandbox, tmp_path: Path) -> None:
+    sample = write_chats(tmp_path / "in.jsonl", 30)
+    arguments = ["--base-url", server.url, "--key", KEY, "--jsonl", str(sample), "--model", CLAUDE, "--odd-ids"]
+    bucket = ["--bucket", sandbox.bucket, "--role-arn", sandbox.settings["BEDROCK_BATCH_ROLE_ARN"]]
+    done = subprocess.run(
+        [sys.executable, str(ACCEPTANCE), *arguments, *bucket],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ACCEPTED" in done.stdout
+
+
+def test_orders_of_a_prefect_server(
+    sandbox: Sandbox, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of the deployment is asked for, once for an order; its flow drives the order to its end."""
+    from prefect import get_client
+
+    from deployments.api.dispatch import PrefectRuns
+
+    monkeypatch.setenv("BEDROCK_BATCH_API_KEY", KEY)
+    tenant = load_tenants().all[0]
+    file = FileUpload(tenant)
+    file.write(write_chats(tmp_path / "in.jsonl", 3).read_bytes())
+    stored = file.finish("in.jsonl", None)
+    order = place_order(tenant, read_call(tenant, {"input_file_id": stored.id, "model": CLAUDE}, {}))
+    runs = PrefectRuns(load_tenants())
+    runs.tell(order.id)
+    with contextlib.closing(runs):
+        until(runs.trouble, "Prefect has no such deployment", 30)
+        run_orders.to_deployment(name="api").apply()  # type: ignore[union-attr]
+        runs.tell(order.id)
+
+        def asked_for() -> bool:
+            with get_client(sync_client=True) as prefect:
+                return any(run.parameters == {"order_id": order.id} for run in prefect.read_flow_runs())
+
+        until(asked_for, "a run was asked for", 30)
+    assert run_orders(order.id) == 1
+    end = get_order(tenant, order.id).final
+    assert end is not None
+    assert (end.status, end.request_counts.completed) == ("completed", 3)
+    assert run_orders() == 0
+
+
+def test_the_server_wants_a_key(sandbox: Sandbox) -> None:
+    environment = {**os.environ, "BEDROCK_BATCH_API_KEY": "", "BEDROCK_BATCH_API_CONFIG": ""}
+    for arguments in ((), ("--no-key", "--host", "0.0.0.0")):
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.api", *arguments],
+            cwd=ROOT,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert "BEDROCK_BATCH_API_KEY" in done.stderr
