@@ -125,6 +125,14 @@ class ToolResult(msgspec.Struct, frozen=True, tag=True):
     parts: list[Text | Image | Document]
 
 
+class Thinking(msgspec.Struct, frozen=True, tag=True):
+    """What a model thought, with what proves that it was it; or, `redacted`, in a form that only it can read."""
+
+    text: str
+    signature: str | None = None
+    redacted: str | None = None
+
+
 Part = Text | Image | Document | ToolCall | ToolResult
 
 
@@ -252,6 +260,8 @@ class Answer(msgspec.Struct, gc=False):
     reasoning: str | None = None
     refusal: str | None = None
     logprobs: Any = None
+    #: The thoughts as the model wants them back in the next turn, where it signs them.
+    thinking: list[Thinking] = []
 
 
 class Codec(Protocol):

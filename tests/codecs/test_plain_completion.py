@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.codecs.base import Answer, ToolCall, Usage
+from tasks.codecs.base import Answer, Thinking, ToolCall, Usage
 from tasks.codecs.endpoints.chat_completion import build_chat_completion, is_plain, plain_frame
 from tasks.fast.answers import escape, fill
 from tasks.openai_format.requests import custom_id_of
@@ -21,22 +21,24 @@ answers = st.builds(
     Answer,
     content=st.none() | texts,
     finish_reason=st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
-    usage=st.none() | st.builds(Usage, counts, counts, counts, counts, counts),
+    usage=st.none() | st.builds(Usage, counts, counts, counts, counts, st.sampled_from([0, 5])),
     tool_calls=st.lists(st.just(ToolCall("i", "f", b"{}")), max_size=1),
     reasoning=st.none() | texts,
     refusal=st.none() | texts,
+    thinking=st.sampled_from([[], [Thinking("", "signature")]]),
 )
 plain = st.builds(
     Answer,
     content=texts,
     finish_reason=st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
-    usage=st.builds(Usage, counts, counts, counts, counts, counts),
+    usage=st.builds(Usage, counts, counts, counts, counts),
 )
 
 
 @given(answers)
 def test_a_plain_answer_is_text_and_nothing_else(answer: Answer) -> None:
     unusual = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
+    unusual = unusual or answer.thinking or (answer.usage is not None and answer.usage.written)
     assert is_plain(answer) != bool(unusual or answer.content is None or answer.usage is None)
 
 

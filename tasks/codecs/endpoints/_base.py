@@ -138,6 +138,8 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
                 answer.usage = None
             if context is not None and context.json_tool is not None:
                 _unwrap(answer, context.json_tool)
+            if answer.tool_calls and answer.finish_reason == "stop":
+                answer.finish_reason = "tool_calls"
             return answer
 
         return read

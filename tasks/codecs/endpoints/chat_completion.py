@@ -9,6 +9,7 @@ import msgspec
 
 from tasks.codecs.base import Answer, Context, Usage
 from tasks.codecs.endpoints._base import sum_usage
+from tasks.codecs.endpoints._thinking import thinking_blocks
 from tasks.openai_format.results import Frame, escape_line_ends
 
 _encode = msgspec.json.Encoder().encode
@@ -32,6 +33,8 @@ class _Message(msgspec.Struct, gc=False):
     tool_calls: list[_ToolCall] | msgspec.UnsetType = msgspec.UNSET
     function_call: _Function | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    #: What the next turn must carry for the model to know its thoughts again, as clients of Anthropic's have it.
+    thinking_blocks: list[dict[str, str]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -43,6 +46,8 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int
+    #: Only where there are any.
+    cache_write_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _CompletionDetails(msgspec.Struct, gc=False):
@@ -92,10 +97,12 @@ def is_plain(answer: Answer) -> bool:
     return not (
         answer.content is None
         or answer.usage is None
+        or answer.usage.written
         or answer.tool_calls
         or answer.reasoning is not None
         or answer.refusal is not None
         or answer.logprobs is not None
+        or answer.thinking
     )
 
 
@@ -141,6 +148,8 @@ def _message(answer: Answer, legacy: bool) -> _Message:
         ]
     if answer.reasoning is not None:
         message.reasoning_content = answer.reasoning
+    if answer.thinking:
+        message.thinking_blocks = thinking_blocks(answer.thinking)
     return message
 
 
@@ -151,6 +160,6 @@ def usage_of(usage: Usage | None) -> CompletionUsage | None:
         usage.prompt,
         usage.completion,
         usage.prompt + usage.completion,
-        _PromptDetails(usage.cached),
+        _PromptDetails(usage.cached, usage.written or msgspec.UNSET),
         _CompletionDetails(usage.reasoning),
     )

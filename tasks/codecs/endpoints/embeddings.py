@@ -57,18 +57,21 @@ class EmbeddingList(msgspec.Struct, gc=False):
     object: str
     data: list[_Embedding]
     model: str
-    usage: _Usage | None
+    usage: _Usage
 
 
 def build_embeddings(answers: list[Vectors], *, model: str, context: Context | None) -> EmbeddingList:
-    """OpenAI's embeddings response; `usage` is null where the family counts no tokens."""
+    """OpenAI's embeddings response.
+
+    Its type has no word for tokens that nobody counted: there they are 0, and the batch's report says so.
+    """
     vectors = [vector for answer in answers for vector in answer.vectors]
     as_text = context is not None and context.base64
     data = [
         _Embedding("embedding", index, _base64(vector) if as_text else vector) for index, vector in enumerate(vectors)
     ]
-    total = total_tokens(answers)
-    return EmbeddingList("list", data, model, None if total is None else _Usage(total, total))
+    total = total_tokens(answers) or 0
+    return EmbeddingList("list", data, model, _Usage(total, total))
 
 
 def _base64(vector: list[float]) -> str:

@@ -24,6 +24,7 @@ from tasks.codecs.base import (
 from tasks.codecs.endpoints._base import ChatEndpoint, sum_usage
 from tasks.codecs.endpoints._content import arguments, parse_parts
 from tasks.codecs.endpoints._fields import integer, parse_effort, parse_sampling
+from tasks.codecs.endpoints._thinking import seal
 from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import settle
 from tasks.openai_format.requests import RESPONSES
@@ -223,13 +224,14 @@ def build_response(
 
 
 def _items(answer: Answer, id: str, status: str) -> Any:
-    if answer.reasoning:
-        text = {"type": "reasoning_text", "text": answer.reasoning}
-        yield {"id": f"rs_{id}", "type": "reasoning", "summary": [], "content": [text], "status": "completed"}
+    if answer.reasoning or answer.thinking:
+        texts = [{"type": "reasoning_text", "text": answer.reasoning}] if answer.reasoning else []
+        item = {"id": f"rs_{id}", "type": "reasoning", "summary": [], "content": texts, "status": "completed"}
+        yield item | {"encrypted_content": seal(answer.thinking)} if answer.thinking else item
     content: list[dict[str, Any]] = []
     if answer.refusal:
         content.append({"type": "refusal", "refusal": answer.refusal})
-    elif answer.content is not None:
+    if answer.content is not None:
         content.append({"type": "output_text", "text": answer.content, "annotations": [], "logprobs": []})
     if content:
         yield {"id": f"msg_{id}", "type": "message", "role": "assistant", "status": status, "content": content}

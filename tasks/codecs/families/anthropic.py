@@ -24,6 +24,7 @@ from tasks.codecs.base import (
     PlainForm,
     Policy,
     Text,
+    Thinking,
     ToolCall,
     ToolResult,
     Turn,
@@ -43,6 +44,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
+from tasks.codecs.families._reasoning import keep_thinking
 from tasks.codecs.families._schemas import close_objects
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
@@ -96,9 +98,16 @@ class _Block(msgspec.Struct, gc=False):
     type: str
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
+    #: Of thoughts that only the model can read.
+    data: str | None = None
     id: str | None = None
     name: str | None = None
     input: msgspec.Raw = EMPTY_OBJECT
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    thinking_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -106,12 +115,18 @@ class _Usage(msgspec.Struct, gc=False):
     output_tokens: int
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _StopDetails(msgspec.Struct, gc=False):
+    explanation: str | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
     content: list[_Block]
     stop_reason: str | None = None
     usage: _Usage | None = None
+    stop_details: _StopDetails | None = None
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -183,28 +198,31 @@ class AnthropicCodec:
         )
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        message = decode_as(_decode, output, "an Anthropic message", "usage")
+        message = decode_as(_decode, output, "an Anthropic message", "usage", "stop_details")
         finish, usage = _FINISH.get(message.stop_reason or "end_turn", "stop"), _usage(message.usage)
         first = message.content[0] if len(message.content) == 1 else None
         if first is not None and first.type == "text" and message.stop_reason != "refusal":
             # Nearly always it is one text.
             return Answer(first.text or "", finish, usage)
         text: list[str] = []
-        thinking: list[str] = []
+        thinking: list[Thinking] = []
         calls: list[ToolCall] = []
         for block in message.content:
             if block.type == "text" and block.text is not None:
                 text.append(block.text)
             elif block.type == "thinking" and block.thinking is not None:
-                thinking.append(block.thinking)
+                thinking.append(Thinking(block.thinking, block.signature))
+            elif block.type == "redacted_thinking" and block.data is not None:
+                thinking.append(Thinking("", redacted=block.data))
             elif block.type == "tool_use" and block.id is not None and block.name is not None:
                 calls.append(ToolCall(block.id, block.name, tool_arguments(block.input)))
         content = "".join(text) if text or not calls else None
         answer = Answer(content, finish, usage, calls)
-        if thinking:
-            answer.reasoning = "".join(thinking)
+        keep_thinking(answer, thinking)
         if message.stop_reason == "refusal":
-            answer.refusal, answer.content = content or "The model declined to answer.", None
+            why = message.stop_details.explanation if message.stop_details is not None else None
+            answer.refusal = why or content or "The model declined to answer."
+            answer.content = content or None if why else None
         return answer
 
     def padding(self) -> bytes:
@@ -312,7 +330,9 @@ def _usage(usage: _Usage | None) -> Usage | None:
     cached = usage.cache_read_input_tokens or 0
     # Claude counts cache reads and writes beside input_tokens; OpenAI counts them in.
     written = usage.cache_creation_input_tokens or 0
-    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, 0, written)
+    details = usage.output_tokens_details
+    thought = details.thinking_tokens or 0 if details is not None else 0
+    return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, thought, written)
 
 
 def _encode_turn(turn: Turn) -> dict[str, Any]:

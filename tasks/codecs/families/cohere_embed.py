@@ -23,8 +23,17 @@ _INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clu
 _TRUNCATE: Final = {"v3": ("NONE", "START", "END"), "v4": ("NONE", "LEFT", "RIGHT")}
 
 
+class _Billed(msgspec.Struct, gc=False):
+    input_tokens: int | None = None
+
+
+class _Meta(msgspec.Struct, gc=False):
+    billed_units: _Billed | None = None
+
+
 class _Output(msgspec.Struct, gc=False):
     embeddings: list[list[float]] | dict[str, list[list[float]]]
+    meta: _Meta | None = None
 
 
 _decode = msgspec.json.Decoder(_Output).decode
@@ -57,14 +66,16 @@ class CohereEmbedCodec:
         return [{"texts": request.texts[start : start + _MOST_TEXTS], **shape} for start in starts]
 
     def decode_embeddings(self, output: bytes) -> Vectors:
-        found = decode_as(_decode, output, "a Cohere embedding").embeddings
+        parsed = decode_as(_decode, output, "a Cohere embedding", "meta")
+        found = parsed.embeddings
         vectors = found.get("float") if isinstance(found, dict) else found
         if vectors is None:
             raise DecodeError("not a Cohere embedding (no floats)")
         if len(vectors) > _MOST_TEXTS:
             raise DecodeError("not a Cohere embedding (more of them than texts were sent)")
-        # Its body counts no tokens.
-        return Vectors(vectors, None)
+        # Version 4 counts; version 3 does so in a header, which no batch job has.
+        billed = parsed.meta.billed_units if parsed.meta is not None else None
+        return Vectors(vectors, billed.input_tokens if billed is not None else None)
 
     def padding(self) -> bytes:
         return b'{"texts":["Hi"],"input_type":"search_document"}'

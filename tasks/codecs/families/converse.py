@@ -23,6 +23,7 @@ from tasks.codecs.base import (
     PlainForm,
     Policy,
     Text,
+    Thinking,
     ToolCall,
     ToolResult,
     Usage,
@@ -40,6 +41,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
+from tasks.codecs.families._reasoning import keep_thinking
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -57,10 +59,20 @@ _FINISH: Final[dict[str, FinishReason]] = {
 
 class _ReasoningText(msgspec.Struct, gc=False):
     text: str | None = None
+    signature: str | None = None
 
 
 class _Reasoning(msgspec.Struct, rename="camel", gc=False):
     reasoning_text: _ReasoningText | None = None
+    redacted_content: str | None = None
+
+
+class _Generated(msgspec.Struct, gc=False):
+    text: str | None = None
+
+
+class _Cited(msgspec.Struct, gc=False):
+    content: list[_Generated] | None = None
 
 
 class _ToolUse(msgspec.Struct, rename="camel", gc=False):
@@ -74,6 +86,8 @@ class _Block(msgspec.Struct, rename="camel", gc=False):
     text: str | None = None
     tool_use: _ToolUse | None = None
     reasoning_content: _Reasoning | None = None
+    #: Text with its sources beside it.
+    citations_content: _Cited | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -181,7 +195,7 @@ def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
     if response.output.message is None:
         raise DecodeError(f"not {what} (no message)")
     text: list[str] = []
-    reasoning: list[str] = []
+    thinking: list[Thinking] = []
     calls: list[ToolCall] = []
     for block in response.output.message.content or ():
         if block.text is not None:
@@ -189,12 +203,17 @@ def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
         elif block.tool_use is not None:
             use = block.tool_use
             calls.append(ToolCall(use.tool_use_id, use.name, tool_arguments(use.input)))
-        elif block.reasoning_content is not None and block.reasoning_content.reasoning_text is not None:
-            reasoning.append(block.reasoning_content.reasoning_text.text or "")
+        elif block.reasoning_content is not None:
+            thought = block.reasoning_content.reasoning_text
+            if thought is not None:
+                thinking.append(Thinking(thought.text or "", thought.signature))
+            elif block.reasoning_content.redacted_content is not None:
+                thinking.append(Thinking("", redacted=block.reasoning_content.redacted_content))
+        elif block.citations_content is not None:
+            text += [each.text or "" for each in block.citations_content.content or ()]
     finish = _FINISH.get(response.stop_reason or "end_turn", "stop")
     answer = Answer("".join(text) if text or not calls else None, finish, _usage(response.usage), calls)
-    if reasoning:
-        answer.reasoning = "".join(reasoning)
+    keep_thinking(answer, thinking)
     return answer
 
 

@@ -11,6 +11,7 @@ from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
 from tasks.codecs.families._common import force_json_tool, named_function, refuse_rest, refuse_unseen, take
+from tasks.codecs.families._reasoning import NOVA, split_reasoning
 from tasks.codecs.families._schemas import inline_references
 from tasks.codecs.families.converse import (
     decode_response,
@@ -66,7 +67,11 @@ class NovaCodec:
         return plain_form(b'{"schemaVersion":"messages-v1",')
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
-        return decode_response(output, "a Nova response")
+        answer = decode_response(output, "a Nova response")
+        if answer.content and answer.reasoning is None:
+            answer.reasoning, content = split_reasoning(answer.content, answer.finish_reason, NOVA)
+            answer.content = content if content or not answer.tool_calls else None
+        return answer
 
     def padding(self) -> bytes:
         return (

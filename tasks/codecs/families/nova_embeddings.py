@@ -21,8 +21,9 @@ class _Embedding(msgspec.Struct, gc=False):
     embedding: list[float]
 
 
-class _Output(msgspec.Struct, gc=False):
+class _Output(msgspec.Struct, rename="camel", gc=False):
     embeddings: list[_Embedding]
+    input_token_count: int | None = None
 
 
 _decode = msgspec.json.Decoder(_Output).decode
@@ -51,11 +52,10 @@ class NovaEmbeddingsCodec:
         ]
 
     def decode_embeddings(self, output: bytes) -> Vectors:
-        found = decode_as(_decode, output, "a Nova embedding").embeddings
-        if not found:
+        found = decode_as(_decode, output, "a Nova embedding", "inputTokenCount")
+        if not found.embeddings:
             raise DecodeError("not a Nova embedding (no vector)")
-        # Its body counts no tokens.
-        return Vectors([found[0].embedding], None)
+        return Vectors([found.embeddings[0].embedding], found.input_token_count)
 
     def padding(self) -> bytes:
         return (

@@ -40,6 +40,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
+from tasks.codecs.families._reasoning import split_reasoning, take_leaked_calls
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -53,9 +54,6 @@ _FINISH: Final[dict[str, FinishReason]] = {
 
 #: Fields that go through by OpenAI's own name.
 _PASSED: Final = ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "top_k")
-
-
-_TAGGED: Final = re.compile(r"\s*<(reasoning|think)>(.*?)(?:</\1>\s*|\Z)", re.DOTALL)
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -133,6 +131,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _CachedDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _ReasoningDetails(msgspec.Struct, gc=False):
@@ -144,6 +143,10 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens: int
     prompt_tokens_details: _CachedDetails | None = None
     completion_tokens_details: _ReasoningDetails | None = None
+    # Where there are no details: Kimi's, DeepSeek's and Qwen's own servers.
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class _Completion(msgspec.Struct, gc=False):
@@ -158,14 +161,6 @@ _decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
 
 
 _decode_text = msgspec.json.Decoder(str).decode
-
-
-def split_reasoning(text: str) -> tuple[str | None, str]:
-    """Reasoning in leading tags, and the text after them. Cut off within the tags, all of it is reasoning."""
-    found = _TAGGED.match(text)
-    if found is None:
-        return None, text
-    return found[2].strip(), text[found.end() :]
 
 
 def encode_messages(chat: Chat, policy: Policy, *, images: bool) -> list[dict[str, Any]]:
@@ -344,28 +339,38 @@ def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
         raise DecodeError(f"not {what} (no choices)")
     choice = completion.choices[0]
     message = choice.message
-    content = _text(message.content, what)
-    reasoning = message.reasoning_content or message.reasoning
+    finish = _FINISH.get(choice.finish_reason or choice.stop_reason or "stop", "stop")
+    content, thoughts = _text(message.content, what)
+    reasoning = message.reasoning_content or message.reasoning or thoughts or None
     if content and reasoning is None:
-        reasoning, content = split_reasoning(content)
+        reasoning, content = split_reasoning(content, finish)
     calls = [
         ToolCall(call.id or f"call_{number}", call.function.name, _arguments(call.function.arguments))
         for number, call in enumerate(message.tool_calls or ())
     ]
-    finish = _FINISH.get(choice.finish_reason or choice.stop_reason or "stop", "stop")
     answer = Answer(content if content or not calls else None, finish, _usage(completion.usage), calls)
     answer.reasoning, answer.refusal, answer.logprobs = reasoning, message.refusal, _logprobs(choice.logprobs)
+    take_leaked_calls(answer)
     return answer
 
 
-def _text(content: Any, what: str) -> str:
+def _text(content: Any, what: str) -> tuple[str, str]:
+    """The text of a content, and the thoughts in it, which Magistral has as parts of their own."""
     if content is None or isinstance(content, str):
-        return content or ""
+        return content or "", ""
     if isinstance(content, list):
-        texts = [part.get("text") or "" for part in content if isinstance(part, dict)]
+        parts = [part for part in content if isinstance(part, dict)]
+        texts = [part.get("text") or "" for part in parts if part.get("type") != "thinking"]
+        thoughts = [_thoughts(part.get("thinking")) for part in parts if part.get("type") == "thinking"]
         if all(isinstance(text, str) for text in texts):
-            return "".join(texts)
+            return "".join(texts), "".join(thoughts)
     raise DecodeError(f"not {what} (its content is no text)")
+
+
+def _thoughts(value: Any) -> str:
+    if isinstance(value, list):
+        return "".join(_thoughts(part.get("text")) for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
 
 
 def _arguments(value: msgspec.Raw) -> bytes:
@@ -392,8 +397,9 @@ def _usage(usage: _Usage | None) -> Usage | None:
     return Usage(
         usage.prompt_tokens,
         usage.completion_tokens,
-        (prompt.cached_tokens or 0) if prompt else 0,
-        (completion.reasoning_tokens or 0) if completion else 0,
+        (prompt.cached_tokens if prompt else None) or usage.cached_tokens or usage.prompt_cache_hit_tokens or 0,
+        (completion.reasoning_tokens if completion else None) or usage.reasoning_tokens or 0,
+        (prompt.cache_write_tokens if prompt else None) or 0,
     )
 
 
