@@ -16,6 +16,7 @@ from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
 from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
+from tasks.comparison.join import Joined
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
 from tasks.comparison.parameters import ComparisonParameters
@@ -97,7 +98,9 @@ def compare_models(
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = digest_of(labels) if labels else None
     ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging))
-    estimates = estimate_cost(variants, data.sources, data.requests, completion_window, data.endpoint)
+    estimates = estimate_cost(
+        variants, data.sources, data.requests, completion_window, data.endpoint, judging, below_minimum
+    )
     require_budget(estimates, max_cost_usd)
     files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
@@ -108,7 +111,7 @@ def compare_models(
         causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())
         raise ComparisonFailedError(f"No model has results. {causes}", comparison)
     joined, numbers = join(ref, variants, answered, data.sources, data.requests, labels)
-    judged = _judge(ref, comparison, judging, numbers, shared) if judging and len(answered) > 1 else None
+    judged = _judge(ref, comparison, judging, joined, numbers, shared) if judging and len(answered) > 1 else None
     parameters = parameters_of(
         variants,
         judging,
@@ -173,11 +176,16 @@ def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:
 
 
 def _judge(
-    ref: ComparisonRef, comparison: Comparison, judge: Judge, numbers: Numbers, shared: dict[str, Any]
+    ref: ComparisonRef,
+    comparison: Comparison,
+    judge: Judge,
+    joined: Joined,
+    numbers: Numbers,
+    shared: dict[str, Any],
 ) -> Judged | None:
     """Let the judge compare the answers, in a batch like any other."""
     labels = [variant.label for variant in numbers.variants]
-    file, questions = prepare_judge(ref, judge, labels)
+    file, questions = prepare_judge(ref, judge, labels, joined)
     if not questions:
         run_log().warning("There is nothing to judge: no request was answered with text by two variants")
         return None

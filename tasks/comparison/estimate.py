@@ -9,14 +9,17 @@ from prefect import task
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import Rate, rate_for
+from tasks.comparison.judge import JUDGED_CHARACTERS, Judge
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
-from tasks.inputs.tokens import count_tokens
+from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens
 from tasks.storage.reader import Source
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
+#: Around the texts that a judge reads.
+FRAME_TOKENS = 60
 #: So many requests are measured, spread over the input.
 _SAMPLE = 2000
 
@@ -76,6 +79,37 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str,
     )
 
 
+def estimate_judge(
+    judge: Judge, variants: list[Variant], estimates: list[Estimate], requests: int, window: str, below_minimum: str
+) -> Estimate:
+    """What the judge will take: each pair of answers twice, each as long as its request allows, or the judge reads."""
+    chosen = min(judge.requests, requests)
+    total = chosen * len(variants) * (len(variants) - 1)
+    most = JUDGED_CHARACTERS / BYTES_PER_TOKEN
+    frame = len(judge.rubric.encode()) / BYTES_PER_TOKEN + FRAME_TOKENS
+    # Each answer is read once with every rival and in both orders; the request as often as there are comparisons.
+    asked = max((min(each.input_tokens / max(1, each.requests), most) for each in estimates), default=0.0)
+    answers = sum(min(each.max_output_tokens / max(1, each.requests), most) for each in estimates)
+    answers *= 2 * (len(variants) - 1)
+    input_tokens = math.ceil(chosen * answers + total * (asked + frame))
+    output_tokens = total * judge.max_tokens
+    model = parse_model(judge.model)
+    limits = limits_for(model)
+    batch = window != "immediate" and not (total < limits.min_records_per_job and below_minimum != "pad")
+    rate = rate_for(model, batch=batch)
+    return Estimate(
+        label=f"judge {judge.model}",
+        model=judge.model,
+        requests=total,
+        jobs=math.ceil(total / limits.max_records_per_job) if batch else 0,
+        input_tokens=input_tokens,
+        max_output_tokens=output_tokens,
+        input_cost_usd=rate.cost(input_tokens, 0) if rate else None,
+        max_cost_usd=rate.cost(input_tokens, output_tokens) if rate else None,
+        rate=rate,
+    )
+
+
 def require_budget(estimates: list[Estimate], max_cost_usd: float | None) -> None:
     """Raise ConfigurationError where the variants together might cost more, or where that cannot be told."""
     if max_cost_usd is None:
@@ -104,18 +138,26 @@ def summary(estimates: list[Estimate]) -> list[dict[str, Any]]:
 
 @task(name="estimate", task_run_name="estimate", **STAGE_OPTIONS)
 def estimate_cost(
-    variants: list[Variant], sources: list[Source], requests: int, window: str, endpoint: str | None = None
+    variants: list[Variant],
+    sources: list[Source],
+    requests: int,
+    window: str,
+    endpoint: str | None = None,
+    judge: Judge | None = None,
+    below_minimum: str = "on_demand",
 ) -> list[Estimate]:
-    """Estimate requests, jobs, tokens and dollars of each variant, and say them."""
+    """Estimate requests, jobs, tokens and dollars of each variant, and of the judge, and say them."""
     log = run_log()
     estimates = estimate_variants(variants, sources, requests, window, endpoint)
+    if judge is not None and len(variants) > 1:
+        estimates.append(estimate_judge(judge, variants, estimates, requests, window, below_minimum))
     for each in estimates:
         cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"
         basis = f" ({each.rate.basis}, {each.rate.seen})" if each.rate else ""
         log.info(
             "%s: %s, %s, about %s in, at most %s out: %s%s",
             each.label,
-            counted(requests, "request"),
+            counted(each.requests, "request"),
             counted(each.jobs, "job"),
             counted(each.input_tokens, "token"),
             f"{each.max_output_tokens:,}",

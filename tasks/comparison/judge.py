@@ -4,18 +4,17 @@ import heapq
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
-import choix
 import msgspec
-import numpy as np
 import pyarrow.parquet as pq
 import xxhash
 
 from tasks.bedrock.models import parse_model
-from tasks.comparison.intervals import Interval
+from tasks.comparison.equality import unwrapped
+from tasks.comparison.intervals import Interval, holm, sign_test
 from tasks.comparison.measures import Share, share
 from tasks.errors import ConfigurationError
 from tasks.storage.objects import local_copy
@@ -29,9 +28,53 @@ RUBRIC = (
 )
 _VERDICT = "\n\nAnswer with exactly one of: A, B, tie. No other word."
 #: Each text is cut at so many characters: a judge reads two answers at once.
-_CHARACTERS = 12_000
-_RESAMPLES = 500
-_CHOICE = re.compile(r"\b(a|b|tie)\b", re.IGNORECASE)
+JUDGED_CHARACTERS = 12_000
+#: A reply that is nothing but a choice, and the choice at the end of a longer one.
+_CHOICE = r"(?:the\s+)?(?:answer|response|option)?[\s_]*(?P<choice>a|b|tie|tied|draw|both|equal)"
+_WHOLE = re.compile(
+    rf"(?:(?:(?:my|the|final)\s+)*(?:answer|verdict|choice|winner|preference|result)\s*(?:is|[:=])?\s*)?{_CHOICE}"
+    r"(?:\s+(?:wins|is\s+better))?",
+    re.IGNORECASE,
+)
+_FINAL = re.compile(
+    rf"(?:verdict|choice|winner|preference|result|conclusion|final\s+answer|answer)\W*(?:is|[:=])\W*{_CHOICE}\W*\Z",
+    re.IGNORECASE,
+)
+#: Mentions of a choice: "A" alone is one where no word follows that it could be the article of.
+_VERBS = r"(?:is|was|wins?|won|seems?|has|does|gives|looks|over|better|and|or)\b"
+_MENTIONS = re.compile(
+    r"\b(?:answer|response|option)[\s_]*(?P<named>[abAB])\b|\b(?P<tie>tie|tied|draw|equally)\b"
+    rf"|(?<![\w'’])(?P<alone>A(?!\s+(?!{_VERBS})[a-z])|B)(?![\w'’])",
+)
+_BETTER = re.compile(
+    r"(?:the\s+)?(?:answer|response|option)?[\s_]*(?P<choice>a|b)\s+(?:is\s+(?:(?!not?\b|never)\w+\s+)?better|wins)\b(?!.*\bbut\b).*",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(r"\b(?:not|neither|nor|no|cannot|worse|loses?|unable|rather)\b|n['’]t\b", re.IGNORECASE)
+#: So much of a reply is read.
+_REPLY_CHARACTERS = 4000
+
+
+def read_choice(reply: str) -> str | None:
+    """What a judge chose: "a", "b" or "tie", by the reply as a whole; None where it says several things or nothing."""
+    text = " ".join(unwrapped(reply[:_REPLY_CHARACTERS]).split()).strip(" .!*_\"'`")
+    if text.startswith("{"):
+        text = _value(text)
+    for found in (_WHOLE.fullmatch(text), _FINAL.search(text), _BETTER.fullmatch(text)):
+        if found is not None:
+            choice = found["choice"].lower()
+            return choice if choice in ("a", "b") else "tie"
+    chosen = {(m["named"] or m["alone"] or "tie").lower() for m in _MENTIONS.finditer(text)}
+    return chosen.pop() if len(chosen) == 1 and not _DENIES.search(text) else None
+
+
+def _value(text: str) -> str:
+    """The one text in a JSON object such as {"winner": "A"}."""
+    try:
+        values = [value for value in dict(json.loads(text)).values() if isinstance(value, str)]
+    except (ValueError, TypeError, RecursionError):
+        return text
+    return values[0].strip() if len(values) == 1 else text
 
 
 class Judge(msgspec.Struct, frozen=True):
@@ -51,9 +94,16 @@ class JudgedPair(msgspec.Struct, frozen=True):
     first_wins: int
     second_wins: int
     ties: int
+    #: Of the requests that one of them won.
     first_win_rate: Share
     #: Pairs whose two orders gave opposite winners: the judge went by position.
     contradictions: int
+    #: The exact sign test of wins against losses, and the same corrected for all pairs (Holm); None without either.
+    p_value: float | None = None
+    adjusted_p: float | None = None
+    #: Where the reference says that one of the two is better: how often it won, and how often the other.
+    with_reference: int = 0
+    against_reference: int = 0
 
 
 class Judged(msgspec.Struct):
@@ -62,17 +112,25 @@ class Judged(msgspec.Struct):
     model: str
     rubric: str
     batch_id: str
+    #: Requests with at least one pair of which both orders were read.
     requests: int
     verdicts: int
     unreadable: int
     pairs: list[JudgedPair]
-    #: Bradley-Terry strengths as the chance to win against an average rival, with bootstrap intervals; by label.
+    #: By label, the share won of the comparisons with any rival that either of the two won; best first.
     ranking: list[tuple[str, float, Interval | None]]
     #: Of all verdicts that named a winner, the share that named the answer shown first: 50 % without position bias.
     first_position: Share
     ties: Share
     #: US dollars for the judge's own batch; None where no price is known.
     cost_usd: float | None = None
+    #: What it was asked, and what it did not answer; comparisons of which only one order was read count for nothing.
+    asked: int = 0
+    failed: int = 0
+    incomplete: int = 0
+    #: Comparisons in which it chose the answer shown first, or second, whichever it was.
+    both_first: int = 0
+    both_second: int = 0
 
 
 def read_judge(judge: str | dict[str, Any] | None) -> Judge | None:
@@ -92,11 +150,16 @@ def read_judge(judge: str | dict[str, Any] | None) -> Judge | None:
     return found
 
 
-def write_questions(judge: Judge, labels: list[str], table: S3Uri, target: S3Uri, kms_key: str | None) -> int:
-    """Write the judge's own batch file from the joined table; returns the number of its requests."""
+def write_questions(
+    judge: Judge, labels: list[str], table: S3Uri, target: S3Uri, kms_key: str | None, clusters: Any = None
+) -> int:
+    """Write the judge's own batch file from the joined table; returns the number of its requests.
+
+    Of requests that repeat one another, by `clusters`, one is judged: the sign test takes them for independent.
+    """
     number = 0
     with S3Writer(target, kms_key) as out:
-        for custom_id, request, answers in _chosen(table, labels, judge.requests):
+        for custom_id, request, answers in _chosen(table, labels, judge.requests, clusters):
             for one, other in combinations(range(len(labels)), 2):
                 if answers[one] is None or answers[other] is None:
                     continue
@@ -108,32 +171,38 @@ def write_questions(judge: Judge, labels: list[str], table: S3Uri, target: S3Uri
     return number
 
 
-def _lowest(custom_ids: Iterator[str | None], most: int) -> set[str]:
-    """The custom_ids of the lowest hashes; no more than these are held at any time."""
-    ranked: list[tuple[int, str]] = []
-    held: set[str] = set()
-    for custom_id in custom_ids:
-        if not custom_id or custom_id in held:
+def _lowest(custom_ids: Iterable[tuple[str | None, int]], most: int) -> set[str]:
+    """The custom_ids of the lowest hashes, one of each cluster; no more than these are held at any time."""
+    ranked: list[tuple[int, str, int]] = []
+    # By cluster, the lowest of it.
+    held: dict[int, tuple[int, str, int]] = {}
+    for custom_id, cluster in custom_ids:
+        if not custom_id:
             continue
         # The heap's first is the highest.
-        entry = (-xxhash.xxh3_64_intdigest(custom_id.encode()), custom_id)
-        if len(ranked) < most:
-            heapq.heappush(ranked, entry)
-        elif entry > ranked[0]:
-            held.discard(heapq.heapreplace(ranked, entry)[1])
-        else:
-            continue
-        held.add(custom_id)
-    return held
+        entry = (-xxhash.xxh3_64_intdigest(custom_id.encode()), custom_id, cluster)
+        known = held.get(cluster)
+        if known is not None:
+            if entry <= known:
+                continue
+            ranked.remove(known)
+            heapq.heapify(ranked)
+        elif len(ranked) >= most:
+            if entry <= ranked[0]:
+                continue
+            del held[heapq.heappop(ranked)[2]]
+        heapq.heappush(ranked, entry)
+        held[cluster] = entry
+    return {custom_id for _, custom_id, _ in ranked}
 
 
-def _chosen(table: S3Uri, labels: list[str], most: int) -> Iterator[tuple[str, str, list[str | None]]]:
+def _chosen(
+    table: S3Uri, labels: list[str], most: int, clusters: Any = None
+) -> Iterator[tuple[str, str, list[str | None]]]:
     """Some requests, chosen by a hash of their custom_ids, with the answers by label."""
     with local_copy(table) as local:
         file = pq.ParquetFile(local)
-        wanted = _lowest(
-            (id for batch in file.iter_batches(columns=["custom_id"]) for id in batch.column(0).to_pylist()), most
-        )
+        wanted = _lowest(_clustered(file, len(labels), clusters), most)
         place = {label: number for number, label in enumerate(labels)}
         current: tuple[str, str, list[str | None]] | None = None
         for batch in file.iter_batches(512, columns=["custom_id", "variant", "request", "ok", "answer"]):
@@ -150,10 +219,26 @@ def _chosen(table: S3Uri, labels: list[str], most: int) -> Iterator[tuple[str, s
             yield current
 
 
+def _clustered(file: pq.ParquetFile, variants: int, clusters: Any) -> Iterator[tuple[str | None, int]]:
+    """The custom_id of every request, with its cluster; the table has a row for each variant."""
+    number = 0
+    for batch in file.iter_batches(columns=["custom_id"]):
+        for custom_id in batch.column(0).to_pylist():
+            request, variant = divmod(number, variants)
+            number += 1
+            if variant == 0:
+                own = xxhash.xxh3_64_intdigest((custom_id or "").encode())
+                yield custom_id, own if clusters is None else int(clusters[request])
+
+
 def _question(judge: Judge, id: str, request: str, first: str, second: str) -> bytes:
     # JSON around the texts: nothing in an answer can pose as the frame.
     shown = json.dumps(
-        {"request": request[:_CHARACTERS], "answer_a": first[:_CHARACTERS], "answer_b": second[:_CHARACTERS]},
+        {
+            "request": request[:JUDGED_CHARACTERS],
+            "answer_a": first[:JUDGED_CHARACTERS],
+            "answer_b": second[:JUDGED_CHARACTERS],
+        },
         ensure_ascii=False,
     )
     messages = [
@@ -165,22 +250,40 @@ def _question(judge: Judge, id: str, request: str, first: str, second: str) -> b
     return msgspec.json.encode(line) + b"\n"
 
 
-def read_verdicts(judge: Judge, labels: list[str], batch_id: str, output: str | None) -> Judged:
-    """Add up a judge's batch."""
+def read_verdicts(
+    judge: Judge, labels: list[str], batch_id: str, output: str | None, asked: int = 0, table: S3Uri | None = None
+) -> Judged:
+    """Add up a judge's batch. `asked` is how many requests it had; `table` tells what the reference says of answers."""
     verdicts: dict[tuple[str, int, int], dict[str, str]] = defaultdict(dict)
-    unreadable = 0
+    unreadable = read = 0
     for source in find_sources(output) if output else ():
         for block in read_lines(source, limit=UNLIMITED):
             for line in filter(None, block.lines):
                 row = msgspec.json.decode(line)
                 content = row["response"]["body"]["choices"][0]["message"].get("content") or ""
-                found = _CHOICE.search(content)
+                found = read_choice(content)
                 key, one, other, order = row["custom_id"].rsplit("-", 3)
+                read += 1
                 if found is None:
                     unreadable += 1
                     continue
-                verdicts[key, int(one), int(other)][order] = found[1].lower()
-    return _add_up(judge, labels, batch_id, verdicts, unreadable)
+                verdicts[key, int(one), int(other)][order] = found
+    scores = _scores(table, labels, {key for key, _, _ in verdicts}) if table is not None else {}
+    judged = _add_up(judge, labels, batch_id, verdicts, unreadable, scores)
+    judged.asked, judged.failed = max(asked, read), max(asked - read, 0)
+    return judged
+
+
+def _scores(table: S3Uri, labels: list[str], keys: set[str]) -> dict[tuple[str, int], float]:
+    """What the reference says of the judged answers, by the request's key and the variant's place."""
+    places = {label: number for number, label in enumerate(labels)}
+    found: dict[tuple[str, int], float] = {}
+    with local_copy(table) as local:
+        for batch in pq.ParquetFile(local).iter_batches(columns=["custom_id", "variant", "score"]):
+            for custom_id, variant, value in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+                if value is not None and (key := xxhash.xxh3_128_hexdigest((custom_id or "").encode())) in keys:
+                    found[key, places[variant]] = value
+    return found
 
 
 def _add_up(
@@ -189,25 +292,43 @@ def _add_up(
     batch_id: str,
     verdicts: dict[tuple[str, int, int], dict[str, str]],
     unreadable: int,
+    scores: dict[tuple[str, int], float] | None = None,
 ) -> Judged:
     first_shown = Counter[str]()
-    # By pair: first wins, second wins, ties, contradictions.
-    tallies = {pair: [0, 0, 0, 0] for pair in combinations(range(len(labels)), 2)}
-    requests: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
+    # By pair: first wins, second wins, ties, contradictions, with and against the reference.
+    tallies = {pair: [0] * 6 for pair in combinations(range(len(labels)), 2)}
+    requests = set()
+    incomplete = 0
+    both = Counter(tuple(orders.values()) for orders in verdicts.values() if len(orders) == 2)
     for (key, one, other), orders in verdicts.items():
         first_shown.update(orders.values())
         if len(orders) < 2:
+            incomplete += 1
             continue
         # From the first variant's side: 1 it won, -1 it lost, 0 a tie.
-        scores = [{"a": 1, "b": -1, "tie": 0}[orders["ab"]], {"a": -1, "b": 1, "tie": 0}[orders["ba"]]]
-        total = sum(scores)
+        said = [{"a": 1, "b": -1, "tie": 0}[orders["ab"]], {"a": -1, "b": 1, "tie": 0}[orders["ba"]]]
+        total = sum(said)
         tally = tallies[one, other]
         tally[0 if total > 0 else 1 if total < 0 else 2] += 1
-        tally[3] += scores[0] * scores[1] < 0
-        requests[key].append((one, other, 1.0 if total > 0 else 0.0 if total < 0 else 0.5))
+        tally[3] += said[0] * said[1] < 0
+        truth = [(scores or {}).get((key, place)) for place in (one, other)]
+        if total and truth[0] is not None and truth[1] is not None and truth[0] != truth[1]:
+            tally[4 if (truth[0] > truth[1]) == (total > 0) else 5] += 1
+        requests.add(key)
     pairs = [
-        JudgedPair(labels[one], labels[other], won, lost, tied, share(won, won + lost), contradictions)
-        for (one, other), (won, lost, tied, contradictions) in tallies.items()
+        JudgedPair(
+            first=labels[one],
+            second=labels[other],
+            first_wins=won,
+            second_wins=lost,
+            ties=tied,
+            first_win_rate=share(won, won + lost),
+            contradictions=contradictions,
+            p_value=sign_test(won, lost) if won + lost else None,
+            with_reference=agreed,
+            against_reference=opposed,
+        )
+        for (one, other), (won, lost, tied, contradictions, agreed, opposed) in tallies.items()
     ]
     decided = first_shown["a"] + first_shown["b"]
     total = decided + first_shown["tie"]
@@ -218,38 +339,29 @@ def _add_up(
         requests=len(requests),
         verdicts=total,
         unreadable=unreadable,
-        pairs=pairs,
-        ranking=_rank(labels, list(requests.values())),
+        pairs=_adjusted(pairs),
+        ranking=_rank(pairs),
         first_position=share(first_shown["a"], decided),
         ties=share(first_shown["tie"], total),
+        incomplete=incomplete,
+        both_first=both["a", "a"],
+        both_second=both["b", "b"],
     )
 
 
-def _rank(labels: list[str], requests: list[list[tuple[int, int, float]]]) -> list[tuple[str, float, Interval | None]]:
-    """Bradley-Terry by maximum likelihood; intervals by resampling requests, whose verdicts belong together."""
-    if not requests:
-        return []
-    count = len(labels)
-    tables = np.zeros((len(requests), count, count))
-    for table, results in zip(tables, requests, strict=True):
-        for one, other, score in results:
-            table[one, other] += score
-            table[other, one] += 1 - score
-    strengths = _strengths(tables.sum(axis=0))
-    rng = np.random.default_rng(1)
-    drawn = np.array(
-        [
-            _strengths(np.tensordot(rng.multinomial(len(tables), np.full(len(tables), 1 / len(tables))), tables, 1))
-            for _ in range(_RESAMPLES)
-        ]
-    )
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    ranked = sorted(range(count), key=lambda place: -strengths[place])
-    return [(labels[p], float(strengths[p]), (float(low[p]), float(high[p]))) for p in ranked]
+def _adjusted(pairs: list[JudgedPair]) -> list[JudgedPair]:
+    tested = [pair for pair in pairs if pair.p_value is not None]
+    adjusted = dict(zip(map(id, tested), holm([pair.p_value or 0.0 for pair in tested]), strict=True))
+    return [msgspec.structs.replace(pair, adjusted_p=adjusted.get(id(pair))) for pair in pairs]
 
 
-def _strengths(wins: Any) -> Any:
-    # The small prior keeps a variant that never won, or never lost, finite.
-    utilities = choix.ilsr_pairwise_dense(wins, alpha=0.1)
-    # The chance to win against a rival of average strength.
-    return 1 / (1 + np.exp(-(utilities - utilities.mean())))
+def _rank(pairs: list[JudgedPair]) -> list[tuple[str, float, Interval | None]]:
+    """Who won what share of its decided comparisons; a variant without one has no place."""
+    won, decided = Counter[str](), Counter[str]()
+    for pair in pairs:
+        for label, wins in ((pair.first, pair.first_wins), (pair.second, pair.second_wins)):
+            won[label] += wins
+            decided[label] += pair.first_wins + pair.second_wins
+    ranked = sorted((label for label in decided if decided[label]), key=lambda label: -won[label] / decided[label])
+    # The comparisons of one request with several rivals are not independent: there is no interval of them.
+    return [(label, won[label] / decided[label], None) for label in ranked]

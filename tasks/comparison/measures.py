@@ -76,6 +76,8 @@ class Measures(msgspec.Struct):
     tool_calls_unchecked: int = 0
     #: Of the labelled requests that were answered; `accuracy` is of all of them, an answer that is missing being wrong.
     accuracy_answered: Share | None = None
+    #: Of the labelled requests that were not lost to the run: what variants are compared by.
+    accuracy_compared: Share | None = None
     #: Requests lost to the run (throttled, expired, a fault of the service) and not to the model.
     lost: int = 0
     #: Answered requests whose cost is known; `cost_usd` is None where it is not known of all.
@@ -220,6 +222,7 @@ def _against_reference(
         scores, fates = np.frombuffer(side.scores), np.frombuffer(side.fates, dtype=np.int8)
         measures.accuracy = _accuracy(scores, clusters, known)
         measures.accuracy_answered = _accuracy(scores, clusters, known & (fates == ANSWERED))
+        measures.accuracy_compared = _accuracy(scores, clusters, known & (fates != LOST))
         if joined.closed:
             answered = measures.accuracy_answered.total
             measures.unknown = share(side.counts["unknown"], answered)

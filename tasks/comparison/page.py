@@ -12,7 +12,7 @@ import msgspec
 
 from tasks.bedrock.models import parse_model
 from tasks.comparison.charts import Point, distribution, scatter
-from tasks.comparison.join import SIMILARITY_CHARACTERS, SIMILARITY_REQUESTS, Example, Joined
+from tasks.comparison.join import Example, Joined
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.comparison.verdict import percent, verdict
@@ -28,31 +28,59 @@ _BASES = {
     "on_demand": "on-demand price",
 }
 _DEFINITIONS = {
-    "Answered": "Requests with an answer, of all requests; the rest is in the error file. Interval: Wilson.",
-    "Accuracy": "Answers equal to the reference, of all requests that have one; a request without an answer counts as "
-    "wrong. Equal: the same text but for case, spacing and marks or quotes around it. Interval: Wilson.",
-    "Macro-F1": "The mean over the reference's labels of F1, the harmonic mean of precision and recall: every label "
-    "counts the same, however rare. Interval: percentile bootstrap.",
-    "Difference in accuracy": "On the same requests, so pairs are compared, not groups. Interval: Agresti and Min's. "
-    "McNemar's test is exact and looks at the requests that only one of the two got right; the verdict corrects for "
-    "several comparisons with Holm's method, the table does not.",
-    "Same answer, Cohen's κ": "Of the requests that both answered, those with equal answers; κ takes off what would be "
-    "equal by chance (0: no more than chance, 1: always). Interval of κ: percentile bootstrap.",
-    "Likeness": f"For long answers: 1 minus the normalised insert-delete distance of the first "
-    f"{SIMILARITY_CHARACTERS:,} characters, on up to {SIMILARITY_REQUESTS:,} requests spread over the file.",
-    "Cost": "Tokens that Bedrock counted times the price of the model; failed requests cost nothing. The share of a "
-    "batch that ran on demand is priced so.",
-    "Cut off, refused, empty": "Of the answered requests: finish_reason length; a refusal or content_filter; neither "
-    "text nor a tool call.",
-    "Valid JSON, keeps schema": "Of the answers to requests that asked for JSON by response_format. Answers whose "
-    "schema cannot be used (it refers to another document, has a pattern beyond linear time, takes too long …) count "
-    "for neither side, and are counted as not checkable.",
-    "Valid tool calls": "Of the answers with tool calls: every call names a tool that was offered, with arguments that "
-    "keep to its JSON Schema; those with a schema that cannot be used count for neither side.",
-    "Mean tokens and characters": "Interval of a mean: BCa bootstrap up to 2,000 values, Student's t above.",
-    "Judge's strength": "The chance to win against a rival of average strength by the Bradley–Terry model. Both orders "
-    "of a pair are asked; a pair is won by what the two verdicts add up to, and a tie counts half. Interval: bootstrap "
-    "over requests.",
+    "Answered": (
+        "Requests with an answer, of all requests; the rest is in the error file. Interval: Wilson's, or Clopper "
+        "and Pearson's with fewer than ten of either kind."
+    ),
+    "Accuracy": (
+        "Answers equal to the reference, of all requests that have one, a request without an answer being wrong; "
+        "and of those that were answered. Equal: the same text but for case, spacing, and quotes, fences, markdown "
+        "or a full stop around it; JSON and numbers by value; two labels of the reference are never one. Interval: "
+        "Wilson's, as above."
+    ),
+    "Macro-F1": (
+        "The mean over the reference's labels of F1, the harmonic mean of precision and recall: every label counts "
+        "the same, however rare. Interval: Wald's on the logit scale with a bootstrapped error; none below ten "
+        "errors, five requests of each label, or where requests repeat: no honest one is known."
+    ),
+    "Difference in accuracy": (
+        "On the same requests, so pairs are compared, not groups; requests that either lost to the run are left "
+        "out. Interval: Tango's score interval. McNemar's mid-p test looks at the requests that only one of the two "
+        "got right; p is corrected for all pairs with Holm's method, in the table as in the verdict. Where requests "
+        "repeat, the signs of whole clusters are flipped, and the interval is a t interval of clusters."
+    ),
+    "Same answer, Cohen's κ": (
+        "Of the requests that both answered, those with equal answers; κ takes off what would be equal by chance "
+        "(0: no more than chance, 1: always). Interval of κ: as of macro-F1, on Fisher's scale."
+    ),
+    "Likeness": (
+        "For long answers: 1 minus the normalised insert-delete distance of the first 2,000 characters, on up to "
+        "2,000 requests spread over the file."
+    ),
+    "Cost": (
+        "Tokens that Bedrock counted, of all choices, times the price of the model and of the way the request went, "
+        "batch or on demand; cached tokens at theirs where it is known. Failed requests cost nothing. A total is "
+        "given where the cost of every answered request is known; two variants are compared on the requests that "
+        "both answered."
+    ),
+    "Cut off, refused, empty": (
+        "Of the answered requests: finish_reason length; a refusal or content_filter; neither text nor a tool call."
+    ),
+    "Valid JSON, keeps schema": (
+        "Of the answers to requests that asked for JSON by response_format. Answers whose schema cannot be used (it "
+        "refers to another document, has a pattern beyond linear time, takes too long …) count for neither side, "
+        "and are counted as not checkable."
+    ),
+    "Valid tool calls": (
+        "Of the answers with tool calls: every call names a tool that was offered, with arguments that keep to its "
+        "JSON Schema; those with a schema that cannot be used count for neither side."
+    ),
+    "Mean tokens and characters": ("Interval of a mean: Student's t; of 30 to 2,000 values bootstrapped t."),
+    "Judge": (
+        "Both orders of a pair are asked; a pair is won by what the two verdicts add up to. Won: of the comparisons "
+        "that one of the two won, against any rival; ties are left out. The exact sign test is of wins against "
+        "losses, and corrected for several pairs with Holm's method."
+    ),
 }
 
 
@@ -158,7 +186,7 @@ def html(page: Page) -> str:
 
 
 def _quality(numbers: Numbers) -> str:
-    return "Accuracy" if numbers.referenced else "Judge's strength"
+    return "Accuracy" if numbers.referenced else "Won before the judge"
 
 
 def _points(numbers: Numbers, judged: Judged | None) -> list[Point]:

@@ -37,8 +37,8 @@ class ComparisonParameters(SharedParameters):
         Dollars | None,
         Help(
             "Most it may cost, in dollars",
-            "Refuse to start where the variants' answers, each as long as its request allows, would cost more; the "
-            "judge is not counted.",
+            "Refuse to start where the variants' answers, each as long as its request allows, and the judge would cost "
+            "more.",
             default="no limit",
         ),
     ] = None

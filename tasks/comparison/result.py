@@ -32,6 +32,10 @@ class Comparison(BaseModel):
     #: US dollars by variant, from the tokens that Bedrock counted; None where no price is known.
     cost_usd: dict[str, float | None] = Field(default_factory=dict)
     verdict: list[str] = Field(default_factory=list)
+    #: Every claim, also those that do not hold, with its numbers and its test: what the verdict says in sentences.
+    conclusions: list[dict[str, Any]] = Field(default_factory=list)
+    #: With a margin: whether every other variant is shown to be no more than it less accurate than the first one.
+    within_margin: bool | None = None
     #: All numbers of the report.
     numbers: dict[str, Any] = Field(default_factory=dict)
     judge_batch: Batch | None = None

@@ -14,6 +14,7 @@ from tasks.batch.lifecycle import first_causes
 from tasks.batch.paths import BatchRef
 from tasks.batch.store import read
 from tasks.bedrock.models import parse_model
+from tasks.comparison.conclusions import conclude
 from tasks.comparison.join import STRICT, Join, Joined, Options, Side
 from tasks.comparison.judge import Judge, Judged, read_verdicts, write_questions
 from tasks.comparison.measures import Numbers, measure
@@ -107,21 +108,24 @@ def join(
 
 
 @task(name="ask the judge", task_run_name="write-judge-questions", **STAGE_OPTIONS)
-def prepare_judge(ref: ComparisonRef, judge: Judge, labels: list[str]) -> tuple[str, int]:
+def prepare_judge(ref: ComparisonRef, judge: Judge, labels: list[str], joined: Joined) -> tuple[str, int]:
     """Write what the judge is asked; the file, and how many requests."""
-    target = ref.uri("inputs", "judge.jsonl")
-    return str(target), write_questions(judge, labels, ref.uri("table.parquet"), target, ref.settings.kms_key)
+    target, table = ref.uri("inputs", "judge.jsonl"), ref.uri("table.parquet")
+    return str(target), write_questions(judge, labels, table, target, ref.settings.kms_key, joined.clusters)
 
 
 @task(name="read the verdicts", task_run_name="read-verdicts", **STAGE_OPTIONS)
 def collect_verdicts(ref: ComparisonRef, judge: Judge, labels: list[str], batch: Batch) -> Judged:
     """Add up what the judge said, and what it cost."""
-    judged = read_verdicts(judge, labels, batch.id, batch.output_file)
+    asked = batch.request_counts.total
+    judged = read_verdicts(judge, labels, batch.id, batch.output_file, asked, ref.uri("table.parquet"))
     rate = _pricing(ref, judge.model, batch).rate
     if rate is not None and batch.usage is not None:
         judged.cost_usd = rate.cost(batch.usage.input_tokens, batch.usage.output_tokens)
     verdicts = counted(judged.verdicts, "verdict")
-    run_log().info("%s of the judge, %s unreadable", verdicts, f"{judged.unreadable:,}")
+    run_log().info(
+        "%s of the judge, %s unreadable, %s without an answer", verdicts, f"{judged.unreadable:,}", f"{judged.failed:,}"
+    )
     return judged
 
 
@@ -153,6 +157,11 @@ def write_report(
     comparison.report_file = str(report)
     comparison.table_file, comparison.wide_file = str(ref.uri("table.parquet")), str(ref.uri("answers.csv"))
     comparison.verdict = page.verdict
+    conclusions = conclude(numbers, judged)
+    comparison.conclusions = msgspec.to_builtins(conclusions)
+    if numbers.margin is not None:
+        shown = [each.holds for each in conclusions if each.claim == "not_worse"]
+        comparison.within_margin = all(shown) and len(shown) == len(comparison.batches) - 1 > 0
     comparison.numbers = msgspec.to_builtins(numbers)
     comparison.judged = msgspec.to_builtins(judged) if judged else None
     comparison.cost_usd = {variant.label: variant.cost_usd for variant in numbers.variants}

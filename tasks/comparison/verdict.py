@@ -1,11 +1,22 @@
-"""The verdict of a comparison, in a sentence or two that a person can act on."""
+"""The verdict of a comparison: its conclusions in sentences that a person can act on, and what else to know.
 
+No sentence has a text of a request, an answer or a label: they are logged.
+"""
+
+from tasks.comparison.conclusions import Conclusion, conclude
+from tasks.comparison.intervals import sign_test
 from tasks.comparison.judge import Judged
-from tasks.comparison.measures import Measures, Numbers, Pair
+from tasks.comparison.measures import Measures, Numbers
 from tasks.support.words import counted
 
-#: Below this chance of so uneven a split, a difference is called one.
-_SIGNIFICANT = 0.05
+#: From these shares on, something is said of them.
+_ANSWERED, _CUT_OFF, _UNKNOWN, _UNREAD = 0.95, 0.05, 0.2, 0.01
+_CHOICES = {
+    "first": "the first one is compared",
+    "majority": "the most frequent one is compared",
+    "mean": "their mean score is compared",
+    "any": "one right answer is enough (pass@k)",
+}
 
 
 def percent(value: float | None) -> str:
@@ -15,38 +26,50 @@ def percent(value: float | None) -> str:
 
 def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> list[str]:
     """Sentences: who is best and how sure that is, at what price; then what the reader must know besides."""
-    variants = numbers.variants
-    sentences = []
+    variants, conclusions = numbers.variants, conclude(numbers, judged)
+    sentences: list[str] = []
     if not variants:
         sentences.append("No model gave an answer: there is nothing to compare.")
     elif len(variants) == 1:
         sentences.append(_alone(variants[0]))
-    elif numbers.referenced:
-        sentences += _by_accuracy(numbers)
-    elif judged is not None and judged.ranking:
-        sentences += _by_judge(judged)
     else:
-        sentences += _by_agreement(numbers)
-    if len(variants) > 1 and (cost := _cost(variants)):
-        sentences.append(cost)
-    for each in variants:
-        if each.answered.value is not None and each.answered.value < 0.95:
-            sentences.append(f"{each.label} answered only {percent(each.answered.value)} of the requests.")
-        if each.truncated.value is not None and each.truncated.value > 0.05:
-            sentences.append(f"{percent(each.truncated.value)} of {each.label}'s answers were cut off at their limit.")
-    if numbers.referenced and (numbers.missing_references or numbers.extra_references):
-        sentences.append(
-            f"The reference has no label for {numbers.missing_references:,} of {counted(numbers.requests, 'request')}, "
-            f"and {counted(numbers.extra_references, 'label')} of no request."
-        )
-    if numbers.unchecked:
-        causes = "; ".join(f"{count:,} where it {why}" for why, count in numbers.unchecked.items())
-        sentences.append(
-            f"{sum(numbers.unchecked.values()):,} answers or tool calls could not be held to the JSON Schema of their "
-            f"request, and are left out of the shares of those that keep to it: {causes}."
-        )
-    sentences += [f"{label} has no results: {cause}" for label, cause in failed.items()]
-    return sentences
+        if numbers.referenced:
+            sentences += _by_accuracy(numbers, _of(conclusions, "more_accurate"))
+        sentences += [_not_worse(each) for each in _of(conclusions, "not_worse")]
+        if judged is not None:
+            sentences += _by_judge(judged, conclusions)
+        if not numbers.referenced and not _of(conclusions, "preferred"):
+            sentences += _by_agreement(numbers, _of(conclusions, "same_answers"))
+        sentences += _cost(variants, _of(conclusions, "cheaper"))
+    sentences += _of_prices(variants)
+    sentences += _of_answers(numbers)
+    sentences += _of_references(numbers)
+    sentences += _of_schemas(numbers)
+    return sentences + [f"{label} has no results: {cause}" for label, cause in failed.items()]
+
+
+def _of(conclusions: list[Conclusion], claim: str) -> list[Conclusion]:
+    return [each for each in conclusions if each.claim == claim]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _p(value: float | None) -> str:
+    return "unknown" if value is None else "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _points(each: Conclusion) -> str:
+    text = f"{100 * abs(each.difference or 0.0):.1f} points"
+    if each.interval is not None:
+        text += f" (95\u00a0% interval {100 * each.interval[0]:.1f} to {100 * each.interval[1]:.1f})"
+    return text
+
+
+def _test(each: Conclusion, tests: int) -> str:
+    corrected = f", corrected for {tests} pairs" if tests > 1 else ""
+    return f"{each.test} test, p {_p(each.adjusted_p)}{corrected}"
 
 
 def _alone(only: Measures) -> str:
@@ -56,99 +79,296 @@ def _alone(only: Measures) -> str:
     return text + "; there is no other model to compare it with."
 
 
-def _accuracy(variant: Measures) -> str:
-    assert variant.accuracy is not None
-    text = percent(variant.accuracy.value)
-    if variant.accuracy.interval:
-        low, high = variant.accuracy.interval
-        text += f" (95 % interval {100 * low:.1f}–{100 * high:.1f})"
-    return text
+def _value(variant: Measures) -> float:
+    share = variant.accuracy_compared or variant.accuracy
+    return (share.value if share else None) or 0.0
 
 
-def _by_accuracy(numbers: Numbers) -> list[str]:
-    ranked = sorted(numbers.variants, key=lambda v: -(v.accuracy.value or 0.0 if v.accuracy else 0.0))
-    best = ranked[0]
-    rivals = [(rival, pair) for rival in ranked[1:] if (pair := _between(numbers, best.label, rival.label)) is not None]
-    # Holm's correction: the smaller the p-value, the more tests it has to stand up to.
-    order = sorted(rivals, key=lambda each: each[1].p_value or 0.0)
-    beaten: list[str] = []
-    for rank, (rival, pair) in enumerate(order):
-        if (1.0 if pair.p_value is None else pair.p_value) * (len(order) - rank) >= _SIGNIFICANT:
-            break
-        beaten.append(rival.label)
-    equal = [rival for rival, _ in rivals if rival.label not in beaten]
-    if not equal:
-        second, pair = rivals[0]
-        difference = abs(pair.accuracy_difference or 0.0)
-        return [
-            f"{best.label} is the most accurate: {_accuracy(best)} against {_accuracy(second)} of {second.label}. "
-            f"The difference of {100 * difference:.1f} points is more than chance explains "
-            f"(McNemar's test, p {_p(pair.p_value)})."
-        ]
-    others = ", ".join(
-        f"{rival.label} ({percent(rival.accuracy.value if rival.accuracy else None)})" for rival in equal
-    )
-    sentences = [
-        f"There is no clear winner: {best.label} is ahead with {_accuracy(best)}, but {others} may be as good: "
-        f"{counted(numbers.referenced, 'labelled request does', 'labelled requests do')} not tell them apart."
+def _with_value(variants: list[Measures]) -> str:
+    return _listed([f"{each.label} ({percent(_value(each))})" for each in variants])
+
+
+def _by_accuracy(numbers: Numbers, pairs: list[Conclusion]) -> list[str]:
+    if not pairs:
+        return ["No labelled request was answered by two models: their accuracies cannot be compared."]
+    labels = [variant.label for variant in numbers.variants]
+    beats = {label: [each for each in pairs if each.holds and each.variants[0] == label] for label in labels}
+    for label, won in beats.items():
+        if len(won) == len(labels) - 1:
+            return [_winner(label, won, len(pairs))]
+    beaten = {each.variants[1] for each in pairs if each.holds}
+    rest = [variant for variant in numbers.variants if variant.label not in beaten] or numbers.variants
+    if len(rest) == 1:
+        # Nobody beats it, and it does not beat all.
+        under = {each.variants[1] for each in beats[rest[0].label]}
+        rest = [variant for variant in numbers.variants if variant.label not in under]
+    rest = sorted(rest, key=lambda variant: -_value(variant))
+    sentences = [_undecided(numbers, rest, pairs), *_needed(rest, pairs)]
+    sentences += [
+        f"{label} is more accurate than {_listed([each.variants[1] for each in won])} "
+        f"({_points(won[0]) if len(won) == 1 else 'each'}: {_test(max(won, key=_adjusted), len(pairs))})."
+        for label, won in beats.items()
+        if won
     ]
-    priced = [each for each in (best, *equal) if each.cost_per_thousand and each.cost_per_thousand.value is not None]
-    if len(priced) == len(equal) + 1:
-        cheapest = min(priced, key=_price)
-        sentences.append(f"Of these, {cheapest.label} is the cheapest.")
-    if beaten:
-        sentences.append(f"{best.label} is better than {', '.join(beaten)}.")
     return sentences
 
 
-def _p(value: float | None) -> str:
-    return "unknown" if value is None else "< 0.001" if value < 0.001 else f"= {value:.3f}"
+def _adjusted(each: Conclusion) -> float:
+    return each.adjusted_p or 0.0
 
 
-def _between(numbers: Numbers, one: str, other: str) -> Pair | None:
-    return next((pair for pair in numbers.pairs if {pair.first, pair.second} == {one, other}), None)
+def _winner(label: str, won: list[Conclusion], tests: int) -> str:
+    closest = min(won, key=lambda each: each.difference or 0.0)
+    first, second = closest.values or (0.0, 0.0)
+    next_best = f" of {closest.variants[1]}" if len(won) == 1 else f" of {closest.variants[1]}, which comes closest"
+    return (
+        f"{label} is the most accurate: {percent(first)} against {percent(second)}{next_best}, on the same "
+        f"{counted(closest.n, 'labelled request')}. The difference of {_points(closest)} is more than chance explains "
+        f"({_test(closest, tests)})."
+    )
 
 
-def _by_judge(judged: Judged) -> list[str]:
-    (best, strength, interval), (second, _, rival) = judged.ranking[0], judged.ranking[1]
-    sure = interval is not None and rival is not None and interval[0] > rival[1]
-    how = "clearly" if sure else "but not clearly: the intervals of the two overlap"
-    sentences = [
-        f"The judge ({judged.model}) prefers {best} over {second}, {how}; {best} wins against an average rival in "
-        f"{percent(strength)} of cases."
+def _undecided(numbers: Numbers, rest: list[Measures], pairs: list[Conclusion]) -> str:
+    within = _within(rest, pairs)
+    n = min((each.n for each in within), default=numbers.referenced)
+    requests = counted(n, "labelled request")
+    if all(_value(variant) == 0 for variant in rest):
+        return (
+            f"None of {_listed([variant.label for variant in rest])} gave one right answer to the {requests}: is it "
+            'the right column of the reference, and do the answers stand alone? extract="includes" finds labels within.'
+        )
+    if within and all(each.difference == 0 for each in within):
+        return (
+            f"{_listed([variant.label for variant in rest])} are equally accurate on the {requests}: "
+            f"{percent(_value(rest[0]))}."
+        )
+    verb = "does" if n == 1 else "do"
+    return f"There is no clear winner: {requests} {verb} not tell {_with_value(rest)} apart."
+
+
+def _within(rest: list[Measures], pairs: list[Conclusion]) -> list[Conclusion]:
+    names = {variant.label for variant in rest}
+    return [each for each in pairs if set(each.variants) <= names]
+
+
+def _needed(rest: list[Measures], pairs: list[Conclusion]) -> list[str]:
+    """How many labelled requests would tell the two best apart."""
+    if len(rest) < 2:
+        return []
+    names = {rest[0].label, rest[1].label}
+    each = next((each for each in pairs if set(each.variants) == names), None)
+    if each is None or each.holds or not each.needed or not each.difference:
+        return []
+    more = max(0, each.needed - each.n)
+    return [
+        f"If {each.variants[0]} is really better than {each.variants[1]} by these {100 * each.difference:.1f} points, "
+        f"about {more:,} more labelled requests ({each.needed:,} in all) would show it in four cases of five."
     ]
-    low, high = judged.first_position.interval or (0.0, 1.0)
-    if low > 0.5 or high < 0.5:
+
+
+def _not_worse(each: Conclusion) -> str:
+    variant, base = each.variants
+    margin, interval = each.margin or 0.0, each.interval
+    points = f"{100 * margin:g} {'point' if 100 * margin == 1 else 'points'}"
+    said = f"difference {100 * (each.difference or 0.0):+.1f} points"
+    if interval is not None:
+        said += f", 95\u00a0% interval {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+    said += f", one-sided p {_p(each.adjusted_p)}"
+    if each.holds:
+        return f"{variant} is at most {points} less accurate than {base} ({said})."
+    if interval is not None and interval[1] < -margin:
+        return f"{variant} is more than {points} less accurate than {base} ({said})."
+    return f"It is not shown that {variant} is at most {points} less accurate than {base} ({said})."
+
+
+def _by_judge(judged: Judged, conclusions: list[Conclusion]) -> list[str]:
+    pairs = _of(conclusions, "preferred")
+    if not pairs:
+        return [f"The judge ({judged.model}) compared no two answers in both orders: nothing follows from it."]
+    sentences = []
+    for number, each in enumerate(sorted(pairs, key=lambda each: (not each.holds, _adjusted(each)))):
+        sentences.append(_preference(each, f"The judge ({judged.model})" if number == 0 else "It", len(pairs)))
+    sentences += _against_reference(judged, conclusions)
+    lost = judged.unreadable + judged.failed
+    if judged.asked and lost / judged.asked > _UNREAD:
         sentences.append(
-            f"The judge leans to the answer shown {'first' if low > 0.5 else 'second'} "
-            f"({percent(judged.first_position.value)} of its choices were the first); both orders were asked, so this "
-            "blurs the result and does not tilt it."
+            f"Of the judge's {counted(judged.asked, 'request')}, {judged.failed:,} had no answer and "
+            f"{judged.unreadable:,} answers named no choice; comparisons without both orders count for nothing."
+        )
+    if sign_test(judged.both_first, judged.both_second) < 0.05:
+        place = "first" if judged.both_first > judged.both_second else "second"
+        least, most = sorted((judged.both_first, judged.both_second))
+        sentences.append(
+            f"The judge leans to the answer shown {place} (it chose it in both orders {most:,} times, the other "
+            f"{least:,} times); both orders were asked, so this blurs the result and does not tilt it."
         )
     return sentences
 
 
-def _by_agreement(numbers: Numbers) -> list[str]:
-    shares = [(pair, pair.agreement.value) for pair in numbers.pairs if pair.agreement.value is not None]
-    if not shares:
+def _preference(each: Conclusion, judge: str, tests: int) -> str:
+    first, second = each.variants
+    wins, losses = (int(value) for value in each.values or (0, 0))
+    ties = counted(each.ties or 0, "tie")
+    if not each.n:
+        compared = "the one comparison" if each.ties == 1 else f"all {each.ties:,} comparisons"
+        return f"{judge} called {compared} of {first} and {second} a tie."
+    score = f"{wins:,} wins to {losses:,}, {ties} ({_test(each, tests).replace('test test', 'test')})"
+    if each.holds:
+        return f"{judge} prefers {first} over {second}: {score}."
+    return f"{judge} does not tell {first} and {second} apart: {score}."
+
+
+def _against_reference(judged: Judged, conclusions: list[Conclusion]) -> list[str]:
+    sentences = []
+    told, against = sum(p.with_reference for p in judged.pairs), sum(p.against_reference for p in judged.pairs)
+    if told + against:
+        sentences.append(
+            f"Where the reference says that one of two answers is better and the judge chose, it chose that one in "
+            f"{told:,} of {counted(told + against, 'case')}."
+        )
+    better = {each.variants for each in _of(conclusions, "more_accurate") if each.holds}
+    for each in _of(conclusions, "preferred"):
+        first, second = each.variants
+        if each.holds and (second, first) in better:
+            sentences.append(
+                f"The judge contradicts the reference: it prefers {first}, and {second} is the more accurate one."
+            )
+    return sentences
+
+
+def _by_agreement(numbers: Numbers, pairs: list[Conclusion]) -> list[str]:
+    if not pairs:
         return ["No request was answered by two models: their answers cannot be compared."]
-    pair, least = min(shares, key=lambda each: each[1])
-    if numbers.labels:
-        text = f"{pair.first} and {pair.second} agree least, on {percent(least)} of the requests both answered."
+    least = min(pairs, key=lambda each: each.difference or 0.0)
+    first, second = least.variants
+    if all(each.holds for each in pairs):
+        labels = _listed([variant.label for variant in numbers.variants])
+        text = f"{labels} gave the same answers wherever two of them answered."
+    elif not numbers.labels:
+        text = f"Of the answers, word for word the same are {percent(least.difference)} ({first} and {second})."
     else:
-        text = f"Of the answers, word for word the same are {percent(least)} ({pair.first} and {pair.second})."
+        text = (
+            f"{first} and {second} agree{' least,' if len(pairs) > 1 else ''} on {percent(least.difference)} of "
+            f"{counted(least.n, 'request')} that both answered."
+        )
     return [f"{text} Which is better cannot be told without a reference or a judge."]
 
 
-def _price(variant: Measures) -> float:
-    return (variant.cost_per_thousand.value if variant.cost_per_thousand else None) or 0.0
+def _cost(variants: list[Measures], pairs: list[Conclusion]) -> list[str]:
+    """The dearest against the cheapest, on the requests that both answered."""
+    if not pairs:
+        return []
+    if all(not each.holds for each in pairs):
+        return [
+            "At these prices, they all cost the same." if len(variants) > 2 else "At these prices, both cost the same."
+        ]
+    widest = max((each for each in pairs if each.holds), key=_ratio)
+    low, high = widest.values or (0.0, 0.0)
+    first, second = widest.variants
+    times = f", {high / low:,.1f} times as much" if low else ""
+    nothing = "nothing" if not low else f"${low:,.3g}"
+    return [f"Per thousand requests that both answered, {first} costs {nothing} and {second} ${high:,.3g}{times}."]
 
 
-def _cost(variants: list[Measures]) -> str | None:
-    priced = sorted((v for v in variants if v.cost_per_thousand), key=_price)
-    if len(priced) < 2 or _price(priced[0]) == 0:
-        return None
-    low, high = priced[0], priced[-1]
-    return (
-        f"Per thousand requests, {low.label} costs ${_price(low):,.3g} and {high.label} ${_price(high):,.3g}, "
-        f"{_price(high) / _price(low):,.1f} times as much."
+def _ratio(each: Conclusion) -> float:
+    low, high = each.values or (0.0, 0.0)
+    return high / low if low else float("inf")
+
+
+def _of_prices(variants: list[Measures]) -> list[str]:
+    sentences = []
+    unknown = [v.label for v in variants if v.answered.count and v.cost_per_thousand is None]
+    if unknown:
+        sentences.append(
+            f"No price is known of {_listed(unknown)}: costs leave {'it' if len(unknown) == 1 else 'them'} out "
+            "(BEDROCK_BATCH_PRICES names a price list of your own)."
+        )
+    for each in variants:
+        if each.cost_per_thousand is not None and each.cost_known < each.answered.count:
+            sentences.append(
+                f"The cost of {each.label} is known for {each.cost_known:,} of {each.answered.count:,} answered "
+                "requests only: it has no total."
+            )
+    return sentences
+
+
+def _of_answers(numbers: Numbers) -> list[str]:
+    sentences = []
+    for each in numbers.variants:
+        if each.answered.value is not None and each.answered.value < _ANSWERED:
+            sentences.append(_unanswered(each))
+        elif each.lost and numbers.referenced:
+            sentences.append(_lost(each))
+        if each.truncated.value is not None and each.truncated.value > _CUT_OFF:
+            sentences.append(f"{percent(each.truncated.value)} of {each.label}'s answers were cut off at their limit.")
+        if each.unknown is not None and (each.unknown.value or 0.0) >= _UNKNOWN:
+            sentences.append(_unlabelled(each))
+    if numbers.most_choices > 1:
+        how = _CHOICES[numbers.choices]
+        sentences.append(f"Of requests with several answers (n up to {numbers.most_choices}), {how}.")
+    return sentences
+
+
+def _unanswered(each: Measures) -> str:
+    text = f"{each.label} answered only {percent(each.answered.value)} of the requests"
+    return f"{text}. {_lost(each)}" if each.lost else f"{text}; the others failed for their own sake."
+
+
+def _lost(each: Measures) -> str:
+    text = f"Of {each.label}, {counted(each.lost, 'request')} {'was' if each.lost == 1 else 'were'} lost to the run "
+    text += "(throttled, expired or a fault of the service)"
+    if each.accuracy is not None:
+        text += f" and left out of comparisons; counted as wrong, its accuracy would be {percent(each.accuracy.value)}"
+    return f"{text}. retry_failed asks them again."
+
+
+def _unlabelled(each: Measures) -> str:
+    assert each.unknown is not None
+    text = (
+        f"{percent(each.unknown.value)} of {each.label}'s answers are none of the reference's labels, and count as "
+        "wrong (the report names the commonest)"
     )
+    inside = each.label_inside / each.unknown.total if each.unknown.total else 0.0
+    if inside < 0.01:
+        return text + "."
+    return text + f'; {percent(inside)} hold one label in a longer text, which extract="includes" would read.'
+
+
+def _of_references(numbers: Numbers) -> list[str]:
+    sentences = []
+    if numbers.referenced and (numbers.missing_references or numbers.extra_references):
+        blank = (
+            f" ({counted(numbers.blank_references, 'cell is', 'cells are')} blank)" if numbers.blank_references else ""
+        )
+        sentences.append(
+            f"The reference has no label for {numbers.missing_references:,} of {counted(numbers.requests, 'request')}"
+            f"{blank}, and {counted(numbers.extra_references, 'label')} of no request."
+        )
+    if numbers.alike:
+        sentences.append(
+            f"{len(numbers.alike)} labels of the reference differ from others in case or marks only, and count as "
+            "different ones: write them alike if they are the same."
+        )
+    if numbers.referenced and numbers.clusters and numbers.clusters < numbers.requests:
+        if numbers.cluster_by:
+            sentences.append(
+                f"The requests have {numbers.clusters:,} different values of {numbers.cluster_by}; those of one value "
+                "are not taken for independent."
+            )
+        else:
+            sentences.append(
+                f"Of {counted(numbers.requests, 'request')}, {numbers.clusters:,} are different; repeats are not taken "
+                "for independent."
+            )
+    sentences += [f"No request has the field {name} to slice by." for name in numbers.missing_fields]
+    return sentences
+
+
+def _of_schemas(numbers: Numbers) -> list[str]:
+    if not numbers.unchecked:
+        return []
+    causes = "; ".join(f"{count:,} where it {why}" for why, count in numbers.unchecked.items())
+    return [
+        f"{sum(numbers.unchecked.values()):,} answers or tool calls could not be held to the JSON Schema of their "
+        f"request, and are left out of the shares of those that keep to it: {causes}."
+    ]

@@ -1,5 +1,7 @@
 """The statistics against known values, and the intervals against a truth that is known: they cover it as they say."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,27 @@ def test_known_values() -> None:
     assert intervals.mcnemar(0, 0) == 1.0
     assert intervals.proportion(82, 100) == pytest.approx((0.7333, 0.8830), abs=1e-3)
     assert intervals.proportion(0, 0) is None
+    # Tango's interval of the airway study in Fagerland, Lydersen and Laake (2014).
+    assert intervals.paired_difference(1, 7, 21) == pytest.approx((-0.5172, -0.0260), abs=1e-4)
+    # One-sided and two-sided tests agree: at the interval's end, p is 2.5 %.
+    assert intervals.above(1, 7, 21, -0.517232) == pytest.approx(0.025, abs=1e-5)
+    # R: p.adjust(c(0.01, 0.04, 0.03), "holm").
+    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    # R: binom.test(8, 30).
+    assert intervals.sign_test(8, 22) == pytest.approx(0.01612, abs=1e-5)
+
+
+def test_flipping_signs() -> None:
+    """The test of clusters: of ones it is McNemar's, of equal sizes it does not see the size, else it counts all signs."""
+    assert intervals.sign_flip([1] * 6 + [-1] * 16) == intervals.mcnemar(16, 6)
+    assert intervals.sign_flip([7] * 6 + [-7] * 16) == pytest.approx(intervals.mcnemar(6, 16))
+    sizes = [3, 1, 4, 1, 5, -2, 6]
+    sums = [sum(s * abs(size) for s, size in zip(signs, sizes, strict=True)) for signs in product((-1, 1), repeat=7)]
+    seen = abs(sum(sizes))
+    want = sum(abs(s) > seen for s in sums) + 0.5 * sum(abs(s) == seen for s in sums)
+    assert intervals.sign_flip(sizes) == pytest.approx(want / len(sums))
+    large = [3] * 4000 + [-3] * 3700
+    assert intervals.sign_flip(large) == pytest.approx(intervals.mcnemar(4000, 3700), rel=0.01)
     assert intervals.mean(np.array([5])) is None
     assert intervals.mean(np.array([5, 5, 5])) is None, "no interval of no width"
 

@@ -336,8 +336,13 @@ def test_texts() -> None:
 def test_the_judged_requests_are_those_of_the_lowest_hashes() -> None:
     ids = [f"request-{number % 700}" if number % 9 else None for number in range(2000)]
     ranked = sorted({i for i in ids if i}, key=lambda i: xxhash.xxh3_64_intdigest(i.encode()))
+    clusters = {id: number for number, id in enumerate(ranked)}
     for most in (1, 20, 5000):
-        assert _lowest(iter(ids), most) == set(ranked[:most])
+        assert _lowest(((id, clusters.get(id or "", 0)) for id in ids), most) == set(ranked[:most])
+    # Of each cluster one; and no fewer for that.
+    pairs = {id: number // 2 for number, id in enumerate(ranked)}
+    for most in (1, 20, 5000):
+        assert _lowest(((id, pairs.get(id or "", 0)) for id in ids), most) == set(ranked[: 2 * most : 2])
 
 
 def test_what_a_judge_said_is_added_up() -> None:
@@ -350,11 +355,7 @@ def test_what_a_judge_said_is_added_up() -> None:
     judged = _add_up(Judge("m"), ["x", "y"], "b", verdicts, 2)
     (pair,) = judged.pairs
     assert (pair.first_wins, pair.second_wins, pair.ties, pair.contradictions) == (8, 22, 10, 10)
-    assert [label for label, _, _ in judged.ranking] == ["y", "x"]
-    (_, strength, interval), _ = judged.ranking
-    assert interval is not None
-    assert interval[0] < strength < interval[1]
-    # With two rivals, a strength against the average one is the root of the odds between them.
-    odds = (22 + 5) / (8 + 5)
-    assert strength == pytest.approx(odds**0.5 / (1 + odds**0.5), abs=0.01)
+    assert judged.ranking == [("y", 22 / 30, None), ("x", 8 / 30, None)]
+    # R: binom.test(8, 30).
+    assert pair.p_value == pair.adjusted_p == pytest.approx(0.01612, abs=1e-5)
     assert (judged.unreadable, judged.first_position.count) == (2, 30 + 20 + 1)

@@ -8,8 +8,8 @@ import pytest
 
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import rate_for
-from tasks.comparison.estimate import estimate_variants, require_budget
-from tasks.comparison.judge import read_judge
+from tasks.comparison.estimate import estimate_judge, estimate_variants, require_budget
+from tasks.comparison.judge import Judge, read_judge
 from tasks.comparison.reference import read_reference
 from tasks.comparison.texts import asked
 from tasks.comparison.variants import Variant, changer, read_variants, slug
@@ -92,6 +92,24 @@ def test_estimates_and_the_budget(tmp_path: Path) -> None:
     require_budget(unknown, None)
     with pytest.raises(ConfigurationError, match="no price is known"):
         require_budget(unknown, 1.0)
+
+
+def test_the_judge_is_in_the_estimate(tmp_path: Path) -> None:
+    """Of three variants each answer is read four times; a request as often as it has comparisons."""
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"r{i}", "word " * 100, max_tokens=100) for i in range(300)])
+    variants = [Variant(HAIKU, label) for label in "abc"]
+    judge = Judge(HAIKU, "x" * 400, requests=50, max_tokens=16)
+    each = estimate_variants(variants, find_sources(str(path)), 300, "24h")
+    found = estimate_judge(judge, variants, each, 300, "24h", "on_demand")
+    assert (found.label, found.requests, found.jobs, found.max_output_tokens) == (f"judge {HAIKU}", 300, 1, 300 * 16)
+    assert found.input_tokens == pytest.approx(300 * (2 * 100 + 128 + 100 + 60), rel=0.02)
+    assert found.rate is not None
+    assert found.max_cost_usd == pytest.approx(found.rate.cost(found.input_tokens, 4800))
+    require_budget(each, 0.4)
+    with pytest.raises(ConfigurationError, match="may cost up to"):
+        require_budget([*each, found], 0.3)
+    few = estimate_judge(Judge(HAIKU, requests=5), variants, each, 300, "24h", "on_demand")
+    assert (few.requests, few.jobs) == (30, 0), "too few for a job: asked on demand"
 
 
 def test_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

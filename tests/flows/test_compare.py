@@ -42,7 +42,7 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     }
     models: list[Any] = [HAIKU, MICRO, cold]
     judge = {"model": CLAUDE, "requests": 60}
-    result = compare_models(str(TICKETS), models, reference=str(LABELS), judge=judge, max_cost_usd=1.0, **FAST)
+    result = compare_models(str(TICKETS), models, reference=str(LABELS), judge=judge, **FAST)
 
     assert list(result.batches) == [HAIKU, MICRO, "micro, other prompt"] or set(result.batches) == {
         HAIKU,
@@ -149,6 +149,7 @@ def test_expired_and_throttled_variants_are_compared_by_what_they_have(
         ([CLAUDE, CLAUDE], {}, ConfigurationError, "both called"),
         ([CLAUDE, NOVA], {"judge": {"model": CLAUDE, "requests": -1}}, ConfigurationError, "judge"),
         ([HAIKU, MICRO], {"max_cost_usd": 0.000001}, ConfigurationError, "nothing was submitted"),
+        ([HAIKU, MICRO], {"max_cost_usd": 1.0, "judge": CLAUDE}, ConfigurationError, "no price is known of"),
         ([CLAUDE, NOVA], {"reference": "nowhere.csv"}, InputFileError, "nowhere.csv"),
     ],
 )
