@@ -19,6 +19,8 @@ from tasks.batch.store import batch_ids, load, read
 from tasks.bedrock.events import batch_of_event
 from tasks.cancel import stop_batch
 from tasks.errors import PipelineError
+from tasks.fetch import find_output
+from tasks.normalize import answered_so_far
 from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
@@ -151,16 +153,39 @@ def advance(ref: BatchRef) -> Batch | None:
     return read(ref).public()
 
 
-def batch_output(batch_id: str, errors: bool = False) -> Iterator[dict[str, Any]]:
+def batch_output(batch_id: str, errors: bool = False, incomplete: bool = False) -> Iterator[dict[str, Any]]:
     """The lines of a batch's output file, or of its error file, as dictionaries, streamed.
 
-    Raises PipelineError while the batch is not finished.
+    `incomplete`: of a batch that runs, what its finished jobs have answered, in the order of the input.
+    Raises PipelineError while the batch is not finished, and that was not asked for.
     """
-    batch = read(_ref(batch_id)).public()
+    ref = _ref(batch_id)
+    batch = read(ref).public()
+    if not batch.finished and incomplete:
+        yield from (msgspec.json.decode(line) for line in results_so_far(ref, errors=errors))
+        return
     if not batch.finished:
-        raise PipelineError(f"Batch {batch_id} is {batch.status}: it has no output yet.")
+        raise PipelineError(
+            f"Batch {batch_id} is {batch.status}: it has no output yet; incomplete=True gives what is finished."
+        )
     uri = batch.error_file if errors else batch.output_file
     for source in find_sources(uri) if uri else ():
         for block in read_lines(source, limit=UNLIMITED):
             for line in block.lines:
                 yield msgspec.json.decode(line)
+
+
+def results_so_far(ref: BatchRef, *, errors: bool = False) -> Iterator[bytes]:
+    """The result lines of a batch that runs, as far as its jobs are over: read from their output, in the input's order.
+
+    Those of the first ranges of the input, up to one whose jobs still run. What may be asked again is left out.
+    """
+    document = read(ref)
+    for range_ in document.bedrock.ranges:
+        shards = [shard for shard in document.bedrock.shards or [] if range_.index in shard.ranges]
+        if not shards or any(not shard.done for shard in shards if shard.round == 1 and shard.route != "none"):
+            return
+        outputs = [find_output(ref, shard) for shard in shards if shard.done]
+        for result in answered_so_far(ref, document, range_, outputs):
+            if result.ok is not errors:
+                yield result.line

@@ -27,7 +27,7 @@ from tasks.openai_format.results import HttpError, encode_error, error_type
 from tasks.shards.index import Index
 from tasks.shards.writer import Converted, ShardWriter
 from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
-from tasks.storage.uris import S3Uri
+from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
 from tasks.support.columns import Offsets
 from tasks.support.memory import keep_freed_memory, release_memory
@@ -264,7 +264,13 @@ def convert_range(
     # The family was settled when the batch was opened; what an application profile stands for is in base_model.
     model = parse_model(section.base_model or section.model)
     sources = [msgspec.convert(source, Source) for source in section.sources]
-    fetch = Media(allow_http=options.fetch_images, buckets=_image_buckets(ref, document, sources)).fetch
+    media = Media(
+        allow_http=options.fetch_images,
+        buckets=_image_buckets(ref, document, sources),
+        folders=None if options.image_folders is None else tuple(map(parse_input_uri, options.image_folders)),
+        closed=tuple(map(parse_input_uri, options.closed_folders)),
+    )
+    fetch = media.fetch
     encoder = encoder_for(model, document.endpoint, options.unsupported, options.invocation, fetch)
     writers: dict[InvocationType, ShardWriter] = {}
 

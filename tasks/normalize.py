@@ -361,6 +361,25 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
         return normalizer.finish(answers.oddities)
 
 
+def answered_so_far(
+    ref: BatchRef, document: BatchDocument, range_: Range, outputs: list[ShardOutput]
+) -> Iterator[Result]:
+    """The results of a range whose jobs may not all be over, in the order of the input; nothing is written.
+
+    What has no answer yet, or may be asked again, is left out.
+    """
+    normalizer = Normalizer(ref, document, range_)
+    index = read_index(ref, range_)
+    with Answers(range_.first_request, records_per_request(index, range_), document.request_counts.total) as answers:
+        answers.load(outputs)
+        row = 0
+        for rows in requests_of(index):
+            kinds = answers.kinds[row : row + len(rows)]
+            if rows[0].error is not None or min(kinds, default=MISSING) > RETRYABLE:
+                yield normalizer.result_of(rows, row, answers)
+            row += len(rows)
+
+
 @task(name="normalize", task_run_name="normalize-{range_.name}", **STAGE_OPTIONS)
 def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: dict[str, ShardOutput]) -> RangeResult:
     """Join, decode and write one range's answers in OpenAI's format."""

@@ -33,8 +33,10 @@ def interval(waited_seconds: float, poll_seconds: float | None) -> float:
     return min(_LONGEST, max(_SHORTEST, waited_seconds * _SHARE))
 
 
-def look(ref: BatchRef, document: BatchDocument) -> BatchDocument:
+def look(ref: BatchRef, document: BatchDocument, *, every_count: bool = False) -> BatchDocument:
     """Ask for the state of every running job once, and note in batch.json which ones changed.
+
+    How far they have come is noted with that; with `every_count`, by itself as well.
 
     A job whose state cannot be had now (throttling, network) keeps the one it had.
     """
@@ -47,9 +49,12 @@ def look(ref: BatchRef, document: BatchDocument) -> BatchDocument:
             if not aws.is_transient(error) and not _is_new(shard.job, error):
                 raise aws.explain(error, f"asking for the state of {shard.job.arn}") from error
     if not any(status.status != job.status for job in _jobs(document) if (status := seen.get(job.arn or ""))):
+        before = describe(document)[1]
         for job in _jobs(document):
             _take_counts(job, seen.get(job.arn or ""))
-        return document
+        after = describe(document)[1]
+        if not every_count or after == before:
+            return document
 
     def change(current: BatchDocument) -> None:
         for shard in current.bedrock.shards or []:
@@ -145,7 +150,7 @@ def look_once(ref: BatchRef) -> None:
     """Look at the running jobs once, for a run that does not wait."""
     document = read(ref)
     if running_shards(document):
-        run_log().info("%s", describe(look(ref, document))[0])
+        run_log().info("%s", describe(look(ref, document, every_count=True))[0])
 
 
 def _show(artifact: UUID | None, ref: BatchRef, text: str, percent: float) -> UUID | None:

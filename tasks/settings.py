@@ -57,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True):
     bucket_owner: str | None = None
     #: Buckets, beside the batch's and the input's, of which requests may refer to objects.
     image_buckets: tuple[str, ...] = ()
+    #: Where they are set: the only folders whose objects requests may refer to, and folders within that are closed.
+    image_folders: tuple[S3Uri, ...] | None = None
+    closed_folders: tuple[S3Uri, ...] = ()
 
 
 def account_id(text: str, what: str) -> str:

@@ -169,6 +169,20 @@ def test_denied_looks_end_the_wait(cloud: Cloud, sleeps: Sleeps) -> None:
         poll.fn(HELD)
 
 
+def test_a_run_that_does_not_wait_notes_how_far_the_jobs_are(cloud: Cloud) -> None:
+    (arn,) = in_flight(cloud, "00000")
+    cloud.bedrock.move(arn, "InProgress")
+    look(HELD, stored())
+    cloud.bedrock.move(arn, "InProgress", totalRecordCount=100, processedRecordCount=60)
+    look(HELD, stored(), every_count=True)
+    (shard_,) = stored().bedrock.shards or []
+    assert shard_.job is not None
+    assert shard_.job.processed == 60
+    writes = cloud.s3.count("PutObject")
+    look(HELD, stored(), every_count=True)
+    assert cloud.s3.count("PutObject") == writes
+
+
 def test_counters_alone_write_nothing(cloud: Cloud) -> None:
     (arn,) = in_flight(cloud, "00000")
     cloud.bedrock.move(arn, "InProgress")

@@ -1,6 +1,7 @@
 """The routes: each reads its parameters, calls `tasks.api` on a thread, and gives back OpenAI's objects."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -10,10 +11,13 @@ from starlette.routing import BaseRoute, Route
 
 from deployments.api.gate import audit, say
 from deployments.api.multipart import FileForm
+from deployments.api.openapi import document
 from deployments.api.server import Server
 from deployments.api.wire import ClientDisconnect, Json, answer_of, chunks, error_answer, json_body, limit_of, page
+from flows.operations import results_so_far
 from tasks.api.calls import read_call
 from tasks.api.errors import ConflictError, InvalidCallError
+from tasks.api.estimates import cost_estimate as estimate_of
 from tasks.api.files import (
     MOST_LISTED,
     PURPOSES,
@@ -39,6 +43,7 @@ from tasks.api.orders import (
 from tasks.api.tenants import Tenant
 from tasks.api.uploads import PartUpload, begin_upload, cancel_upload, complete_upload
 from tasks.api.views import output_uri, view
+from tasks.batch.options import parse_window
 from tasks.batch.store import load
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -270,13 +275,56 @@ async def batch_output(request: Request) -> Response:
     tenant, identifier = _tenant(request), request.path_params["id"]
     order = await run_in_threadpool(get_order, tenant, identifier)
     if order.final is None:
-        raise ConflictError(f"The batch {identifier} has no output yet.")
+        return await _unfinished(tenant, order)
     if output_uri(order) is None or order.final.output_file_id is None:
         return Response(b"", headers={"content-type": _BYTES})
     return _content(request, await run_in_threadpool(get_file, tenant, order.final.output_file_id))
 
 
+async def _unfinished(tenant: Tenant, order: Order) -> Response:
+    """What is finished of a batch that runs. Raises ConflictError where nothing is."""
+    ref = order.ref(tenant)
+    lines = await run_in_threadpool(lambda: _peeked(results_so_far(ref)) if ref is not None else None)
+    if lines is None:
+        raise ConflictError(f"The batch {order.id} has no output yet.")
+    return StreamingResponse(
+        lines, headers={"content-type": _BYTES, "x-incomplete": "true", "cache-control": "no-store"}
+    )
+
+
+def _peeked(lines: Iterator[bytes]) -> Iterator[bytes] | None:
+    """The same lines; None where there are none."""
+    first = next(lines, None)
+    return None if first is None else chain([first], lines)
+
+
+async def cost_estimate(request: Request) -> Response:
+    """GET /files/{id}/cost-estimate"""
+    tenant, query = _tenant(request), request.query_params
+    window = query.get("completion_window", "24h")
+    try:
+        immediate = parse_window(window) is None
+    except ValueError as error:
+        raise InvalidCallError(str(error), param="completion_window") from None
+
+    def estimated() -> dict[str, Any]:
+        stored = get_file(tenant, request.path_params["id"])
+        name = query.get("model") or stored.model
+        if not name:
+            raise InvalidCallError("Missing required parameter: 'model'.", param="model")
+        model = tenant.model_named(name)
+        tenant.may_use(model)
+        return estimate_of(stored, model, immediate=immediate)
+
+    return Json(await run_in_threadpool(estimated))
+
+
 # Of the server itself
+
+
+async def openapi(request: Request) -> Response:
+    """GET /openapi.json"""
+    return Json(document())
 
 
 async def health(request: Request) -> Response:
@@ -321,6 +369,7 @@ _TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/files/{id}", retrieve_file),
     ("DELETE", "/files/{id}", remove_file),
     ("GET", "/files/{id}/content", file_content),
+    ("GET", "/files/{id}/cost-estimate", cost_estimate),
     ("POST", "/uploads", create_upload),
     ("POST", "/uploads/{id}/parts", create_part),
     ("POST", "/uploads/{id}/complete", finish_upload),
@@ -331,6 +380,7 @@ _TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/batches/{id}/cancel", cancel_batch),
     ("POST", "/batches/{id}/retry", retry_batch),
     ("GET", "/batches/{id}/output", batch_output),
+    ("GET", "/openapi.json", openapi),
 )
 #: Base paths: OpenAI's, and Azure's and AWS's.
 BASES = ("/v1", "/openai/v1")

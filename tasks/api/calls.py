@@ -36,6 +36,7 @@ _TAKEN = frozenset(
         "metadata",
         "output_expires_after",
         "output_data_config",
+        "max_cost_usd",
         *_TEXTS,
         *_CHOICES,
         *_FLAGS,
@@ -116,6 +117,11 @@ def _choices(body: dict[str, Any]) -> dict[str, Any]:
             raise InvalidCallError(f"{name} must be true or false.", param=name)
     if body.get("retry_failed"):
         options["retry_failed"] = True
+    cost = body.get("max_cost_usd")
+    if cost is not None:
+        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float("inf"):
+            raise InvalidCallError("max_cost_usd must be an amount of dollars, 0 or more.", param="max_cost_usd")
+        options["max_cost_usd"] = float(cost)
     return options
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tasks.api.errors import ForbiddenError, InvalidCallError
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings, load_settings
-from tasks.storage.uris import S3Uri, is_s3, parse_input_uri, parse_location
+from tasks.storage.uris import S3Uri, is_s3, parse_input_uri, parse_location, within
 
 KEY_VARIABLE, CONFIG_VARIABLE = "BEDROCK_BATCH_API_KEY", "BEDROCK_BATCH_API_CONFIG"
 #: OpenAI's events of batches (https://platform.openai.com/docs/api-reference/webhook-events).
@@ -120,7 +120,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         uri = parse_input_uri(text)
         if not uri.key or uri.key.endswith("/") or "\0" in uri.key or len(uri.key.encode()) > 1024:
             raise InvalidCallError("input_file_id must name one object: s3://BUCKET/KEY.", param="input_file_id")
-        if not _within(uri, self.inputs) or _within(uri, self.closed):
+        if ".." in uri.key.split("/") or not within(uri, self.inputs) or within(uri, self.closed):
             raise ForbiddenError(
                 f"This key may not read {uri}: upload the file, or have its folder added to `inputs`.",
                 param="input_file_id",
@@ -140,7 +140,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
             place = parse_location(uri, "output_data_config")
         except ConfigurationError as error:
             raise InvalidCallError(str(error), param="output_data_config") from None
-        if not _within(place, self.outputs) or _within(place, self.closed):
+        if not within(place, self.outputs) or within(place, self.closed):
             raise ForbiddenError(
                 f"This key may not write to {place}: have the folder added to `outputs`.",
                 param="output_data_config",
@@ -168,14 +168,6 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
                 param="output_data_config",
                 code="kms_key_not_allowed",
             )
-
-
-def _within(uri: S3Uri, folders: tuple[S3Uri, ...]) -> bool:
-    """Whether an object, or a folder, lies in one of some folders."""
-    return any(
-        uri.bucket == folder.bucket and (not folder.key or f"{uri.key}/".startswith(folder.key.rstrip("/") + "/"))
-        for folder in folders
-    )
 
 
 class Tenants(msgspec.Struct, frozen=True):
@@ -217,8 +209,14 @@ def load_tenants(*, keyless: bool = False) -> Tenants:
             f"The server has no key: set {KEY_VARIABLE}, or {CONFIG_VARIABLE} to a TOML file with [tenants.NAME]."
         )
     roots = tuple(tenant.settings.root for tenant in tenants)
-    everyone = tuple(msgspec.structs.replace(tenant, closed=roots) for tenant in tenants)
+    everyone = tuple(_closed(tenant, roots) for tenant in tenants)
     return Tenants(everyone, everyone[0] if keyless else None)
+
+
+def _closed(tenant: Tenant, roots: tuple[S3Uri, ...]) -> Tenant:
+    """A tenant whose URIs, also those of images in requests, lead into no tenant's folder."""
+    settings = msgspec.structs.replace(tenant.settings, image_folders=tenant.inputs, closed_folders=roots)
+    return msgspec.structs.replace(tenant, closed=roots, settings=settings)
 
 
 def _read(path: str) -> _Configuration:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import aws
 from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, OnInvalid, Unsupported
@@ -40,6 +40,9 @@ class BatchOptions(BaseModel):
     output_owner: str | None = None
     bucket_owner: str | None = None
     image_buckets: tuple[str, ...] = ()
+    #: Of an API caller: the only folders whose objects requests may refer to, and folders within that are closed.
+    image_folders: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    closed_folders: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def naming(self) -> dict[str, Any]:
@@ -121,6 +124,8 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
         output_owner=settings.bucket_owner if at_home else owner,
         bucket_owner=settings.bucket_owner,
         image_buckets=settings.image_buckets,
+        image_folders=None if settings.image_folders is None else tuple(map(str, settings.image_folders)),
+        closed_folders=tuple(map(str, settings.closed_folders)),
     )
     return ResolvedCall(parameters, options, limits, model, codec, window_hours, metadata, settings)
 

@@ -21,7 +21,7 @@ from tasks.errors import InputFileError
 from tasks.inputs.addresses import public_address
 from tasks.storage.objects import read_object
 from tasks.storage.reader import Source
-from tasks.storage.uris import is_s3, parse_input_uri
+from tasks.storage.uris import S3Uri, is_s3, parse_input_uri, within
 
 #: Bedrock takes images of 3.75 MB and documents of 4.5 MB; more would be fetched for nothing.
 MAX_BYTES = 5_000_000
@@ -54,9 +54,18 @@ _TARGET = "/%:=&?~+!$,;'@()*[]|"
 class Media:
     """Fetches by reference: objects of some buckets; http(s) only where it was allowed, from public addresses only."""
 
-    def __init__(self, *, allow_http: bool, buckets: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        allow_http: bool,
+        buckets: Collection[str] = (),
+        folders: Collection[S3Uri] | None = None,
+        closed: Collection[S3Uri] = (),
+    ) -> None:
+        """`folders`, where they are given, are the only ones of S3, whatever the buckets; none in `closed` is read."""
         self._allow_http = allow_http
         self._buckets = frozenset(buckets)
+        self._folders, self._closed = folders, closed
 
     def fetch(self, url: str) -> bytes:
         """The bytes behind an s3:// or http(s) URL. Raises RequestError; its message names no query string."""
@@ -91,7 +100,10 @@ class Media:
         if not place.key:
             raise RequestError("it names no object; write s3://BUCKET/KEY.")
         # The worker may read more than whoever wrote the request.
-        if place.bucket not in self._buckets:
+        odd = self._folders is not None and (not within(place, self._folders) or ".." in place.key.split("/"))
+        if odd or within(place, self._closed):
+            raise RequestError("it is not in a folder that may be read.")
+        if self._folders is None and place.bucket not in self._buckets:
             raise RequestError(
                 "its bucket is neither the batch's nor the input's; BEDROCK_BATCH_IMAGE_BUCKETS names others to read."
             )

@@ -1,6 +1,7 @@
 """S3 URIs and keys, within the characters that Bedrock's own `s3Uri` pattern allows."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -20,6 +21,14 @@ class S3Uri(NamedTuple):
 
     def join(self, *parts: str) -> "S3Uri":
         return S3Uri(self.bucket, "/".join([*filter(None, [self.key.rstrip("/")]), *parts]))
+
+
+def within(uri: S3Uri, folders: Iterable[S3Uri]) -> bool:
+    """Whether an object, or a folder, lies in one of some folders, or is one of them."""
+    return any(
+        uri.bucket == folder.bucket and (not folder.key or f"{uri.key}/".startswith(folder.key.rstrip("/") + "/"))
+        for folder in folders
+    )
 
 
 def is_s3(text: str) -> bool:

@@ -85,6 +85,8 @@ def test_the_model_of_a_call_goes_before_that_of_the_lines(cloud: Cloud) -> None
         ({"role_arn": "arn:aws:iam::123456789012:role/Admin"}, "role_arn"),
         ({"on_invalid": "maybe"}, "on_invalid"),
         ({"reuse": "no"}, "reuse"),
+        ({"max_cost_usd": "1"}, "max_cost_usd"),
+        ({"max_cost_usd": -1}, "max_cost_usd"),
         ({"output_expires_after": {"anchor": "created_at", "seconds": 1}}, "output_expires_after"),
         ({"output_data_config": {"s3OutputDataConfig": {"s3Uri": "s3://other/"}}}, "output_data_config"),
     ],

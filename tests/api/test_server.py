@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from deployments.api import routes
 from deployments.api.app import create_app
 from deployments.api.gate import presented_key
 from tasks.api.files import get_file
@@ -18,6 +19,7 @@ from tasks.api.tenants import Tenant, Tenants
 from tasks.api.views import ended
 from tests.api.callers import LINE, tenant
 from tests.builders import document
+from tests.conftest import CLAUDE
 from tests.fakes import Cloud
 
 KEY = "acme-key-0123456789"
@@ -388,6 +390,27 @@ def test_nothing_is_kept_of_aws_keys_in_headers(client: TestClient, cloud: Cloud
     stored = b"".join(each.body for each in cloud.s3.objects.values())
     assert b"OF-A-CALLER" not in stored
     assert get_file(tenant(), file).purpose == "batch"
+
+
+def test_what_a_file_would_cost(client: TestClient) -> None:
+    file = post_file(client, LINE * 300)["id"]
+    found = client.get(f"files/{file}/cost-estimate", params={"model": "us.amazon.nova-lite-v1:0"}).json()
+    assert (found["requests"], found["jobs"], found["route"], found["exact"]) == (300, 1, "batch", True)
+    assert 0 < found["input_cost_usd"] < found["max_cost_usd"]
+    assert client.get(f"files/{file}/cost-estimate").json()["model"] == CLAUDE
+    large = post_file(client, LINE * 40_000)["id"]
+    sampled = client.get(f"files/{large}/cost-estimate").json()
+    assert sampled["exact"] is False
+    assert abs(sampled["requests"] - 40_000) < 400
+    for query in ("model=no such model", "completion_window=1h"):
+        error_of(client.get(f"files/{file}/cost-estimate?{query}"), 400)
+    error_of(client.get("files/file-nothing/cost-estimate?model=x"), 404)
+
+
+def test_the_document_names_every_route(client: TestClient) -> None:
+    found = client.get("openapi.json").json()
+    served = {(method, path) for method, path, _ in routes._TABLE if path != "/openapi.json"}
+    assert {(method.upper(), path) for path, methods in found["paths"].items() for method in methods} == served
 
 
 def test_a_region_or_bucket_that_is_not_ours_is_refused(client: TestClient) -> None:

@@ -21,8 +21,10 @@ from tasks.inputs import media
 from tasks.inputs.addresses import _CLOSED_4, _CLOSED_6, is_public, public_address
 from tasks.inputs.media import Media
 from tasks.settings import copies_of, load_settings
+from tasks.storage.uris import S3Uri
 from tests.codecs.helpers import PNG
 from tests.conftest import Sandbox
+from tests.fakes import BUCKET, Cloud
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,21 @@ def test_one_deadline_for_all_of_a_fetch(monkeypatch: pytest.MonkeyPatch, path: 
         # It would drip for twenty seconds; a busy machine is given ten.
         assert time.monotonic() - began < 10
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [("in/dot.png", True), ("in/own/dot.png", False), ("inside/dot.png", False), ("in/../other/dot.png", False)],
+)
+def test_folders_of_s3_that_a_caller_may_read(cloud: Cloud, key: str, allowed: bool) -> None:
+    cloud.s3.put(key, base64.b64decode(PNG))
+    folders, closed = [S3Uri(BUCKET, "in")], [S3Uri(BUCKET, "in/own")]
+    found = Media(allow_http=False, buckets=[BUCKET], folders=folders, closed=closed)
+    if allowed:
+        assert found.fetch(f"s3://{BUCKET}/{key}") == base64.b64decode(PNG)
+        return
+    with pytest.raises(RequestError, match="may be read"):
+        found.fetch(f"s3://{BUCKET}/{key}")
 
 
 def test_a_name_that_is_not_found_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
