@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.comparison.reference import Reference
 from tests.bench_run import whole_run
 from tests.bench_shapes import SHAPES, write
 
@@ -213,8 +214,10 @@ def shape_stage(path: Path) -> dict[str, float]:
 
     ref, document, validate = prepare(path)
 
+    writer: Any = LocalWriter
+
     def convert() -> list[Any]:
-        return [convert_range(ref, document, range_, LocalWriter) for range_ in document.bedrock.ranges]
+        return [convert_range(ref, document, range_, writer) for range_ in document.bedrock.ranges]
 
     convert()
     best = in_turn(floor=lambda: floor(path), validate=validate, convert=convert)
@@ -320,7 +323,7 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
                 table.write_table(pa.table(arrays, schema=RESULT_SCHEMA))
         results.append(str(uri))
     sides = [Side(Variant(MODEL, f"v{n}"), rate_for(parse_model(MODEL), batch=True)) for n in range(variants)]
-    reference = {f"request-{n}": "x" for n in range(lines)}
+    reference = Reference({f"request-{n}": ("x",) for n in range(lines)})
     base = peak_mb()
     with Measure() as whole:
         joined = Join(sides, find_sources(str(path)), lines, reference).run(

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,14 @@ class Sandbox:
         self._call("reset", {})
 
     def journal(self) -> dict[str, Any]:
-        return self._call("journal")
+        journal: dict[str, Any] = self._call("journal")
+        return journal
 
     def calls(self, operation: str) -> int:
-        return self.journal()["calls"].get(operation, 0)
+        return int(self.journal()["calls"].get(operation, 0))
 
     def jobs(self, prefix: str = "") -> list[dict[str, Any]]:
-        jobs = self._call("jobs")
+        jobs: list[dict[str, Any]] = self._call("jobs")
         return [job for job in jobs if prefix in job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]]
 
     def wait_for_jobs(
@@ -99,7 +100,7 @@ class Sandbox:
 
         def there() -> bool:
             assert process is None or process.poll() is None, process.communicate()
-            return sum(job["status"] == status for job in self.jobs(prefix)) >= count
+            return len([job for job in self.jobs(prefix) if job["status"] == status]) >= count
 
         until(there, f"{count} jobs are {status}")
 
@@ -240,7 +241,7 @@ def write_chats(path: Path, count: int, **body: Any) -> Path:
     return write_lines(path, [chat(f"req-{i}", f"Question number {i}?", **body) for i in range(count)])
 
 
-def account(sandbox: Sandbox, batch: Any, expected_ids: list[str | None]) -> tuple[list[Any], list[Any]]:
+def account(sandbox: Sandbox, batch: Any, expected_ids: Sequence[str | None]) -> tuple[list[Any], list[Any]]:
     """Assert promise 1 on a batch's files, independently of the pipeline; returns output and error lines."""
     output, errors = sandbox.lines(batch.output_file), sandbox.lines(batch.error_file)
     order = {custom_id: place for place, custom_id in reversed(list(enumerate(expected_ids)))}

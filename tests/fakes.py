@@ -134,7 +134,7 @@ def raising(error: BaseException) -> Callable[[], NoReturn]:
 
 
 @functools.lru_cache
-def _made(service: str) -> Any:
+def _made(service: Any) -> Any:
     """A client: to make one takes many times as long as a test."""
     session = boto3.session.Session(aws_access_key_id="k", aws_secret_access_key="s", region_name=REGION)
     # No name of it is ever looked up.

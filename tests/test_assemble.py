@@ -95,6 +95,13 @@ def swap_lines(cloud: Cloud) -> None:
     put_piece(cloud, RANGES[0], OUTPUT, second + first + third)
 
 
+def lose_the_last(cloud: Cloud) -> None:
+    """The last request of the first range, from its index and its results."""
+    put_index(cloud, RANGES[0], ["a", "b", None])
+    lines = body(cloud, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)
+    put_piece(cloud, RANGES[0], OUTPUT, b"".join(lines[:2]))
+
+
 WRONG: dict[str, tuple[Callable[[Cloud], object], str]] = {
     "a result line is missing": (drop_line, "in neither result file"),
     "a result line too many": (lambda c: add_line(c, output_line("i", "z", b"{}")), "more than once"),
@@ -107,12 +114,7 @@ WRONG: dict[str, tuple[Callable[[Cloud], object], str]] = {
     "missing in the middle of the index": (lambda c: put_index(c, RANGES[0], ["a", None, "c"]), "skips from request"),
     "missing at the end of the index": (lambda c: put_index(c, RANGES[0], ["a", "b", None]), "more than once"),
     "missing at the end of index and results": (
-        lambda c: (
-            put_index(c, RANGES[0], ["a", "b", None]),
-            put_piece(
-                c, RANGES[0], OUTPUT, b"".join(body(c, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)[:2])
-            ),
-        ),
+        lose_the_last,
         "5 result lines",
     ),
 }

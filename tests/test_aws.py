@@ -37,7 +37,7 @@ def client_error(code: str, status: int = 400, message: str = "why", operation: 
     return ClientError(reply, operation)  # type: ignore[arg-type]
 
 
-UNTRUSTED = SSLError(endpoint_url="https://x", error="[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+UNTRUSTED = SSLError(endpoint_url="https://x", error=OSError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"))
 EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature expired: 1 is now earlier than 2")
 
 

@@ -13,6 +13,7 @@ from tasks.inputs.survey import Survey
 from tasks.validate import validate_input
 from tests.conftest import NOVA, chat, write_lines
 
+SEED: dict[str, Any] = {"seed": 1}
 ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
 SECRET = "hunter2-in-the-prompt"
@@ -73,7 +74,7 @@ def test_all_fields_of_a_line_are_told(tmp_path: Path) -> None:
 
 
 def test_what_drop_leaves_out(tmp_path: Path) -> None:
-    lines = [chat(f"r{i}", **({"seed": 1} if i % 2 else {})) for i in range(200)]
+    lines = [chat(f"r{i}", **(SEED if i % 2 else {})) for i in range(200)]
     found = look(lines, tmp_path, unsupported="drop")
     (model,) = found.models
     assert (model.refused, model.dropped, found.exit_code) == (0, {"seed": 100}, FINE)
@@ -127,7 +128,7 @@ def test_a_reference_is_held_against_the_requests(tmp_path: Path) -> None:
 
 
 def test_a_sample_stands_for_all(tmp_path: Path) -> None:
-    lines = [chat(f"r{i}", "word " * 50, max_tokens=10, **({"seed": 1} if i >= 2000 else {})) for i in range(4000)]
+    lines = [chat(f"r{i}", "word " * 50, max_tokens=10, **(SEED if i >= 2000 else {})) for i in range(4000)]
     whole, part = look(lines, tmp_path).models[0], look(lines, tmp_path, every=16).models[0]
     assert (whole.exact, part.exact) == (True, False)
     assert part.estimate.requests == pytest.approx(whole.estimate.requests, rel=0.02)

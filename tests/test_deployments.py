@@ -68,7 +68,7 @@ def test_deploy_run_and_cancel(
     from prefect.deployments import run_deployment
     from prefect.states import Cancelling
 
-    def wait_for(run_id: object, *kinds: str) -> str:
+    def wait_for(run_id: uuid.UUID, *kinds: str) -> str:
         for _ in range(600):
             with get_client(sync_client=True) as client:
                 state = client.read_flow_run(run_id).state
@@ -92,13 +92,13 @@ def test_deploy_run_and_cancel(
             "operations",
             "operations",
         )
-        properties = deployment.parameter_openapi_schema["properties"]
+        properties = (deployment.parameter_openapi_schema or {})["properties"]
         assert properties["on_invalid"]["enum"] == ["fail", "skip"]
         assert "s3:// URI" in properties["input_file"]["description"]
 
     done = write_chats(tmp_path / "done.jsonl", 120)
-    parameters = {"input_file": str(done), "model": CLAUDE, "poll_seconds": 0.2}
-    first = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
+    parameters: dict[str, Any] = {"input_file": str(done), "model": CLAUDE, "poll_seconds": 0.2}
+    first: Any = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
     assert wait_for(first.id, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
     from flows.operations import list_batches
 
@@ -111,7 +111,7 @@ def test_deploy_run_and_cancel(
 
     sandbox.faults(hold=True)
     parameters["input_file"] = str(write_chats(tmp_path / "held.jsonl", 110))
-    second = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
+    second: Any = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
     for _ in range(600):
         if any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
             break
@@ -148,7 +148,8 @@ def test_an_event_of_eventbridge_starts_the_collector(
 
     folder = ROOT / "deployments" / "eventbridge"
     api = os.environ["PREFECT_API_URL"]
-    deployment = collect_batches.to_deployment(name="collect-on-event").apply()
+    collect: Any = collect_batches.to_deployment(name="collect-on-event")
+    deployment = collect.apply()
     automation = (folder / "automation.yaml").read_text(encoding="utf-8")
     assert automation.count("00000000-0000-0000-0000-000000000000") == 1
     (tmp_path / "automation.yaml").write_text(

@@ -1,6 +1,7 @@
 """The fake S3 answers as moto does, which the sandbox has."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import boto3
@@ -20,6 +21,14 @@ def outcomes(client: Any) -> list[Any]:
     def put(key: str, body: bytes = b"x", **condition: Any) -> Any:
         return client.put_object(Bucket=BUCKET, Key=key, Body=body, **condition)["ETag"]
 
+    def got(key: str, **options: Any) -> Any:
+        reply = client.get_object(Bucket=BUCKET, Key=key, **options)
+        return reply["ContentLength"], reply["Body"].read()
+
+    def head(key: str, **options: Any) -> Any:
+        reply = client.head_object(Bucket=BUCKET, Key=key, **options)
+        return reply["ETag"], reply["ContentLength"]
+
     def note(action: Callable[[], Any]) -> None:
         try:
             seen.append(action())
@@ -29,7 +38,7 @@ def outcomes(client: Any) -> list[Any]:
     etag = put("a/1", b"0123456789")
     other = put("a/2", b"y")
     for condition in ({"IfNoneMatch": "*"}, {"IfMatch": other}, {"IfMatch": etag}, {"IfMatch": etag}):
-        note(lambda condition=condition: put("a/1", b"abcdefghij", **condition))
+        note(partial(put, "a/1", b"abcdefghij", **condition))
     note(lambda: put("a/new", IfMatch=etag))
     note(lambda: put("a/new", IfNoneMatch="*"))
     note(lambda: put("a/new", IfNoneMatch="*"))
@@ -41,11 +50,11 @@ def outcomes(client: Any) -> list[Any]:
         {"Range": "bytes=10-"},
         {"IfMatch": etag},
     ):
-        note(lambda options=options: client.get_object(Bucket=BUCKET, Key="a/1", **options)["Body"].read())
+        note(partial(got, "a/1", **options))
     for key in ("a/1", "none"):
-        note(lambda key=key: [client.head_object(Bucket=BUCKET, Key=key)[name] for name in ("ETag", "ContentLength")])
-        note(lambda key=key: client.get_object(Bucket=BUCKET, Key=key)["ContentLength"])
-        note(lambda key=key: client.head_object(Bucket=BUCKET, Key=key, IfMatch=other)["ETag"])
+        note(partial(head, key))
+        note(partial(got, key))
+        note(partial(head, key, IfMatch=other))
     note(lambda: client.get_object(Bucket="no-such-bucket", Key="a")["ETag"])
     note(lambda: client.put_object(Bucket="no-such-bucket", Key="a")["ETag"])
     for key in ("b/x/1", "b/x/2", "b/y", "b0"):

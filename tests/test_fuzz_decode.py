@@ -38,7 +38,7 @@ from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, TYPES
 CASES = 1200 * int(os.environ.get("FUZZ", "1"))
 SLOW = {"suppress_health_check": list(HealthCheck)}
 
-_FUNCTION = TOOL["function"]
+_FUNCTION: dict[str, Any] = TOOL["function"]
 BODIES: dict[str, list[dict[str, Any]]] = {
     CHAT: [
         {"messages": [{"role": "user", "content": "Hi"}]},

@@ -17,6 +17,7 @@ from typing import Any, get_args
 import pyarrow.parquet as pq
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 
 from tasks import aws
 from tasks import convert as convert_module
@@ -27,7 +28,6 @@ from tasks.codecs import codec_for
 from tasks.codecs.base import InvocationType
 from tasks.codecs.encoder import Encoder
 from tasks.fast.line import FastEncoder
-from tasks.inputs import media
 from tasks.inputs.media import Media
 from tasks.inputs.summary import BadLines, InvalidLine
 from tasks.openai_format.faults import HALF_PAIR, MAX_DEPTH, NO_NUMBER
@@ -169,7 +169,7 @@ SPOILED: Counter[str] = Counter()
 
 def hostile_lines(endpoint: str, count: int, chance: random.Random) -> list[bytes]:
     """Lines with a hostile value or two each; now and then one as it should be."""
-    lines = []
+    lines: list[Any] = []
     for number in range(count):
         body: Any = chance.choice(BODIES[endpoint])
         line = {"custom_id": f"id-{number}", "method": "POST", "url": endpoint, "body": body}
@@ -240,7 +240,7 @@ def converted(
         for row in group:
             outcomes[row.request][0] = row.custom_id
             outcomes[row.request].append(
-                decode_http_error(row.error) if row.error is not None else records.pop(row.record_id)
+                decode_http_error(row.error) if row.error is not None else records.pop(str(row.record_id))
             )
     assert not records
     return outcomes
@@ -283,12 +283,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         host.encode("idna")
         raise OSError("no such name")
 
-    def missing(request: Any, **_: Any) -> AWSResponse:
+    def missing(request: Any, **_: Any) -> Any:
         body = io.BytesIO(b"<Error><Code>NoSuchKey</Code></Error>")
         body.stream = lambda **_: [body.getvalue()]  # type: ignore[attr-defined]
-        return AWSResponse(request.url, 404, {}, body)
+        return AWSResponse(request.url, 404, HTTPHeaders(), body)
 
-    monkeypatch.setattr(media.socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("tasks.inputs.media.socket.getaddrinfo", unknown)
     aws.s3().meta.events.register("before-send.s3", missing, unique_id="no_network")
 
 
@@ -335,7 +335,7 @@ def test_hostile_values_in_every_place(model: str, no_network: None, tmp_path: P
 )  # fmt: skip
 @pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
 def test_every_hostile_value_where_it_is_at_home(model: str, endpoint: str, no_network: None, tmp_path: Path) -> None:
-    lines = []
+    lines: list[Any] = []
     for body in BODIES[endpoint]:
         for path in places(body):
             for kind in AT_HOME.get(path[-1], ()):

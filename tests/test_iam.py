@@ -58,7 +58,8 @@ DOCTORS = {**SERVICES, "sts": "sts", "iam": "iam", "kms": "kms", "service-quotas
 def operations(doctor: bool = False) -> dict[str, str]:
     """The methods of the clients that the pipeline has, and their operations."""
     found = dict(TRANSFERS)
-    for service, prefix in (DOCTORS if doctor else SERVICES).items():
+    services: dict[Any, str] = DOCTORS if doctor else SERVICES
+    for service, prefix in services.items():
         client = boto3.client(service, region_name="us-east-1")
         found |= {method: f"{prefix}:{name}" for method, name in client.meta.method_to_api_mapping.items()}
     return found

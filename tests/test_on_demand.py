@@ -37,7 +37,7 @@ class World:
         monkeypatch.setattr(on_demand, "require_lease", lambda ref: None)
         monkeypatch.setattr(on_demand, "invoke", self.invoke)
         monkeypatch.setattr(on_demand, "_records_of", self.records)
-        monkeypatch.setattr(on_demand.aws, "back_off", lambda *_: None)
+        monkeypatch.setattr("tasks.on_demand.aws.back_off", lambda *_: None)
 
     def put(self, uri: S3Uri, body: bytes, kms_key: str | None, **condition: str) -> None:
         if not condition or uri.key not in self.objects:

@@ -45,7 +45,8 @@ class Operated:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.api = f"http://127.0.0.1:{self.port}/api"
-        self.home, self._server = home, None
+        self.home = home
+        self._server: subprocess.Popen[bytes] | None = None
         #: Found in the environment of every process that belongs to this server.
         self.mark = f"OPERATED={uuid.uuid4().hex}"
         self._started: list[subprocess.Popen[bytes]] = []
@@ -93,6 +94,7 @@ class Operated:
 
     def kill(self) -> None:
         """As a machine that fails kills it."""
+        assert self._server is not None
         self._server.kill()
         self._server.wait()
 
@@ -177,7 +179,8 @@ def ended(client: SyncPrefectClient, run: uuid.UUID, *kinds: str, seconds: float
         assert flow_run.state is not None
         return flow_run if flow_run.state.type.value in kinds else None
 
-    return until(look, f"run {run} is {kinds}", seconds)
+    found: FlowRun = until(look, f"run {run} is {kinds}", seconds)
+    return found
 
 
 def in_progress(sandbox: Sandbox, prefix: str, jobs: int = 1) -> None:
@@ -236,7 +239,7 @@ def test_schedules_alone_take_a_batch_to_its_end(
         assert notes(sandbox, prefix) == []
         (batch,) = list_batches.fn()
         assert batch.status == "in_progress"
-        every = IntervalSchedule(interval=timedelta(seconds=15))
+        every: Any = IntervalSchedule(interval=timedelta(seconds=15))
         (schedule,) = client.create_deployment_schedules(collect.id, [(every, True)])
         client.resume_deployment(collect.id)
         try:
@@ -329,7 +332,10 @@ def test_a_crashed_run_carries_on(
         for run in (one, two):
             server.kill_all(str(run))
         for run in (one, two):
-            until(lambda run=run: client.read_flow_run(run).run_count == 2, "the run is begun anew")
+            until(
+                lambda run=run: client.read_flow_run(run).run_count == 2,  # type: ignore[misc]
+                "the run is begun anew",
+            )
         sandbox.faults(hold=False)
         for run in (one, two):
             assert ended(client, run, "COMPLETED", "FAILED").state_name == "Completed"

@@ -19,17 +19,8 @@ LIMITS = Limits(max_records_per_job=100, max_bytes_per_file=1000)
 
 
 def piece(records: int, size: int, **fields: Any) -> Remainder:
-    return Remainder(
-        **{
-            "shard": "00000",
-            "range": 0,
-            "records": records,
-            "invocation": "InvokeModel",
-            "uri": "s3://b/k",
-            "bytes": size,
-        }
-        | fields
-    )
+    given: dict[str, Any] = {"shard": "00000", "range": 0, "invocation": "InvokeModel", "uri": "s3://b/k", **fields}
+    return Remainder(records=records, bytes=size, **given)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
         lines = list(range(1, requests + 1))
         source_starts = [0, requests // 3, requests]
         source_bytes = [10 * (requests // 3), 10 * requests]
-        source_of = classmethod(InputSummary.source_of)
+        source_of: Any = classmethod(InputSummary.source_of)  # type: ignore[arg-type]
 
     Summary.requests = requests  # type: ignore[attr-defined]
     ranges = plan_ranges(Summary, Limits(max_records_per_job=most))  # type: ignore[arg-type]

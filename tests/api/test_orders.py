@@ -266,7 +266,7 @@ def _order(**fields: object) -> Order:
         "model": CLAUDE,
         **fields,
     }
-    return Order(**given)  # type: ignore[arg-type]
+    return Order(**given)
 
 
 def test_counts_move_while_jobs_run() -> None:

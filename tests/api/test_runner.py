@@ -11,7 +11,7 @@ from tasks.api.files import get_file
 from tasks.api.orders import Order, cancel_order, get_order, open_orders, order_uri
 from tasks.api.tenants import Tenant, Tenants, Webhook
 from tasks.api.views import view
-from tasks.api.webhooks import signature
+from tasks.api.webhooks import event_of, signature
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import run_noted
 from tasks.errors import BatchFailedError, ConfigurationError, InputFileError, TransientError
@@ -248,7 +248,7 @@ def test_ends_are_announced_until_they_are_heard(pipeline: Pipeline, monkeypatch
     each.look()
     assert len(told) == 1, "the next try is not due"
     clock = {"now": 4_000_000_000.0}
-    monkeypatch.setattr(api.time, "time", lambda: clock["now"])
+    monkeypatch.setattr("flows.api.time.time", lambda: clock["now"])
     each.look()
     clock["now"] += 1000
     each.look()
@@ -274,7 +274,7 @@ def test_the_openai_package_reads_what_is_sent(pipeline: Pipeline) -> None:
     runner().look()
     order = get_order(tenant(), order.id)
     secret, now = "whsec_" + "c2VjcmV0LXNlY3JldA==", int(time.time())
-    body = api.event_of(order, "evt_1")
+    body = event_of(order, "evt_1")
     headers = {
         "webhook-id": "evt_1",
         "webhook-timestamp": str(now),

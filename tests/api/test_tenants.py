@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,8 @@ def test_outputs_go_to_allowed_places_only() -> None:
     for uri in ("s3://other/out/", f"s3://{BUCKET}/prefix/other/", f"s3://{BUCKET}/"):
         with pytest.raises(ForbiddenError):
             tenant().check_output({"s3OutputDataConfig": {"s3Uri": uri}})
-    for config in ({}, [], "s3://x", {"s3OutputDataConfig": None}, {"s3OutputDataConfig": {"s3Uri": 5}}):
+    configs: list[Any] = [{}, [], "s3://x", {"s3OutputDataConfig": None}, {"s3OutputDataConfig": {"s3Uri": 5}}]
+    for config in configs:
         with pytest.raises(InvalidCallError):
             tenant().check_output(config)
     with pytest.raises(ForbiddenError):

@@ -1,6 +1,8 @@
 """batch.json: who was first wins, nobody's change is lost, and who lost the lease writes nothing."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -97,8 +99,9 @@ def test_what_a_newer_version_wrote_is_kept(cloud: Cloud) -> None:
 
 def test_who_lost_the_lease_reads_and_writes_nothing(cloud: Cloud) -> None:
     store(cloud, document(holder="other"))
-    changed = []
-    for action in (lambda: read(HELD), lambda: update(HELD, changed.append)):
+    changed: list[Any] = []
+    actions: list[Callable[[], object]] = [lambda: read(HELD), lambda: update(HELD, changed.append)]
+    for action in actions:
         with pytest.raises(LostLeaseError, match="carries on there"):
             action()
     assert not changed

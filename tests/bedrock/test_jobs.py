@@ -1,5 +1,7 @@
 """Bedrock's jobs: found by name and token, counted by model, stopped where they run; metadata as tags."""
 
+from typing import Any
+
 import pytest
 
 from deployments.sandbox import patterns
@@ -18,20 +20,19 @@ from tests.conftest import CLAUDE, NOVA
 from tests.fakes import Cloud, refusal
 
 
-def request(**fields: object) -> JobRequest:
-    return JobRequest(
-        **{
-            "name": "job-1",
-            "token": "token-1",
-            "model_id": CLAUDE,
-            "role_arn": "arn:aws:iam::123456789012:role/x",
-            "input_uri": "s3://b/i",
-            "output_uri": "s3://b/o/",
-            "invocation": "InvokeModel",
-            "timeout_hours": 24,
-            **fields,
-        }
-    )
+def request(**fields: Any) -> JobRequest:
+    given: dict[str, Any] = {
+        "name": "job-1",
+        "token": "token-1",
+        "model_id": CLAUDE,
+        "role_arn": "arn:aws:iam::123456789012:role/x",
+        "input_uri": "s3://b/i",
+        "output_uri": "s3://b/o/",
+        "invocation": "InvokeModel",
+        "timeout_hours": 24,
+        **fields,
+    }
+    return JobRequest(**given)
 
 
 def test_a_job_is_found_by_its_whole_name_and_its_token(cloud: Cloud) -> None:
@@ -118,7 +119,7 @@ def test_metadata_become_tags_that_aws_takes() -> None:
     metadata = {"aws:x": "1", "AWS:y": "1", "é": "ü!", "k" * 200: "v" * 300, "": "x", "team": "a b/c"}
     tags = job_tags(metadata, "batch_1")
     assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "bedrock-batch-id": "batch_1"}
-    request = {
+    request: dict[str, object] = {
         "jobName": "job-1",
         "roleArn": "arn:aws:iam::123456789012:role/x",
         "modelId": CLAUDE,

@@ -126,6 +126,7 @@ def test_errors_that_cannot_be_read_are_errors(sandbox: Sandbox, body: bytes, st
     aws.keep_reply(response, {})
     from botocore.parsers import create_parser
 
+    assert shapes.output_shape is not None
     parsed = create_parser("rest-json").parse(response, shapes.output_shape)
     error = ClientError(parsed, "Converse")
     assert aws.status_of(error) == status

@@ -10,7 +10,7 @@ from tasks.codecs.encoder import Encoder
 from tasks.fast.line import FastEncoder
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -44,7 +44,8 @@ def encode(model: str, body: dict[str, Any], unsupported: str = "error") -> dict
     """The modelInput of a body."""
     encoder = encoder_for(model, unsupported)
     line = json.dumps({"custom_id": "x", "body": body}).encode()
-    return json.loads(encoder.encode(line).model_inputs[0])
+    model_input: dict[str, Any] = json.loads(encoder.encode(line).model_inputs[0])
+    return model_input
 
 
 def encoder_for(model: str, unsupported: str = "error") -> Encoder:
@@ -54,4 +55,6 @@ def encoder_for(model: str, unsupported: str = "error") -> Encoder:
 def decode(model: str, output: Any, invocation: str = "") -> Answer:
     """The answer in a modelOutput, of the job type that plain chats of the model go to."""
     invocation = invocation or encoder_for(model).plain_invocation
-    return codec_of(parse_model(model), invocation).decode(json.dumps(output).encode())  # type: ignore[arg-type, attr-defined]
+    codec: Any = codec_of(parse_model(model), invocation)  # type: ignore[arg-type]
+    answer: Answer = codec.decode(json.dumps(output).encode())
+    return answer

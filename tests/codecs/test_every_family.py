@@ -71,7 +71,7 @@ message = (
     | st.fixed_dictionaries({"role": st.just("user"), "content": text | parts})
 )  # fmt: skip
 conversation = st.lists(message, min_size=1, max_size=4) | st.just([{"role": "user", "content": "Hi"}, CALL, *RESULTS])
-REF_TOOL = {
+REF_TOOL: dict[str, Any] = {
     "type": "function",
     "function": {"name": "pay", "strict": True, "parameters": {
         "type": "object", "properties": {"to": {"$ref": "#/$defs/P"}}, "required": ["to"], "additionalProperties": False,
@@ -292,7 +292,9 @@ def test_thinking_keeps_max_tokens_valid() -> None:
 
     def sent(**fields: Any) -> dict[str, Any]:
         body = {"messages": [{"role": "user", "content": "Hi"}], **fields}
-        return json.loads(encoder.encode(json.dumps({"custom_id": "x", "body": body}).encode()).model_inputs[0])
+        encoded = encoder.encode(json.dumps({"custom_id": "x", "body": body}).encode())
+        model_input: dict[str, Any] = json.loads(encoded.model_inputs[0])
+        return model_input
 
     assert sent(reasoning_effort="high")["thinking"] == {"type": "enabled", "budget_tokens": 16_384}
     assert sent(reasoning_effort="high")["max_tokens"] == 16_384 + 8192

@@ -12,7 +12,7 @@ from tasks.errors import ConfigurationError
 
 
 def matcher(*labels: str, extract: Extract | None = None, copies: int = 4) -> Matcher:
-    answers = {f"{label}-{n}": (label,) for label in labels for n in range(copies)}
+    answers: dict[str, tuple[str, ...]] = {f"{label}-{n}": (label,) for label in labels for n in range(copies)}
     return Matcher(Reference(answers), Reader(extract))
 
 
@@ -121,7 +121,8 @@ def test_answers_that_could_be_several_labels_are_none() -> None:
 
 
 def test_free_texts_are_no_labels() -> None:
-    found = Matcher(Reference({str(n): (f"The {n}th of May",) for n in range(100)} | {"x": ("the 3th of may",)}))
+    answers: dict[str, tuple[str, ...]] = {str(n): (f"The {n}th of May",) for n in range(100)}
+    found = Matcher(Reference(answers | {"x": ("the 3th of may",)}))
     assert not found.closed
     assert found.right("the 3th of May.", ("The 3th of May",))
     assert not found.right("the 4th of May.", ("The 3th of May",))

@@ -148,7 +148,7 @@ def test_an_unknown_cost_is_no_total(cloud: Cloud, tmp_path: Path) -> None:
 
 def test_cached_tokens_have_their_price(cloud: Cloud, tmp_path: Path) -> None:
     answers = [{"content": "x", "cached_tokens": 90}] * 10
-    rates = {"known": Rate(1.0, 10.0, "on_demand", "", "", 0.1), "unknown": RATE}
+    rates: dict[str, Rate | None] = {"known": Rate(1.0, 10.0, "on_demand", "", "", 0.1), "unknown": RATE}
     found = Compared(cloud, tmp_path, {"known": answers, "unknown": answers}, rates=rates)
     known, unknown = (variant.cost_usd for variant in found.numbers.variants)
     assert known == pytest.approx(10 * (10 + 9 + 100) / 1e6)

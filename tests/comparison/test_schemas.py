@@ -146,7 +146,7 @@ def test_no_process_is_left_and_none_is_needed(monkeypatch: pytest.MonkeyPatch) 
         process = checker._process
         assert process is not None
     assert process.returncode is not None
-    monkeypatch.setattr(schemas.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr("tasks.comparison.schemas.sys.executable", "/nowhere/python")
     with SchemaChecker() as checker:
         assert checker.check(b"true", b"1") is None
         assert checker.unchecked == {WHY[Verdict.NO_WORKER]: 1}

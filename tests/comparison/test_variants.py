@@ -169,7 +169,7 @@ def test_judges() -> None:
     assert (judge.model, judge.rubric, judge.requests) == (CLAUDE, "Prefer rhymes.", 5)
     for bad in ("a b", {"model": CLAUDE, "requests": 0}, {"rubric": "x"}, {"model": CLAUDE, "temperature": 1}):
         with pytest.raises(ConfigurationError, match="judge"):
-            read_judge(bad)  # type: ignore[arg-type]
+            read_judge(bad)
 
 
 def test_one_odd_line_costs_neither_the_estimate_nor_the_inputs(tmp_path: Path) -> None:
@@ -188,7 +188,8 @@ def test_one_odd_line_costs_neither_the_estimate_nor_the_inputs(tmp_path: Path) 
     ]
     odd = [json.dumps(completion), "{", "\ud83d", json.dumps(chat("s", "\ud83d"))]
     for field in ("max_tokens", "n", "tools", "max_output_tokens", "input"):
-        odd += [json.dumps(chat("x", **{"max_tokens": 10, field: "@"})).replace('"@"', token) for token in tokens]
+        fields: dict[str, Any] = {"max_tokens": 10, field: "@"}
+        odd += [json.dumps(chat("x", **fields)).replace('"@"', token) for token in tokens]
     path = write_lines(
         tmp_path / "in.jsonl", [*good[:10], *(line.encode("utf-8", "replace").decode() for line in odd), *good[10:]]
     )

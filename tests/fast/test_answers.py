@@ -70,7 +70,7 @@ def fates(model: str) -> st.SearchStrategy[list[tuple[str, Any]]]:
         LLAMA: (llama, ["stop", "length"]),
     }[model]
     answer = st.sampled_from(stops).flatmap(family)
-    outcome = (
+    outcome: st.SearchStrategy[Any] = (
         st.fixed_dictionaries({"modelOutput": answer})
         | st.fixed_dictionaries({"modelOutput": st.sampled_from([None, {}, [], "text", 1])})
         | st.fixed_dictionaries(

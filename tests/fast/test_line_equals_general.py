@@ -1,6 +1,8 @@
 """The short cut for plain chats and the general way give the same modelInput, and the service's check accepts it."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from tasks.fast.line import FastEncoder
 from tests.conftest import CLAUDE, LLAMA, NOVA
 
 GPT_OSS, KIMI = "openai.gpt-oss-20b-1:0", "moonshotai.kimi-k2.5"
-CHECKS = {
+CHECKS: dict[str, Callable[[Any], None]] = {
     CLAUDE: checks.anthropic,
     NOVA: checks.nova,
     LLAMA: checks.converse,
@@ -70,7 +72,8 @@ def test_plain_equals_general(model: str, body: dict[str, object], escape: bool)
         assert json.loads(joined) == sent
         # 1 and 1.0 are equal to Python and different to a service.
         assert json.dumps(json.loads(joined), sort_keys=True) == json.dumps(sent, sort_keys=True)
-    CHECKS.get(model, checks.anthropic)(sent)
+    check: Callable[[Any], None] = CHECKS.get(model, checks.anthropic)
+    check(sent)
     record = encoder.encode_plain_record(line, b'{"recordId":"r1","modelInput":')
     assert (record is None) == (short is None)
     if record is not None:

@@ -129,7 +129,8 @@ class Run:
 
     @property
     def reply(self) -> dict[str, Any]:
-        return json.loads(self._reply.read_text())
+        reply: dict[str, Any] = json.loads(self._reply.read_text())
+        return reply
 
     def finish(self) -> dict[str, Any]:
         """Wait for a normal end; returns the batch."""

@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import openai.types
@@ -32,7 +32,8 @@ from tests.conftest import (
 )
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
-FAST = {"poll_seconds": 0.05}
+FAST: dict[str, Any] = {"poll_seconds": 0.05}
+SEED: dict[str, Any] = {"seed": 1}
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA])
@@ -61,7 +62,7 @@ def test_a_file_comes_back_in_openai_format(sandbox: Sandbox, tmp_path: Path, mo
 
 
 def test_the_job_is_what_bedrock_wants(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
-    path = write_chats(tmp_path / "in.jsonl", 100)
+    path: Any = write_chats(tmp_path / "in.jsonl", 100)
     batch = batch_inference(path, LLAMA, completion_window="2d", job_name="my job_1", metadata={"k": "v"}, **FAST)
     (job,) = sandbox.jobs(prefix)
     assert job["modelInvocationType"] == "Converse"
@@ -94,10 +95,10 @@ SAMPLE_RUNS = [
 
 
 @pytest.mark.parametrize(("path", "model", "unsupported"), SAMPLE_RUNS)
-def test_sample_files(sandbox: Sandbox, path: Path, model: str, unsupported: str) -> None:
+def test_sample_files(sandbox: Sandbox, path: Path, model: str, unsupported: Literal["error", "drop"]) -> None:
     lines = lines_of(path)
     # On demand, or in a job.
-    below_minimum = "on_demand" if unsupported == "error" else "pad"
+    below_minimum: Literal["on_demand", "pad"] = "on_demand" if unsupported == "error" else "pad"
     batch = batch_inference(
         str(path), model, on_invalid="skip", unsupported=unsupported, below_minimum=below_minimum, **FAST
     )
@@ -161,10 +162,11 @@ def test_every_bad_line_is_reported_and_nothing_is_uploaded(sandbox: Sandbox, tm
     batch = caught.value.batch
     assert batch.status == "failed"
     assert "line 51: invalid_json_line" in str(caught.value)
+    assert batch.errors is not None
     assert [(e.code, e.param, e.line) for e in batch.errors.data] == [
         (code, param, 51 + i) for i, (_, code, param) in enumerate(BAD_LINES)
     ]
-    assert "line 4" in batch.errors.data[-1].message
+    assert "line 4" in str(batch.errors.data[-1].message)
     assert not [key for key in sandbox.keys(prefix) if "/input/" in key or "/index/" in key]
     assert not sandbox.jobs(prefix)
     assert retrieve_batch(batch.id).status == "failed"
@@ -219,11 +221,13 @@ def test_an_empty_file_fails(sandbox: Sandbox, tmp_path: Path, content: bytes) -
     (tmp_path / "in.jsonl").write_bytes(content)
     with pytest.raises(BatchFailedError, match="empty_file") as caught:
         batch_inference(str(tmp_path / "in.jsonl"), CLAUDE)
-    assert caught.value.batch.errors.data[0].code == "empty_file"
+    errors = caught.value.batch.errors
+    assert errors is not None
+    assert errors.data[0].code == "empty_file"
 
 
 def test_unconvertible_requests_are_error_lines_and_never_sent(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
-    lines = [chat(f"req-{i}", **({"seed": 1} if i % 10 == 0 else {})) for i in range(150)]
+    lines = [chat(f"req-{i}", **(SEED if i % 10 == 0 else {})) for i in range(150)]
     batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, **FAST)
     _, errors = account(sandbox, batch, [f"req-{i}" for i in range(150)])
     assert len(errors) == 15
@@ -304,7 +308,7 @@ def test_below_the_minimum_padded(sandbox: Sandbox, tmp_path: Path, prefix: str)
 def test_below_the_minimum_refused(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
     with pytest.raises(BatchFailedError, match="at least 100"):
         batch_inference(str(write_chats(tmp_path / "in.jsonl", 40)), CLAUDE, below_minimum="fail")
-    seeds = [chat(f"req-{i}", **({"seed": 1} if i < 50 else {})) for i in range(120)]
+    seeds = [chat(f"req-{i}", **(SEED if i < 50 else {})) for i in range(120)]
     with pytest.raises(BatchFailedError, match="70 records"):
         batch_inference(str(write_lines(tmp_path / "b.jsonl", seeds)), CLAUDE, below_minimum="fail")
     assert not [key for key in sandbox.keys(prefix) if "/input/" in key or "/index/" in key]
@@ -347,6 +351,7 @@ def test_a_failed_job_fails_the_batch_and_is_tried_again(sandbox: Sandbox, tmp_p
         batch_inference(str(path), CLAUDE, **FAST)
     batch = caught.value.batch
     assert batch.status == "failed"
+    assert batch.errors is not None
     assert batch.errors.data
     _, errors = account(sandbox, batch, [f"req-{i}" for i in range(100)])
     assert {e["error"]["code"] for e in errors} == {"server_error"}
@@ -504,7 +509,7 @@ def test_what_is_wrong_is_said_in_one_line(
     message: str,
 ) -> None:
     sandbox.faults(bad_roles=["arn:aws:iam::123456789012:role/Bad"])
-    arguments: dict[str, object] = {"input_file": str(write_chats(tmp_path / "in.jsonl", 100)), "model": CLAUDE}
+    arguments: dict[str, Any] = {"input_file": str(write_chats(tmp_path / "in.jsonl", 100)), "model": CLAUDE}
     for name, value in change.items():
         if name.isupper():
             monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
@@ -533,8 +538,9 @@ def test_a_line_of_30_megabytes_and_broken_text_are_bad_lines(sandbox: Sandbox, 
     path.write_bytes(b"\n".join([json.dumps(chat("a")).encode(), huge, latin, json.dumps(chat("b")).encode()]) + b"\n")
     with pytest.raises(BatchFailedError) as caught:
         batch_inference(str(path), CLAUDE)
-    errors = caught.value.batch.errors.data
-    assert [(e.code, e.line) for e in errors] == [("request_too_large", 2), ("invalid_json_line", 3)]
+    errors = caught.value.batch.errors
+    assert errors is not None
+    assert [(e.code, e.line) for e in errors.data] == [("request_too_large", 2), ("invalid_json_line", 3)]
     batch = batch_inference(str(path), CLAUDE, on_invalid="skip", **FAST)
     assert [line["custom_id"] for line in sandbox.lines(batch.output_file)] == ["a", "b"]
 
@@ -550,7 +556,7 @@ def test_no_prompt_and_no_secret_is_shown(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret = "PLANTED-PROMPT-4711"
-    lines = [chat(f"req-{i}", f"{secret} {i}", **({"seed": 1} if i % 2 else {})) for i in range(220)]
+    lines: list[Any] = [chat(f"req-{i}", f"{secret} {i}", **(SEED if i % 2 else {})) for i in range(220)]
     lines.append('{"custom_id": "x", "body": "' + secret)
     batch = batch_inference(str(write_lines(tmp_path / "in.jsonl", lines)), CLAUDE, on_invalid="skip", **FAST)
     shown = caplog.text + "".join(capfd.readouterr())

@@ -47,9 +47,9 @@ def test_a_comparison_in_a_bucket_that_demands_a_key(
 ) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_KMS_KEY", KEY)
     sandbox.faults(s3_require_kms=True)
-    models = [CLAUDE, {"model": NOVA, "overrides": {"temperature": 0}}]
+    models: list[str | dict[str, Any]] = [CLAUDE, {"model": NOVA, "overrides": {"temperature": 0}}]
     comparison = compare_models(
-        write_chats(tmp_path / "in.jsonl", 5), models, judge=NOVA, completion_window="immediate"
+        str(write_chats(tmp_path / "in.jsonl", 5)), models, judge=NOVA, completion_window="immediate"
     )
     assert not comparison.failed
     assert keys_of(sandbox, prefix) == {KEY}
@@ -62,7 +62,7 @@ def test_a_bucket_that_denies_deleting(
     sandbox.faults(s3_denied=["DeleteObject", "AbortMultipartUpload", "ListMultipartUploads"])
     path = write_chats(tmp_path / "in.jsonl", 100)
     with caplog.at_level(logging.WARNING):
-        batch = batch_inference(path, CLAUDE, completion_window=window, **FAST)
+        batch = batch_inference(str(path), CLAUDE, completion_window=window, **FAST)
     assert batch.status == "completed"
     account(sandbox, batch, [f"req-{i}" for i in range(100)])
     said = [record.getMessage() for record in caplog.records if "could not be deleted" in record.getMessage()]
@@ -144,7 +144,7 @@ def test_a_bucket_of_another_account(sandbox: Sandbox, tmp_path: Path, prefix: s
 
 def test_metadata_may_be_null(sandbox: Sandbox, tmp_path: Path) -> None:
     path = write_chats(tmp_path / "in.jsonl", 3)
-    assert not batch_inference(path, CLAUDE, metadata=None, **FAST).metadata
+    assert not batch_inference(str(path), CLAUDE, metadata=None, **FAST).metadata
     with pytest.raises(ConfigurationError, match=r"metadata\['team'\] must be text, not int"):
         batch_inference(path, CLAUDE, metadata={"team": 7}, **FAST)
     with pytest.raises(ConfigurationError, match=r"metadata\['team'\] must be text, not NoneType"):

@@ -1,6 +1,7 @@
 """The `check` flow end to end: what it returns, says, and leaves in the UI; it needs no bucket and sends nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -18,7 +19,7 @@ def test_check_says_what_a_run_would_make_of_a_file(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("BEDROCK_BATCH_BUCKET", raising=False)
     lines = [chat(f"r{i}", SECRET, max_tokens=20, **({"seed": 1} if i < 18 else {})) for i in range(150)]
     labels = write_lines(tmp_path / "labels.jsonl", [{"custom_id": f"r{i}", "label": "a"} for i in range(100)])
-    variants = [HAIKU, {"model": NOVA, "label": "lite", "overrides": {"seed": None}}]
+    variants: list[str | dict[str, Any]] = [HAIKU, {"model": NOVA, "label": "lite", "overrides": {"seed": None}}]
     found = check(str(write_lines(tmp_path / "in.jsonl", lines)), variants, reference=str(labels))
     first, second = found.models
     assert (first.refused, second.refused, found.exit_code) == (18, 0, 3)

@@ -6,10 +6,12 @@ import json
 import struct
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import openai.types
 import openai.types.responses
 import pyarrow.parquet as pq
+import pydantic
 import pytest
 
 from flows.batch import BatchFailedError, batch_inference
@@ -17,7 +19,7 @@ from tests.codecs.helpers import PNG, TOOL
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, chat, lines_of, refusals, sample_files, write_lines
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
-FAST = {"poll_seconds": 0.05}
+FAST: dict[str, Any] = {"poll_seconds": 0.05}
 TITAN = "amazon.titan-embed-text-v2:0"
 
 
@@ -33,7 +35,7 @@ TITAN = "amazon.titan-embed-text-v2:0"
         ("qwen.qwen3-32b-v1:0", "auto", "InvokeModel"),
     ],
 )
-def test_job_types(sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, invocation: str, sent: str) -> None:
+def test_job_types(sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, invocation: Any, sent: str) -> None:
     lines = [chat(f"req-{i}", f"Question {i}", temperature=0.5, max_tokens=40) for i in range(110)]
     path = write_lines(tmp_path / "in.jsonl", lines)
     batch = batch_inference(str(path), model, invocation=invocation, **FAST)
@@ -42,6 +44,7 @@ def test_job_types(sandbox: Sandbox, tmp_path: Path, prefix: str, model: str, in
     assert sandbox.jobs(prefix)[0]["modelInvocationType"] == sent
     content = output[0]["response"]["body"]["choices"][0]["message"]["content"]
     assert "<reasoning>" not in content
+    assert batch.usage is not None
     assert batch.usage.total_tokens > 0
 
 
@@ -117,7 +120,7 @@ def test_sample_files(sandbox: Sandbox, path: Path, model: str) -> None:
     output, errors = sandbox.lines(batch.output_file), sandbox.lines(batch.error_file)
     assert sorted(line["custom_id"] for line in output + errors) == sorted(line["custom_id"] for line in lines)
     assert Counter(error["response"]["body"]["error"]["code"] for error in errors) == refusals(lines)
-    types = {
+    types: dict[str, type[pydantic.BaseModel]] = {
         "/v1/responses": openai.types.responses.Response,
         "/v1/completions": openai.types.Completion,
         "/v1/chat/completions": openai.types.chat.ChatCompletion,

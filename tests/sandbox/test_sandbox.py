@@ -10,7 +10,7 @@ from deployments.sandbox import checks
 from deployments.sandbox.checks import Refused
 from tests.conftest import CLAUDE, Sandbox
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "jobName": "job-1",
     "roleArn": "arn:aws:iam::123456789012:role/BedrockBatchRole",
     "modelId": CLAUDE,

@@ -16,6 +16,7 @@ from tasks.errors import ConfigurationError, InputFileError
 from tasks.storage import reader
 from tasks.storage.globs import readings
 from tasks.storage.reader import find_sources
+from tests.fakes import refusal
 
 
 class Store:
@@ -28,16 +29,14 @@ class Store:
 
     def head_object(self, **where: str) -> dict[str, Any]:
         if where["Key"] in self.denied:
-            raise ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "HeadObject")
+            raise refusal("403", 403)
         if where["Key"] not in self.keys:
             raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
         return {"ETag": "e", "ContentLength": 5}
 
     def get_object(self, **where: str) -> dict[str, Any]:
         if where["Key"] in self.denied:
-            raise ClientError(
-                {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "GetObject"
-            )
+            raise refusal("AccessDenied", 403)
         return {"Body": io.BytesIO(b"text"), "ETag": "e"}
 
     def list_objects_v2(self, **where: Any) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -45,7 +47,8 @@ def test_any_cut_gives_the_same_lines(
         lines[0] = lines[0].lstrip(b"\xef\x1f\x28")
     data = start + b"\n".join(lines) + (b"\n" if last else b"")
     path = tmp_path_factory.mktemp("r") / "in.jsonl"
-    packed = {"gzip": gzip.compress, "zstd": zstandard.compress, "": bytes}[pack](data)
+    packers: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress, "": bytes}
+    packed = packers[pack](data)
     path.write_bytes(packed)
     (source,) = find_sources(str(path))
     before, reader.BLOCK_BYTES = reader.BLOCK_BYTES, max(block, 3)
@@ -86,7 +89,7 @@ def test_a_range_of_a_file(tmp_path: Path) -> None:
     ("change", "said"), [("put", "has changed since it was validated"), ("delete", "is no longer there")]
 )
 def test_an_object_that_changes_or_goes_away(sandbox: Sandbox, prefix: str, change: str, said: str) -> None:
-    place = {"Bucket": sandbox.bucket, "Key": f"{prefix}/in.jsonl"}
+    place: dict[str, Any] = {"Bucket": sandbox.bucket, "Key": f"{prefix}/in.jsonl"}
     sandbox.s3.put_object(**place, Body=b"{}\n")
     uri = f"s3://{sandbox.bucket}/{prefix}/in.jsonl"
     (source,) = find_sources(uri)
