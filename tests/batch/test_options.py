@@ -148,7 +148,7 @@ def test_what_does_not_change_the_result_names_the_same_batch(cloud: Cloud, monk
 # What is stored
 
 #: The section's `options` and `limits` as they were written before they had a type.
-STORED = {
+STORED: dict[str, Any] = {
     "options": {
         "endpoint": "/v1/chat/completions",
         "on_invalid": "skip",

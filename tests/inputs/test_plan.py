@@ -8,7 +8,7 @@ import pytest
 
 from tasks.bedrock.limits import Limits
 from tasks.inputs.plan import plan_ranges
-from tests.batch.test_lifecycle import summary
+from tests.builders import summary
 
 
 def planned(
