@@ -66,9 +66,8 @@ def error_of(reply: Any, status: int) -> dict[str, Any]:
 
 
 def test_a_file_comes_and_goes(client: TestClient) -> None:
-    made = post_file(
-        client, name="été.jsonl", **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    )
+    expiry: dict[str, Any] = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    made = post_file(client, name="été.jsonl", **expiry)
     assert (made["filename"], made["bytes"]) == ("été.jsonl", len(LINE))
     assert made["expires_at"] == made["created_at"] + 3600
     assert client.get(f"files/{made['id']}").json() == made
