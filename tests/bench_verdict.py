@@ -187,7 +187,7 @@ def means(table: Table, runs: int) -> None:
 
 
 def tables(table: Table, runs: int) -> None:
-    links = {
+    links: dict[str, Any] = {
         "macro-F1": (intervals.macro_f1, intervals.logit, intervals.expit),
         "Cohen's κ": (intervals.kappa, np.arctanh, np.tanh),
     }

@@ -37,7 +37,7 @@ plain = st.builds(
 
 @given(answers)
 def test_a_plain_answer_is_text_and_nothing_else(answer: Answer) -> None:
-    unusual = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
+    unusual: object = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
     unusual = unusual or answer.thinking or (answer.usage is not None and answer.usage.written)
     assert is_plain(answer) != bool(unusual or answer.content is None or answer.usage is None)
 

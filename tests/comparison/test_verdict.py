@@ -1,6 +1,5 @@
 """Every sentence that a verdict can have, as a person reads it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ def wrong(count: int, labels: list[str] = LABELS, start: int = 0) -> list[Any]:
 
 
 @pytest.fixture
-def said(cloud: Cloud, tmp_path: Path) -> Iterator[Any]:
+def said(cloud: Cloud, tmp_path: Path) -> Any:
     def say(
         answers: dict[str, list[Any]], labels: Any = None, judged: Judged | None = None, **options: Any
     ) -> list[str]:
