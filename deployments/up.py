@@ -122,7 +122,7 @@ def _serve() -> None:
     from prefect import serve
 
     from flows.batch import batch_inference
-    from flows.cli import SYNTHETIC
+    from flows.cli.process import SYNTHETIC
     from flows.compare import compare_models, estimate
     from flows.operations import cancel_batch, collect_batches, list_batches, retrieve_batch
 

@@ -129,6 +129,6 @@ def _require_budget(call: ResolvedCall, summary: InputSummary) -> None:
 
 
 if __name__ == "__main__":
-    from flows.cli import run_batch
+    from flows.cli.main import run_batch
 
     sys.exit(run_batch())

@@ -216,6 +216,6 @@ def estimate(
 
 
 if __name__ == "__main__":
-    from flows.cli import run_comparison
+    from flows.cli.main import run_comparison
 
     sys.exit(run_comparison())

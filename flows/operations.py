@@ -11,6 +11,7 @@ from prefect import flow
 from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
 from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
+from tasks.batch.document import BatchDocument
 from tasks.batch.lease import trying_to_hold
 from tasks.batch.lifecycle import tidy
 from tasks.batch.paths import BatchRef
@@ -153,16 +154,26 @@ def advance(ref: BatchRef) -> Batch | None:
     return read(ref).public()
 
 
+def read_document(batch_id: str) -> BatchDocument:
+    """A batch with its jobs and all that batch.json has besides, outside of a flow."""
+    return read(_ref(batch_id))
+
+
 def batch_output(batch_id: str, errors: bool = False, incomplete: bool = False) -> Iterator[dict[str, Any]]:
     """The lines of a batch's output file, or of its error file, as dictionaries, streamed.
 
     `incomplete`: of a batch that runs, what its finished jobs have answered, in the order of the input.
     Raises PipelineError while the batch is not finished, and that was not asked for.
     """
+    return map(msgspec.json.decode, output_lines(batch_id, errors, incomplete))
+
+
+def output_lines(batch_id: str, errors: bool = False, incomplete: bool = False) -> Iterator[bytes]:
+    """`batch_output`, as the bytes of each line."""
     ref = _ref(batch_id)
     batch = read(ref).public()
     if not batch.finished and incomplete:
-        yield from (msgspec.json.decode(line) for line in results_so_far(ref, errors=errors))
+        yield from results_so_far(ref, errors=errors)
         return
     if not batch.finished:
         raise PipelineError(
@@ -171,8 +182,7 @@ def batch_output(batch_id: str, errors: bool = False, incomplete: bool = False) 
     uri = batch.error_file if errors else batch.output_file
     for source in find_sources(uri) if uri else ():
         for block in read_lines(source, limit=UNLIMITED):
-            for line in block.lines:
-                yield msgspec.json.decode(line)
+            yield from block.lines
 
 
 def results_so_far(ref: BatchRef, *, errors: bool = False) -> Iterator[bytes]:

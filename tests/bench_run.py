@@ -12,7 +12,7 @@ from typing import Any
 
 def whole_run(path: Path) -> dict[str, float]:
     """One batch, in this process."""
-    import flows.cli  # noqa: F401  (what `python -m flows.batch` imports)
+    import flows.cli.run  # noqa: F401  (what `python -m flows.batch` imports)
     from flows.batch import batch_inference
     from tasks import assemble, convert, normalize, validate
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NURSERY = """
 import importlib, json, os, signal, sys, threading, traceback
 from botocore.client import BaseClient
-import flows.batch, flows.compare, flows.operations, flows.cli
+import flows.batch, flows.compare, flows.operations, flows.cli.main, flows.cli.run, flows.cli.printing, flows.cli.saving
 import pyarrow.parquet, pandas
 
 original = BaseClient._make_api_call
@@ -62,7 +62,7 @@ def run(order):
     reply = {}
     try:
         if "arguments" in order:
-            reply["status"] = flows.cli.run_batch(order["arguments"])
+            reply["status"] = flows.cli.main.run_batch(order["arguments"])
         else:
             modules = {"batch_inference": flows.batch, "compare_models": flows.compare}
             module = modules.get(order["flow"], flows.operations)

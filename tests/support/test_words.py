@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.cli import account_of
+from flows.cli.printing import account_of
 from tasks.openai_format.batch import Batch, RequestCounts
 from tasks.support.words import counted, cut, tally
 

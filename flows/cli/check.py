@@ -1,0 +1,52 @@
+"""`bedrock-batch check`."""
+
+from typing import Any
+
+import click
+
+from flows.cli.options import options_of, output_options, parameters_from, sandbox_option
+from flows.cli.process import surroundings
+from tasks.comparison.parameters import ComparisonParameters
+
+_CHECKED = (
+    "input_file",
+    "models",
+    "reference",
+    "endpoint",
+    "completion_window",
+    "on_invalid",
+    "unsupported",
+    "below_minimum",
+    "invocation",
+    "fetch_images",
+)
+
+
+@click.command("check")
+@options_of(ComparisonParameters, only=_CHECKED)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Hold one request in so many against the models.",
+)
+@sandbox_option
+@output_options
+def check_command(sandbox: bool, as_json: bool, quiet: bool, **said: Any) -> int:
+    """Tell what a run would make of a file, without sending anything.
+
+    INPUT_FILE is a path, an s3:// URI, a folder or a glob of .jsonl files; gzip and zstd are read as they are.
+    What is wrong with it, what each model would refuse or drop, and whether a reference fits. Exit status: 0 all would
+    be sent, 1 the batch would fail, 3 some requests would be refused, 4 every one would be.
+    """
+    with surroundings(sandbox=sandbox, quiet=True):
+        from flows.check import check
+        from flows.cli.printing import print_json
+
+        found = check(**parameters_from(said))
+    if as_json:
+        print_json(found.to_dict())
+    elif not quiet:
+        click.echo(str(found))
+    return int(found.exit_code)

@@ -1,0 +1,193 @@
+"""The command line without a run: help, options, usage, exit statuses, and what it imports."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from flows.cli import main as cli
+from flows.cli.compare import compare_command
+from flows.cli.options import parameters_from
+from flows.cli.printing import print_batches, status_of_batch
+from flows.cli.run import run_command
+from tasks.batch.parameters import BatchParameters
+from tasks.comparison.parameters import ComparisonParameters
+from tasks.errors import PipelineError
+from tasks.openai_format.batch import Batch, RequestCounts
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"prefect", "boto3", "botocore", "pyarrow", "numpy", "pandas"}
+
+
+def said(command: click.Command, *arguments: str) -> dict[str, Any]:
+    """What a command line says, as parameters of a flow."""
+    parsed = command.make_context("x", list(arguments)).params
+    for own in ("stop", "output_dir", "sandbox", "as_json", "quiet", "estimate_only"):
+        parsed.pop(own, None)
+    return parameters_from(parsed)
+
+
+def test_every_command_has_help_and_imports_nothing_heavy_for_it() -> None:
+    code = (
+        "import sys\n"
+        "from flows.cli.main import _COMMANDS, bedrock_batch, execute\n"
+        "for name in ('', *_COMMANDS):\n"
+        "    assert execute(bedrock_batch, [name, '--help'] if name else ['--help'], 'bedrock-batch') == 0\n"
+        "print(sorted({module.partition('.')[0] for module in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    *help_, modules = done.stdout.splitlines()
+    assert not HEAVY & set(eval(modules))
+    assert "  130 interrupted (the same command carries on)." in help_
+    assert not [line for line in help_ if len(line) > 130]
+
+
+@pytest.mark.parametrize(
+    ("command", "parameters", "required"),
+    [
+        (run_command, BatchParameters, {"input_file": "in.jsonl", "model": "m"}),
+        (compare_command, ComparisonParameters, {"input_file": "in.jsonl", "models": ["m"]}),
+    ],
+)
+def test_what_is_not_said_is_the_default(command: click.Command, parameters: Any, required: dict[str, Any]) -> None:
+    given = said(command, "in.jsonl", "--model", "m")
+    assert parameters(**given) == parameters(**required)
+    assert parameters.model_fields.keys() - given.keys() <= {"note"}, "each can be said"
+
+
+def test_what_is_said_arrives() -> None:
+    options = (
+        "--endpoint /v1/completions --completion-window 2d --metadata a=b=c --metadata d=e --job-name n --role-arn r "
+        "--output-location s3://b/c --on-invalid skip --unsupported drop --below-minimum pad --poll-seconds 2 "
+        "--retry-failed --invocation Converse --fetch-images --no-wait --max-cost-usd 1.5"
+    )
+    assert said(run_command, "in.jsonl", "--model", "m", *options.split()) == {
+        "input_file": "in.jsonl",
+        "model": "m",
+        "endpoint": "/v1/completions",
+        "completion_window": "2d",
+        "metadata": {"a": "b=c", "d": "e"},
+        "job_name": "n",
+        "role_arn": "r",
+        "output_data_config": {"s3OutputDataConfig": {"s3Uri": "s3://b/c"}},
+        "on_invalid": "skip",
+        "unsupported": "drop",
+        "below_minimum": "pad",
+        "poll_seconds": 2.0,
+        "retry_failed": True,
+        "invocation": "Converse",
+        "fetch_images": True,
+        "wait": False,
+        "max_cost_usd": 1.5,
+    }
+    variant = {"model": "n", "overrides": {"temperature": 0}}
+    compared = said(
+        compare_command, "in.jsonl", "--model", "m", "--model", json.dumps(variant), "--judge", '{"model":"j"}'
+    )
+    assert (compared["models"], compared["judge"]) == (["m", variant], {"model": "j"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Commands:"),
+        (["rub"], "No such command"),
+        (["run"], "Missing argument 'INPUT_FILE'"),
+        (["run", "x"], "Missing option '--model'"),
+        (["run", "x", "--model", "m", "--on-invalid", "ignore"], "'ignore' is not one of 'fail', 'skip'"),
+        (["run", "x", "--model", "m", "--poll-seconds", "0"], "poll_seconds: Input should be greater than 0"),
+        (["run", "x", "--model", "m", "--max-cost-usd", "nan"], "max_cost_usd"),
+        (["run", "x", "--model", "m", "--no-wait", "--stop"], "leave out --no-wait"),
+        (["compare", "x"], "Missing option '--model'"),
+        (["list", "--limit", "0"], "--limit"),
+    ],
+)
+def test_mistakes_of_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert cli.main(arguments) == cli.USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_the_old_commands_say_their_own_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (cli.run_batch([]), cli.run_comparison([])) == (cli.USAGE, cli.USAGE)
+    told = capsys.readouterr().err
+    assert "python -m flows.batch [OPTIONS] INPUT_FILE" in told
+    assert "python -m flows.compare [OPTIONS] INPUT_FILE" in told
+
+
+def failing(error: BaseException) -> click.Command:
+    @click.command()
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (PipelineError("No bucket is set."), cli.FAILED, "error: No bucket is set.\n"),
+        (KeyboardInterrupt(), 130, "\n"),
+        (click.UsageError("so not"), cli.USAGE, "Error: so not\n"),
+    ],
+)
+def test_expected_errors_are_one_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, message: str
+) -> None:
+    assert cli.execute(failing(error), [], "x") == status
+    assert capsys.readouterr().err.endswith(message)
+
+
+def test_faults_of_ours_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.execute(failing(ZeroDivisionError()), [], "x")
+
+
+def batch(status: str = "completed", total: int = 3, completed: int = 3, failed: int = 0) -> Batch:
+    return Batch.model_validate(
+        {
+            "id": "batch_1",
+            "endpoint": "/v1/chat/completions",
+            "input_file_id": "x",
+            "completion_window": "24h",
+            "created_at": 1,
+            "model": "m",
+            "status": status,
+            "request_counts": RequestCounts(total=total, completed=completed, failed=failed),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (batch(), cli.DONE),
+        (batch(completed=2, failed=1), cli.SOME_FAILED),
+        (batch("expired", completed=1, failed=2), cli.SOME_FAILED),
+        (batch("cancelled", completed=0, failed=3), cli.SOME_FAILED),
+        (batch("failed", completed=0), cli.FAILED),
+        (batch("in_progress", completed=0), cli.DONE),
+    ],
+)
+def test_exit_statuses(found: Batch, status: int) -> None:
+    assert status_of_batch(found) == status
+
+
+def test_batches_are_listed_for_people_programs_and_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    print_batches([batch()])
+    assert capsys.readouterr().out == ("batch_1  completed    1970-01-01 00:00  m  3 = 3 answered + 0 failed\n")
+    print_batches([batch(), batch()], quiet=True)
+    assert capsys.readouterr().out == "batch_1\nbatch_1\n"
+    print_batches([batch()], as_json=True)
+    assert [each["id"] for each in json.loads(capsys.readouterr().out)] == ["batch_1"]
+
+
+def test_completion_knows_commands_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.shell_completion import ShellComplete
+
+    completion = ShellComplete(cli.bedrock_batch, {}, "bedrock-batch", "_BEDROCK_BATCH_COMPLETE")
+    assert [each.value for each in completion.get_completions([], "c")] == ["check", "compare", "cancel", "collect"]
+    assert [each.value for each in completion.get_completions(["run", "--on-invalid"], "s")] == ["skip"]

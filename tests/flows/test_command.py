@@ -1,0 +1,96 @@
+"""`bedrock-batch` end to end: what it says on which stream, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main as cli
+from tests.conftest import CLAUDE, NOVA, Sandbox, chat, write_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def started(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    from prefect.settings import PREFECT_API_URL
+
+    return subprocess.Popen(
+        [sys.executable, "-c", "import sys; from flows.cli.main import main; sys.exit(main())", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_batch_is_run_interrupted_shown_and_read(
+    sandbox: Sandbox, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(
+        write_lines(tmp_path / "in.jsonl", [*(chat(f"r{i}") for i in range(100)), chat("odd", logit_bias={"1": 2})])
+    )
+    call = ("run", path, "--model", CLAUDE, "--poll-seconds", "0.1")
+    sandbox.faults(hold=True)
+    process = started(*call)
+    sandbox.wait_for_jobs(prefix, process=process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors[-3000:]
+    said = errors.strip().splitlines()[-1]
+    batch_id = said.rpartition(" ")[2]
+    assert said.startswith(f"Stopped waiting. The Bedrock jobs of {batch_id} go on; run the same command again")
+    sandbox.faults(hold=False)
+
+    process = started(*call, "--json", "--output-dir", str(tmp_path / "out"))
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == cli.SOME_FAILED, errors[-3000:]
+    batch = json.loads(output)
+    assert (batch["id"], batch["status"], batch["request_counts"]["failed"]) == (batch_id, "completed", 1)
+    assert len(Path(batch["files"]["output"]).read_text().splitlines()) == 100
+
+    # Without Prefect's server or a run.
+    assert cli.main(["list", "--quiet"]) == cli.DONE
+    assert capsys.readouterr().out.splitlines() == [batch_id]
+    assert cli.main(["show", batch_id]) == cli.DONE
+    shown = capsys.readouterr().out
+    assert "101 = 100 answered + 1 failed" in shown
+    assert "100 of 100 records" in shown
+    assert cli.main(["output", batch_id, "--errors"]) == cli.DONE
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["custom_id"] == "odd"
+    assert cli.main(["show", "batch_" + "0" * 32]) == cli.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_commands_that_start_flows(
+    sandbox: Sandbox, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.cli.process.end_in_order", lambda: None)
+    monkeypatch.setattr("flows.cli.process.require_server", lambda: None)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    path = str(write_lines(tmp_path / "in.jsonl", [chat(f"r{i}", max_tokens=10) for i in range(110)]))
+    assert cli.main(["estimate", path, "--model", NOVA, "--json"]) == cli.DONE
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["requests"], row["jobs"]) == (110, 1)
+    assert cli.main(["check", path, "--model", NOVA]) == cli.DONE
+    assert "110 requests" in capsys.readouterr().out
+    assert not sandbox.jobs(prefix)
+    sandbox.faults(hold=True)
+    assert cli.main(["run", path, "--model", NOVA, "--no-wait", "--quiet"]) == cli.DONE
+    batch_id = capsys.readouterr().out.strip()
+    assert cli.main(["collect", "--json"]) == cli.DONE
+    assert [batch["status"] for batch in json.loads(capsys.readouterr().out)] == ["in_progress"]
+    assert cli.main(["cancel", batch_id, "--no-collect"]) == cli.DONE
+    assert "cancelling" in capsys.readouterr().out
+    sandbox.faults(hold=False)
+    assert cli.main(["cancel", batch_id, "--json"]) == cli.DONE
+    assert json.loads(capsys.readouterr().out)["status"] == "cancelled"
