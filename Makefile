@@ -18,11 +18,11 @@ $(STAMP): requirements.lock pyproject.toml
 install: $(STAMP)  ## Set up .venv.
 
 demo: $(STAMP)  ## Run the shipped sample on one model in the local sandbox.
-	$(BIN)/python -m flows.batch deployments/samples/support_tickets.jsonl \
+	$(BIN)/bedrock-batch run deployments/samples/support_tickets.jsonl \
 	  --model us.anthropic.claude-haiku-4-5-20251001-v1:0 --sandbox --output-dir demo-output
 
 demo-compare: $(STAMP)  ## Compare three models on the shipped, labelled sample in the local sandbox, with a judge.
-	$(BIN)/python -m flows.compare deployments/samples/support_tickets.jsonl \
+	$(BIN)/bedrock-batch compare deployments/samples/support_tickets.jsonl \
 	  --model us.anthropic.claude-haiku-4-5-20251001-v1:0 --model us.amazon.nova-pro-v1:0 --model us.amazon.nova-micro-v1:0 \
 	  --reference deployments/samples/support_tickets_labels.csv --judge us.anthropic.claude-sonnet-4-5-20250929-v1:0 \
 	  --sandbox --output-dir demo-output

@@ -1,4 +1,4 @@
-"""`bedrock-batch check`."""
+"""`bedrock-batch check` and `doctor`."""
 
 from typing import Any
 
@@ -45,6 +45,35 @@ def check_command(sandbox: bool, as_json: bool, quiet: bool, **said: Any) -> int
         from flows.cli.printing import print_json
 
         found = check(**parameters_from(said))
+    if as_json:
+        print_json(found.to_dict())
+    elif not quiet:
+        click.echo(str(found))
+    return int(found.exit_code)
+
+
+@click.command("doctor")
+@click.option("--model", "models", multiple=True, metavar="MODEL", help="A model to look at too. Repeatable.")
+@click.option("--role-arn", metavar="ARN", help="The jobs' role.  [default: BEDROCK_BATCH_ROLE_ARN]")
+@sandbox_option
+@output_options
+def doctor_command(models: tuple[str, ...], role_arn: str | None, sandbox: bool, as_json: bool, quiet: bool) -> int:
+    """Tell whether AWS is ready for batches: credentials, bucket, key, role, and each model's access and quotas.
+
+    Each is one line with a remedy. Nothing is changed, and nothing is paid for.
+    Exit status: 1 where something is wrong.
+    """
+    # Nothing is run: no Prefect server is needed.
+    with surroundings(sandbox=sandbox, quiet=quiet, server=False):
+        from flows.cli.printing import print_json
+        from tasks.bedrock.models import parse_model
+        from tasks.doctor import diagnose
+        from tasks.settings import load_settings
+
+        try:
+            found = diagnose(load_settings(role_arn), [parse_model(model) for model in models])
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
     if as_json:
         print_json(found.to_dict())
     elif not quiet:

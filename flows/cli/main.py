@@ -15,6 +15,7 @@ DONE, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
 #: Where each subcommand is, and what it does, without importing it.
 _COMMANDS = {
     "check": ("flows.cli.check", "Look at a file before anything is sent or paid for."),
+    "doctor": ("flows.cli.check", "Look whether AWS is ready, a line each with a remedy."),
     "estimate": ("flows.cli.compare", "Say what a run would take and cost; submits nothing."),
     "run": ("flows.cli.run", "Run a batch file on one Bedrock model."),
     "compare": ("flows.cli.compare", "Run a batch file on several models, and compare them."),
@@ -24,13 +25,13 @@ _COMMANDS = {
     "cancel": ("flows.cli.batches", "Stop a batch's jobs and collect what was answered."),
     "collect": ("flows.cli.batches", "Advance every open batch, once."),
     "sandbox": ("flows.cli.servers", "Run the local sandbox: no AWS, synthetic answers."),
+    "api": ("flows.cli.servers", "Serve OpenAI's Files, Uploads and Batches APIs."),
+    "completion": ("flows.cli.completion", "Print what makes a shell complete this command."),
 }
 
 _EPILOG = """\b
 Exit status: 0 all requests are answered, 1 failed, 2 usage, 3 finished with failed requests,
 130 interrupted (the same command carries on).
-\b
-Completion: eval "$(_BEDROCK_BATCH_COMPLETE=bash_source bedrock-batch)"; zsh_source and fish_source as well.
 """
 
 

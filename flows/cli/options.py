@@ -41,15 +41,16 @@ def _option(parameters: type[Parameters], name: str, info: FieldInfo, each: Help
         return click.option(flag, is_flag=True, default=info.default, help=text + ".")
     choices = "; ".join(f"{choice}: {what}" for choice, what in each.choices.items())
     said = "" if default is None else f"  [default: {default}]"
+    # To click, an option with a default, be it None, lacks nothing.
+    value: dict[str, Any] = {"required": True} if info.is_required() else {"default": info.default}
     return click.option(
         flag,
         type=_type(info.annotation),
-        required=info.is_required(),
-        default=None if info.is_required() else info.default,
-        show_default=info.default is not None and not info.is_required(),
+        show_default=value.get("default") is not None,
         metavar=None if each.choices else name.rpartition("_")[2].upper(),
         help=(f"{text} ({choices})." if choices else f"{text}.") + said,
         callback=_checked(parameters, name),
+        **value,
     )
 
 

@@ -76,7 +76,7 @@ def require_server() -> None:
 
 
 @contextlib.contextmanager
-def surroundings(*, sandbox: bool = False, quiet: bool = False) -> Iterator[None]:
+def surroundings(*, sandbox: bool = False, quiet: bool = False, server: bool = True) -> Iterator[None]:
     """A block in which flows run: with a log, in the sandbox if that is wanted, and ended in order by signals.
 
     Raises PipelineError where the Prefect server that is set does not answer.
@@ -85,7 +85,8 @@ def surroundings(*, sandbox: bool = False, quiet: bool = False) -> Iterator[None
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR" if quiet else "INFO")
     end_in_order()
     with _sandbox() if sandbox else contextlib.nullcontext():
-        require_server()
+        if server:
+            require_server()
         yield
 
 

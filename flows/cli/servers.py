@@ -1,4 +1,4 @@
-"""`bedrock-batch sandbox`: what serves until Ctrl-C."""
+"""`bedrock-batch sandbox` and `api`: what serves until Ctrl-C."""
 
 import contextlib
 import threading
@@ -26,3 +26,18 @@ def sandbox_command(s3_port: int, bedrock_port: int, job_seconds: float) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return DONE
+
+
+@click.command(
+    "api", add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def api_command(options: tuple[str, ...]) -> int:
+    """Serve OpenAI's Files, Uploads and Batches APIs: `python -m deployments.api`, whose options it takes."""
+    from deployments.api.__main__ import main
+
+    try:
+        return main(options)
+    except SystemExit as error:
+        # Help, and mistakes of usage.
+        return int(error.code or DONE)

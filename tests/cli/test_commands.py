@@ -189,5 +189,11 @@ def test_completion_knows_commands_and_choices(monkeypatch: pytest.MonkeyPatch) 
     from click.shell_completion import ShellComplete
 
     completion = ShellComplete(cli.bedrock_batch, {}, "bedrock-batch", "_BEDROCK_BATCH_COMPLETE")
-    assert [each.value for each in completion.get_completions([], "c")] == ["check", "compare", "cancel", "collect"]
+    assert [each.value for each in completion.get_completions([], "c")] == [
+        "check",
+        "compare",
+        "cancel",
+        "collect",
+        "completion",
+    ]
     assert [each.value for each in completion.get_completions(["run", "--on-invalid"], "s")] == ["skip"]
