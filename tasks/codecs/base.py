@@ -88,6 +88,10 @@ class Policy:
         name = count_as or field
         self.dropped[name] = self.dropped.get(name, 0) + 1
 
+    def note(self, name: str) -> None:
+        """Count what reaches the model in another way than was asked: kept in words, or not enforced."""
+        self.dropped[name] = self.dropped.get(name, 0) + 1
+
     def refuse_always(self, field: str, why: str) -> NoReturn:
         """Raise RequestError for a field whose loss would change what is asked."""
         raise RequestError(f"'{field}' cannot be honoured by {self.family}: {why}", field, "unsupported_parameter")
@@ -133,7 +137,7 @@ class Thinking(msgspec.Struct, frozen=True, tag=True):
     redacted: str | None = None
 
 
-Part = Text | Image | Document | ToolCall | ToolResult
+Part = Text | Image | Document | ToolCall | ToolResult | Thinking
 
 
 class Turn(msgspec.Struct):
@@ -185,6 +189,16 @@ class Chat(msgspec.Struct):
             isinstance(part, ToolCall | ToolResult) for turn in self.turns for part in turn.parts
         )
 
+    def leave_out_thinking(self, policy: Policy) -> None:
+        """Leave earlier thoughts out, and count it: a model that is not to think does not know them again."""
+        left_out = False
+        for turn in self.turns:
+            kept: list[Part] = [part for part in turn.parts if not isinstance(part, Thinking)]
+            left_out |= len(kept) < len(turn.parts)
+            turn.parts = kept
+        if left_out:
+            policy.note("messages[].thinking_blocks")
+
 
 Number = float | int
 
@@ -211,6 +225,8 @@ class Context(msgspec.Struct, omit_defaults=True):
     json_tool: str | None = None
     #: Text that /v1/completions echoes before the answer.
     echo: str | None = None
+    #: Names of tools that the conversation had to be sent without: the one that was sent, and the one that was given.
+    tool_names: dict[str, str] | None = None
     #: Embeddings as base64 of little-endian float32.
     base64: bool = False
     #: Legacy `functions`: a tool call is given back as `function_call`.
@@ -295,6 +311,8 @@ class ChatCodec(Codec, Protocol):
     prefers: InvocationType
     #: Whether tools go into the native body; a Converse job takes none.
     native_tools: bool
+    #: Whether `encode` sees to the thoughts of earlier turns; else they are left out beforehand, and counted.
+    replays_thinking: bool
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         """The modelInput of a chat. Raises RequestError for what cannot be sent."""

@@ -23,6 +23,7 @@ from tasks.codecs.base import (
     Embeddings,
     InvocationType,
     Policy,
+    ToolCall,
     Usage,
     Vectors,
     dumps,
@@ -138,6 +139,8 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
                 answer.usage = None
             if context is not None and context.json_tool is not None:
                 _unwrap(answer, context.json_tool)
+            if context is not None and context.tool_names is not None:
+                _give_names_back(answer, context.tool_names)
             if answer.tool_calls and answer.finish_reason == "stop":
                 answer.finish_reason = "tool_calls"
             return answer
@@ -216,6 +219,8 @@ class _ChatWriter:
         policy.family = codec.family
         records: list[tuple[bytes, bytes | None]] = []
         for chat, context in asked:
+            if not codec.replays_thinking:
+                chat.leave_out_thinking(policy)
             encoded = codec.encode(chat, self._model, policy)
             context.json_tool = encoded.json_tool
             records += [(dumps(encoded.body), encode_context(context))] * chat.n
@@ -254,6 +259,13 @@ def _unwrap(answer: Answer, tool: str) -> None:
         answer.content, answer.tool_calls = found[0].arguments.decode(), []
         if answer.finish_reason == "tool_calls":
             answer.finish_reason = "stop"
+
+
+def _give_names_back(answer: Answer, names: dict[str, str]) -> None:
+    """Call tools what the request called them."""
+    answer.tool_calls = [
+        ToolCall(call.id, names.get(call.name, call.name), call.arguments) for call in answer.tool_calls
+    ]
 
 
 def sum_usage(answers: list[Answer]) -> Usage | None:

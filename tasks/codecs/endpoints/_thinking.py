@@ -15,6 +15,9 @@ from tasks.codecs.base import Thinking
 #: What tells ours from content that OpenAI has sealed.
 _SEAL: Final = "bedrock:"
 
+#: The types of Anthropic's blocks that hold thoughts.
+THINKING_KINDS: Final = ("thinking", "redacted_thinking")
+
 _decode_sealed = msgspec.json.Decoder(list[dict[str, str]]).decode
 
 

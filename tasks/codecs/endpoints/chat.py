@@ -19,6 +19,7 @@ from tasks.codecs.base import (
     Part,
     Policy,
     RequestError,
+    Thinking,
     Tool,
     ToolCall,
     ToolResult,
@@ -27,6 +28,7 @@ from tasks.codecs.base import (
 from tasks.codecs.endpoints._base import ChatEndpoint
 from tasks.codecs.endpoints._content import arguments, parse_parts, text_parts
 from tasks.codecs.endpoints._fields import MAX_CHOICES, integer, parse_effort, parse_sampling
+from tasks.codecs.endpoints._thinking import THINKING_KINDS, parse_blocks
 from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import is_blank, settle
 from tasks.codecs.endpoints.chat_completion import ChatCompletion, build_chat_completion, plain_frame
@@ -51,12 +53,13 @@ def parse_chat(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
     if legacy:
         body = _modern(body)
     system, turns = _parse_messages(messages, policy)
-    chat = Chat(system, settle(turns, policy, "messages"))
+    tools = _parse_tools(body.get("tools"))
+    conversation = settle(turns, policy, "messages", system=bool(system), declared=[tool.name for tool in tools])
+    chat = Chat(system, conversation.turns, tools)
     chat.max_tokens = integer(body, "max_completion_tokens", 1)
     if chat.max_tokens is None:
         chat.max_tokens = integer(body, "max_tokens", 1)
     parse_sampling(body, chat)
-    chat.tools = _parse_tools(body.get("tools"))
     chat.tool_choice = parse_tool_choice(body.get("tool_choice"), chat.tools)
     parallel = body.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
@@ -67,7 +70,7 @@ def parse_chat(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
     chat.n = integer(body, "n", 1) or 1
     if chat.n > MAX_CHOICES:
         raise RequestError(f"'n' must be at most {MAX_CHOICES}.", "n")
-    return chat, Context(function_call=legacy)
+    return chat, Context(function_call=legacy, tool_names=conversation.names or None)
 
 
 def _modern(body: dict[str, Any]) -> dict[str, Any]:
@@ -133,9 +136,11 @@ def _parse_messages(messages: list[Any], policy: Policy) -> tuple[list[str], lis
 
 
 def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> list[Part]:
-    parts: list[Part] = []
-    if message.get("content") is not None:
-        parts += text_parts(message["content"], f"{where}.content")
+    content = message.get("content")
+    thinking, content = _parse_thinking(message, content, policy)
+    parts: list[Part] = [*thinking]
+    if content is not None:
+        parts += text_parts(content, f"{where}.content")
     if message.get("refusal") is not None:
         parts += text_parts(message["refusal"], f"{where}.refusal")
     if message.get("audio") is not None:
@@ -156,6 +161,26 @@ def _parse_assistant(message: dict[str, Any], where: str, policy: Policy) -> lis
         given = arguments(function.get("arguments"), f"{at}.function.arguments")
         parts.append(ToolCall(str(call["id"]), function["name"], given))
     return parts
+
+
+def _parse_thinking(message: dict[str, Any], content: Any, policy: Policy) -> tuple[list[Thinking], Any]:
+    """The thoughts of an earlier answer that can be sent again, and its content without any.
+
+    They stand in `thinking_blocks`, in Anthropic's own blocks, or among the parts of the content. What has no
+    signature is for people: no model takes it as its own.
+    """
+    blocks = message.get("thinking_blocks") or message.get("content_blocks")
+    if isinstance(content, list):
+        own = [part for part in content if isinstance(part, dict) and part.get("type") in THINKING_KINDS]
+        content = [part for part in content if part not in own] or None if own else content
+        blocks = blocks or own
+    thinking = parse_blocks(blocks)
+    if not thinking:
+        for field in ("thinking_blocks", "reasoning_content", "reasoning"):
+            if message.get(field):
+                policy.note(f"messages[].{field}")
+                break
+    return thinking, content
 
 
 def _parse_tools(tools: Any) -> list[Tool]:

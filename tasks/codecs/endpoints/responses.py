@@ -24,7 +24,7 @@ from tasks.codecs.base import (
 from tasks.codecs.endpoints._base import ChatEndpoint, sum_usage
 from tasks.codecs.endpoints._content import arguments, parse_parts
 from tasks.codecs.endpoints._fields import integer, parse_effort, parse_sampling
-from tasks.codecs.endpoints._thinking import seal
+from tasks.codecs.endpoints._thinking import seal, unseal
 from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import settle
 from tasks.openai_format.requests import RESPONSES
@@ -67,10 +67,12 @@ def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]
         if not isinstance(instructions, str):
             raise RequestError("'instructions' must be a string.", "instructions", "invalid_type")
         system = [instructions, *system]
-    chat = Chat([text for text in system if text.strip()], settle(turns, policy, "input"))
+    system = [text for text in system if text.strip()]
+    tools = _parse_tools(body.get("tools"), policy)
+    conversation = settle(turns, policy, "input", system=bool(system), declared=[tool.name for tool in tools])
+    chat = Chat(system, conversation.turns, tools)
     chat.max_tokens = integer(body, "max_output_tokens", 1)
     parse_sampling(body, chat)
-    chat.tools = _parse_tools(body.get("tools"), policy)
     chat.tool_choice = _parse_choice(body.get("tool_choice"), chat.tools, policy)
     chat.parallel_tool_calls = body.get("parallel_tool_calls") if chat.tools else None
     chat.json_format, chat.rest = _parse_text(body.get("text"))
@@ -82,7 +84,8 @@ def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]
                 policy.refuse(f"reasoning.{field}", "reasoning comes as it is.")
     elif reasoning is not None:
         raise RequestError("'reasoning' must be an object.", "reasoning", "invalid_type")
-    return chat, Context(repeat={field: body[field] for field in _REPEATED if body.get(field) is not None})
+    repeat = {field: body[field] for field in _REPEATED if body.get(field) is not None}
+    return chat, Context(repeat=repeat, tool_names=conversation.names or None)
 
 
 def _parse_text(text: Any) -> tuple[JsonFormat | None, dict[str, Any]]:
@@ -149,6 +152,8 @@ def _parse_input(given: Any, policy: Policy) -> tuple[list[str], list[Turn]]:
             parts = parse_parts(item.get("output"), f"{where}.output", policy)
             kept = [part for part in parts if not (isinstance(part, Text) and not part.text.strip())]
             turns.append(Turn("user", [ToolResult(str(item.get("call_id")), kept)]))
+        elif kind == "reasoning" and (thinking := unseal(item.get("encrypted_content"))):
+            turns.append(Turn("assistant", [*thinking]))
         elif kind == "reasoning":
             policy.refuse(where, "its content is sealed for OpenAI's own models.", count_as="input[] (reasoning)")
         elif kind == "item_reference":

@@ -24,6 +24,7 @@ class GeneralCodec:
     """A codec of chat models all of whose requests go the general way."""
 
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+    replays_thinking = False
 
     def plain_form(self, model: Model) -> PlainForm | None:
         return None

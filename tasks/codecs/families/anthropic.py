@@ -44,6 +44,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
+from tasks.codecs.families._conversation import check_beginning, continue_thinking
 from tasks.codecs.families._reasoning import keep_thinking
 from tasks.codecs.families._schemas import close_objects
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
@@ -136,6 +137,7 @@ class AnthropicCodec:
     family = "anthropic"
     prefers: InvocationType = "InvokeModel"
     native_tools = True
+    replays_thinking = True
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
@@ -144,6 +146,10 @@ class AnthropicCodec:
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         output_config, json_tool = self._structure(chat, model, policy)
         thinking = self._thinking(chat, model, policy, output_config, forced=json_tool is not None)
+        given = "reasoning_effort" if chat.reasoning_effort is not None else "thinking"
+        formatted = bool(output_config.get("format")) or json_tool is not None
+        check_beginning(chat, capabilities_of(model), policy, formatted=formatted)
+        thinking = continue_thinking(chat, thinking, policy, given)
         temperature, top_p = self._sampling(chat, model, policy)
         stops = stop_sequences(chat, policy)
         top_k, beta = take(chat, "top_k"), take(chat, "anthropic_beta")
@@ -357,6 +363,10 @@ def _encode_part(part: Part) -> dict[str, Any]:
                 "source": {"type": "text", "media_type": "text/plain", "data": text},
                 "title": name,
             }
+        case Thinking(_, _, str(redacted)):
+            return {"type": "redacted_thinking", "data": redacted}
+        case Thinking(text, signature):
+            return {"type": "thinking", "thinking": text, "signature": signature}
         case ToolCall(id, name, arguments):
             return {"type": "tool_use", "id": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}
         case ToolResult(id, parts):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -41,6 +42,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
+from tasks.codecs.families._conversation import check_beginning, continue_thinking
 from tasks.codecs.families._reasoning import keep_thinking
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
@@ -125,6 +127,10 @@ def encode_content(part: Part) -> dict[str, Any]:
             return {"image": {"format": format, "source": {"bytes": data}}}
         case Document(format, name, data):
             return {"document": {"format": format, "name": name, "source": {"bytes": data}}}
+        case Thinking(_, _, str(redacted)):
+            return {"reasoningContent": {"redactedContent": redacted}}
+        case Thinking(text, signature):
+            return {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}
         case ToolCall(id, name, arguments):
             return {"toolUse": {"toolUseId": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}}
         case ToolResult(id, parts):
@@ -142,6 +148,11 @@ def encode_conversation(chat: Chat) -> dict[str, Any]:
         {"role": turn.role, "content": [encode_content(part) for part in turn.parts]} for turn in chat.turns
     ]
     _number_documents(body["messages"])
+    for message in body["messages"]:
+        alone = [block["document"]["name"] for block in message["content"] if "document" in block]
+        if alone and not any("text" in block for block in message["content"]):
+            # A message with a document needs a text as well.
+            message["content"].append({"text": alone[0]})
     return body
 
 
@@ -251,6 +262,7 @@ class ConverseCodec:
     family = "converse"
     prefers: InvocationType = "Converse"
     native_tools = False
+    replays_thinking = True
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
@@ -261,6 +273,13 @@ class ConverseCodec:
             self._refuse_tools(chat, policy)
         refuse_unseen(chat, model, policy)
         additional = self._additional(chat, model, policy)
+        if model.provider == "anthropic":
+            formatted = chat.json_format is not None
+            check_beginning(chat, capabilities_of(model), policy, formatted=formatted)
+            thinking = continue_thinking(chat, additional.pop("thinking", None), policy, "thinking")
+            additional |= {"thinking": thinking} if thinking is not None else {}
+        else:
+            chat.leave_out_thinking(policy)
         config = encode_inference_config(chat, policy)
         refuse_rest(chat, policy)
         body = encode_conversation(chat)

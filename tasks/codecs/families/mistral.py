@@ -92,7 +92,7 @@ class ChatCompletionCodec(GeneralCodec):
             policy.refuse("reasoning_effort", "this model has no such setting.")
         if chat.parallel_tool_calls is False:
             policy.refuse("parallel_tool_calls", "it cannot be kept to one call.")
-        body: dict[str, Any] = {"messages": encode_messages(chat, policy, images=False)}
+        body: dict[str, Any] = {"messages": encode_messages(chat, policy, images=False, short_ids=True)}
         body |= kept(
             max_tokens=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p, stop=chat.stop
         )

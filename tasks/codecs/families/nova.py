@@ -35,6 +35,7 @@ class NovaCodec:
     family = "nova"
     prefers: InvocationType = "InvokeModel"
     native_tools = True
+    replays_thinking = False
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:

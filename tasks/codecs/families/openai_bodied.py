@@ -40,6 +40,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
+from tasks.codecs.families._conversation import shorten_tool_ids
 from tasks.codecs.families._reasoning import split_reasoning, take_leaked_calls
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
@@ -67,13 +68,15 @@ class Quirks(msgspec.Struct, frozen=True):
     effort: bool = False
     penalties: bool = True
     max_tokens: str = "max_tokens"
+    #: Ids of tool calls must be of exactly nine letters and digits.
+    short_ids: bool = False
 
 
 #: By the start of the base model id; the first that fits counts.
 _QUIRKS: Final = (
     ("openai.", Quirks(effort=True, max_tokens="max_completion_tokens")),
     ("moonshot", Quirks(temperature_to_1=True, stop=False, required=False)),
-    ("mistral.", Quirks(temperature_to_1=True, images=True)),
+    ("mistral.", Quirks(temperature_to_1=True, images=True, short_ids=True)),
     ("google.gemma", Quirks(images=True, tools=False)),
     ("qwen.qwen3-vl", Quirks(images=True)),
     ("ai21.", Quirks(penalties=False)),
@@ -163,8 +166,10 @@ _decode_logprobs = msgspec.json.Decoder(_Logprobs | None).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def encode_messages(chat: Chat, policy: Policy, *, images: bool) -> list[dict[str, Any]]:
+def encode_messages(chat: Chat, policy: Policy, *, images: bool, short_ids: bool = False) -> list[dict[str, Any]]:
     """OpenAI messages of a chat."""
+    if short_ids:
+        shorten_tool_ids(chat)
     messages: list[dict[str, Any]] = []
     if chat.system:
         messages.append({"role": "system", "content": "\n\n".join(chat.system)})
@@ -234,6 +239,7 @@ class OpenAIBodiedCodec:
     family = "openai-bodied"
     prefers: InvocationType = "InvokeModel"
     native_tools = True
+    replays_thinking = False
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
     def serves(self, model: Model) -> bool:
@@ -241,7 +247,9 @@ class OpenAIBodiedCodec:
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         quirks = quirks_of(model)
-        body: dict[str, Any] = {"messages": encode_messages(chat, policy, images=quirks.images)}
+        body: dict[str, Any] = {
+            "messages": encode_messages(chat, policy, images=quirks.images, short_ids=quirks.short_ids)
+        }
         if chat.max_tokens is not None:
             body[quirks.max_tokens] = chat.max_tokens
         temperature = unit_temperature(chat, policy) if quirks.temperature_to_1 else chat.temperature
