@@ -1,4 +1,4 @@
-"""The table of a batch's parameters: `python -m deployments.parameter_table` renews its page."""
+"""The tables of what a batch and a comparison take: `python -m deployments.parameter_table` renews their pages."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from tasks.batch.parameters import BatchParameters, Help
+from tasks.batch.parameters import BatchParameters, Help, Parameters, SharedParameters
+from tasks.comparison.parameters import ComparisonParameters
 
-PAGE = Path(__file__).resolve().parent / "docs" / "parameters.md"
+DOCS = Path(__file__).resolve().parent / "docs"
+PAGE = DOCS / "parameters.md"
+COMPARING = DOCS / "comparing.md"
 START, END = "<!-- parameters: made by python -m deployments.parameter_table -->", "<!-- end of parameters -->"
 
 
@@ -27,20 +30,24 @@ def _meaning(each: Help) -> str:
     return ". ".join(part for part in parts if part).replace("|", "\\|")
 
 
-def render() -> str:
-    """The table, in Markdown."""
+def render(parameters: type[Parameters] = BatchParameters) -> str:
+    """The table, in Markdown: of a batch all parameters, of a comparison its own."""
+    shared = SharedParameters.model_fields if parameters is ComparisonParameters else {}
     rows = [
-        f"| `{name}` | {_default(info, each)} | {_meaning(each)} |" for name, info, each in BatchParameters.described()
+        f"| `{name}` | {_default(info, each)} | {_meaning(each)} |"
+        for name, info, each in parameters.described()
+        if name not in shared
     ]
     return "\n".join([START, "", "| parameter | default | meaning |", "|---|---|---|", *rows, "", END])
 
 
-def renewed(text: str) -> str:
+def renewed(text: str, parameters: type[Parameters] = BatchParameters) -> str:
     """The page's text with the current table."""
     before, _, rest = text.partition(START)
-    return before + render() + rest.partition(END)[2]
+    return before + render(parameters) + rest.partition(END)[2]
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"{PAGE.name} is current.\n")
+    for page, parameters in ((PAGE, BatchParameters), (COMPARING, ComparisonParameters)):
+        page.write_text(renewed(page.read_text(encoding="utf-8"), parameters), encoding="utf-8")
+        sys.stdout.write(f"{page.name} is current.\n")

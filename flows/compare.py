@@ -16,10 +16,10 @@ from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
 from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
-from tasks.comparison.join import Joined
+from tasks.comparison.join import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
-from tasks.comparison.parameters import ComparisonParameters
+from tasks.comparison.parameters import Choices, ComparisonParameters, Points
 from tasks.comparison.reference import digest_of, read_reference
 from tasks.comparison.result import Comparison, ComparisonFailedError, ComparisonRef, comparison_id
 from tasks.comparison.tasks import (
@@ -61,6 +61,12 @@ def compare_models(
     reference: PathText | None = None,
     judge: str | dict[str, Any] | None = None,
     max_cost_usd: Dollars | None = None,
+    label_column: str | None = None,
+    extract: str | dict[str, Any] | None = None,
+    choices: Choices = "first",
+    margin: Points | None = None,
+    cluster_by: str | None = None,
+    slice_by: str | None = None,
     endpoint: str | None = None,
     completion_window: str = "24h",
     metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
@@ -89,7 +95,8 @@ def compare_models(
     given = ComparisonParameters(**locals())
     variants, judging = read_variants(models), read_judge(judge)
     shared = {**given.shared(), "metadata": read_metadata(metadata)}
-    labels = read_reference(reference) if reference else None
+    compared = read_options(extract, choices, margin, cluster_by, slice_by)
+    labels = read_reference(reference, label_column, compared.fields) if reference else None
     if labels is not None and not labels.named:
         run_log().info("The right answers are those of the column %s of %s", labels.column, reference)
     settings = load_settings(role_arn)
@@ -97,7 +104,9 @@ def compare_models(
     data = _validated(input_file, endpoint, variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = digest_of(labels) if labels else None
-    ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging))
+    # Named only where something was chosen: the comparisons of others keep their names.
+    own = () if compared == STRICT else (compared,)
+    ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging, *own))
     estimates = estimate_cost(
         variants, data.sources, data.requests, completion_window, data.endpoint, judging, below_minimum
     )
@@ -110,16 +119,21 @@ def compare_models(
     if not answered:
         causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())
         raise ComparisonFailedError(f"No model has results. {causes}", comparison)
-    joined, numbers = join(ref, variants, answered, data.sources, data.requests, labels)
+    joined, numbers = join(ref, variants, answered, data.sources, data.requests, labels, compared)
     judged = _judge(ref, comparison, judging, joined, numbers, shared) if judging and len(answered) > 1 else None
     parameters = parameters_of(
         variants,
         judging,
-        reference,
+        f"{reference}, column {labels.column}" if labels is not None else None,
         input=input_file,
         requests=f"{data.requests:,}",
         completion_window=completion_window,
         max_cost_usd=max_cost_usd,
+        extract=extract,
+        choices=choices if choices != "first" else None,
+        margin=None if margin is None else f"{margin:g} points",
+        cluster_by=cluster_by,
+        slice_by=slice_by,
         **options,
     )
     return write_report(ref, comparison, joined, numbers, judged, note, parameters)
@@ -203,7 +217,11 @@ def _judge(
 @flow(name="estimate", persist_result=False)
 @described_by(ComparisonParameters)
 def estimate(
-    input_file: PathText, models: _Models, endpoint: str | None = None, completion_window: str = "24h"
+    input_file: PathText,
+    models: _Models,
+    endpoint: str | None = None,
+    completion_window: str = "24h",
+    judge: str | dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """What a comparison, or a batch on one model, would take: requests, jobs, tokens and dollars for each variant.
 
@@ -212,7 +230,8 @@ def estimate(
     """
     variants = read_variants(models)
     data = _validated(input_file, endpoint, variants, "skip")
-    return summary(estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint))
+    judging = read_judge(judge)
+    return summary(estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint, judging))
 
 
 if __name__ == "__main__":

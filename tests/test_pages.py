@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deployments import parameter_table
 from deployments.support_table import PAGE, renewed
+from tasks.batch.parameters import BatchParameters
+from tasks.comparison.parameters import ComparisonParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "deployments" / "docs").glob("*.md")]
@@ -28,6 +31,15 @@ def _anchors(page: Path) -> set[str]:
 def test_the_table_of_what_is_supported_is_current() -> None:
     text = _text(PAGE)
     assert renewed(text) == text, "run python -m deployments.support_table"
+
+
+def test_the_tables_of_parameters_are_current() -> None:
+    for page, parameters in (
+        (parameter_table.PAGE, BatchParameters),
+        (parameter_table.COMPARING, ComparisonParameters),
+    ):
+        text = _text(page)
+        assert parameter_table.renewed(text, parameters) == text, "run python -m deployments.parameter_table"
 
 
 def test_the_readme_is_short() -> None:

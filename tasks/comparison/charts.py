@@ -99,17 +99,49 @@ def _brief(label: str, most: int = 34) -> str:
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def distribution(series: list[tuple[str, list[int]]], edges: list[float], x_name: str) -> Markup:
-    """Histograms of all variants as lines over the same bars."""
+_SMALL_WIDTH, _SMALL_HEIGHT = 320, 150
+
+
+def multiples(series: list[tuple[str, list[int]]], edges: list[float], x_name: str) -> list[tuple[str, Markup]]:
+    """A histogram of each variant, all on the same scales."""
     shares = [(label, [count / max(1, sum(counts)) * 100 for count in counts]) for label, counts in series]
-    ys = _ticks(0, max((max(values) for _, values in shares if values), default=1.0) or 1.0)
-    xs = _ticks(edges[0], edges[-1])
-    body = _axes(xs, ys, x_name, "% of answers")
-    for number, (label, values) in enumerate(shares):
-        steps = [f"M{_x(edges[0], xs):.1f} {_y(0, ys):.1f}"]
-        for place, value in enumerate(values):
-            y = _y(value, ys)
-            steps.append(f"L{_x(edges[place], xs):.1f} {y:.1f}L{_x(edges[place + 1], xs):.1f} {y:.1f}")
-        steps.append(f"L{_x(edges[-1], xs):.1f} {_y(0, ys):.1f}")
-        body.append(f'<path class="s{number % 10} step" d="{"".join(steps)}"><title>{escape(label)}</title></path>')
-    return _frame(body, f"Distribution of {x_name}")
+    top = max((max(values) for _, values in shares if values), default=1.0) or 1.0
+    return [
+        (label, _histogram(number, label, values, edges, top, x_name)) for number, (label, values) in enumerate(shares)
+    ]
+
+
+def _histogram(number: int, label: str, values: list[float], edges: list[float], top: float, x_name: str) -> Markup:
+    left, right, high, low = 40.0, _SMALL_WIDTH - 8.0, 10.0, _SMALL_HEIGHT - 34.0
+    xs, ys = _ticks(edges[0], edges[-1], 4), _ticks(0, top, 3)
+
+    def x(value: float) -> float:
+        return left + (value - xs[0]) / (xs[-1] - xs[0]) * (right - left)
+
+    def y(value: float) -> float:
+        return low - (value - ys[0]) / (ys[-1] - ys[0]) * (low - high)
+
+    body = []
+    for value in ys:
+        body.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
+        body.append(
+            f'<text class="tick" x="{left - 5}" y="{y(value) + 4:.1f}" text-anchor="end">{_short(value)}</text>'
+        )
+    for value in xs:
+        anchor = "end" if value == xs[-1] else "middle"
+        body.append(
+            f'<text class="tick" x="{x(value):.1f}" y="{low + 14}" text-anchor="{anchor}">{_short(value)}</text>'
+        )
+    steps = [f"M{x(edges[0]):.1f} {y(0):.1f}"]
+    for place, value in enumerate(values):
+        steps.append(f"L{x(edges[place]):.1f} {y(value):.1f}L{x(edges[place + 1]):.1f} {y(value):.1f}")
+    steps.append(f"L{x(edges[-1]):.1f} {y(0):.1f}")
+    body.append(f'<path class="s{number % 10} step" d="{"".join(steps)}"/>')
+    middle = (left + right) / 2
+    at = f'x="{middle}" y="{_SMALL_HEIGHT - 4}" text-anchor="middle"'
+    body.append(f'<text class="axis" {at}>{escape(x_name)} (% of answers)</text>')
+    # All that comes from outside has been escaped where it was put in.
+    return Markup(  # noqa: S704
+        f'<svg viewBox="0 0 {_SMALL_WIDTH} {_SMALL_HEIGHT}" role="img" '
+        f'aria-label="Distribution of {escape(x_name)}: {escape(label)}">{"".join(body)}</svg>'
+    )

@@ -61,7 +61,7 @@ def conclude(numbers: Numbers, judged: Judged | None) -> list[Conclusion]:
 
 
 def _test_of(pair: Pair) -> str:
-    return "mid-p McNemar" if pair.clusters == pair.compared else "mid-p sign flips of clusters"
+    return "mid-p McNemar" if pair.clusters == pair.compared else "mid-p sign-flip"
 
 
 def _accuracy(pair: Pair) -> Conclusion:

@@ -99,6 +99,9 @@ def read_extract(extract: str | dict[str, Any] | None) -> Extract | None:
         return None
     given: Any = {extract: True} if extract in ("includes", "last_number") else extract
     try:
+        if isinstance(given, str) and given.lstrip().startswith("{"):
+            # From the command line and from Prefect's form.
+            given = msgspec.json.decode(given)
         if not isinstance(given, dict):
             raise ValueError(f"not {str(extract)[:80]!r}")
         found = msgspec.convert(given, Extract)
@@ -106,7 +109,7 @@ def read_extract(extract: str | dict[str, Any] | None) -> Extract | None:
         if len(ways) > 1 or not (ways or found.tolerance is not None):
             raise ValueError("it must name one way")
         Reader(found)
-    except (msgspec.ValidationError, ValueError, re.error, JMESPathError) as error:
+    except (msgspec.DecodeError, ValueError, re.error, JMESPathError) as error:
         raise ConfigurationError(f"{_FORMS}: {error}.") from None
     return found
 

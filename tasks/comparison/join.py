@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -20,8 +20,9 @@ from rapidfuzz.distance import Indel
 
 from tasks.bedrock.prices import Rate
 from tasks.comparison.equality import normalise
-from tasks.comparison.extract import Extract, Reader, as_text, score
+from tasks.comparison.extract import Extract, Reader, as_text, read_extract, score
 from tasks.comparison.labels import Matcher
+from tasks.comparison.parameters import Choices
 from tasks.comparison.pricing import Pricing
 from tasks.comparison.reference import Reference
 from tasks.comparison.schemas import SchemaChecker
@@ -110,9 +111,6 @@ _PATTERNS, _PER_PATTERN, EXAMPLE_CHARACTERS = 500, 3, 1500
 LISTED_CHARACTERS, _LISTED_EACH = 4_000_000, 300
 
 
-Choices = Literal["first", "majority", "mean", "any"]
-
-
 class Options(msgspec.Struct, frozen=True):
     """How answers are compared: the options of a comparison that change its numbers, but not its batches."""
 
@@ -132,6 +130,26 @@ class Options(msgspec.Struct, frozen=True):
 
 #: The whole of the first choice is compared.
 STRICT = Options()
+
+
+def read_options(
+    extract: str | dict[str, Any] | None,
+    choices: Choices,
+    margin: float | None,
+    cluster_by: str | None,
+    slice_by: str | None,
+) -> Options:
+    """How answers are compared, as a call says it; `margin` in points. Raises ConfigurationError."""
+    fields = [name.strip() for name in (slice_by or "").split(",")]
+    return Options(
+        extract=read_extract(extract),
+        choices=choices,
+        cluster_by=(cluster_by or "").strip() or None,
+        slice_by=tuple(dict.fromkeys(name for name in fields if name)),
+        margin=None if margin is None else margin / 100,
+    )
+
+
 #: What became of one variant's request.
 ANSWERED, FAILED, LOST = 0, 1, 2
 

@@ -1,6 +1,8 @@
 """The report: one HTML page that needs no network, and the same in short for the Prefect UI."""
 
+import base64
 import functools
+import hashlib
 import re
 from collections import Counter, defaultdict
 from itertools import chain, islice, zip_longest
@@ -9,10 +11,11 @@ from typing import Any
 
 import jinja2
 import msgspec
+from markupsafe import Markup
 
 from tasks.bedrock.models import parse_model
-from tasks.comparison.charts import Point, distribution, scatter
-from tasks.comparison.join import Example, Joined
+from tasks.comparison.charts import Point, multiples, scatter
+from tasks.comparison.join import ANSWERED, Example, Joined
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.comparison.verdict import percent, verdict
@@ -75,7 +78,10 @@ _DEFINITIONS = {
         "Of the answers with tool calls: every call names a tool that was offered, with arguments that keep to its "
         "JSON Schema; those with a schema that cannot be used count for neither side."
     ),
-    "Mean tokens and characters": ("Interval of a mean: Student's t; of 30 to 2,000 values bootstrapped t."),
+    "Mean tokens and characters": (
+        "Interval of a mean: Student's t; of 30 to 2,000 values bootstrapped t. Of few skewed values it covers less "
+        "than 95 %."
+    ),
     "Judge": (
         "Both orders of a pair are asked; a pair is won by what the two verdicts add up to. Won: of the comparisons "
         "that one of the two won, against any rival; ties are left out. The exact sign test is of wins against "
@@ -97,6 +103,8 @@ class Page(msgspec.Struct):
     judged: Judged | None
     failed: dict[str, str]
     parameters: list[tuple[str, str]]
+    #: Files that lie beside the page, and their names.
+    files: list[tuple[str, str]] = []
 
     @property
     def verdict(self) -> list[str]:
@@ -159,6 +167,12 @@ def html(page: Page) -> str:
     causes = [(v.label, cause, count) for v in variants for cause, count in v.errors.items()]
     causes += [(label, cause, numbers.requests) for label, cause in page.failed.items()]
     points = _points(numbers, page.judged)
+    script = _script()
+    shown = examples(page.joined) if page.joined else []
+    listed = len(page.joined.listed) if page.joined else 0
+    costs = [v.cost_usd for v in variants]
+    lengths = multiples([(v.label, v.length_histogram) for v in variants], numbers.length_edges, "characters")
+    tokens = multiples([(v.label, v.token_histogram) for v in variants], numbers.token_edges, "output tokens")
     return _template().render(
         id=page.id,
         title=page.title,
@@ -176,13 +190,64 @@ def html(page: Page) -> str:
         has_calls=any(v.tool_calls_valid or v.tool_calls_unchecked for v in variants),
         scatter=scatter(points, "US dollars per 1,000 requests", f"{_quality(numbers)}, %") if len(points) > 1 else "",
         quality_name=_quality(numbers).lower(),
-        lengths=distribution([(v.label, v.length_histogram) for v in variants], numbers.length_edges, "characters"),
-        tokens=distribution([(v.label, v.token_histogram) for v in variants], numbers.token_edges, "output tokens"),
-        examples=examples(page.joined) if page.joined else [],
+        lengths=lengths,
+        tokens=tokens,
+        examples=shown,
+        listed=listed,
+        listed_total=page.joined.listed_total if page.joined else 0,
+        data=_data(page.joined, [v.label for v in variants]) if page.joined and listed else "",
+        script=Markup(script),  # noqa: S704 (our own)
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        contents=_contents(page, bool(shown or listed), bool(causes), len(points) > 1),
+        files=page.files,
+        total=sum(cost for cost in costs if cost is not None) if None not in costs else None,
         disagreements=page.joined.pattern_counts.total() if page.joined else 0,
         definitions=list(_DEFINITIONS.items()),
         parameters=page.parameters,
     )
+
+
+@functools.cache
+def _script() -> str:
+    return Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+
+
+def _data(joined: Joined, labels: list[str]) -> Markup:
+    """The disagreements as JSON that is no markup: the script puts them in as texts."""
+    rows = [
+        [
+            each.custom_id,
+            each.request,
+            each.reference,
+            each.answers,
+            [2 if fate != ANSWERED else int(right) for right, fate in zip(each.right, each.fates, strict=True)],
+        ]
+        for each in joined.listed
+    ]
+    text = msgspec.json.encode({"variants": labels, "rows": rows}).decode("utf-8", "replace")
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)  # noqa: S704 (no mark of markup is left)
+
+
+def _contents(page: Page, disagreements: bool, errors: bool, costs: bool) -> list[tuple[str, str]]:
+    """The sections that there are, by their anchors."""
+    numbers = page.numbers
+    sections = [
+        ("variants", "Variants", bool(numbers.variants)),
+        ("cost", "Cost", costs),
+        ("agreement", "Agreement", bool(numbers.pairs)),
+        ("pairs", "Two by two", bool(numbers.pairs)),
+        ("slices", "By part", bool(numbers.slices)),
+        ("lengths", "Lengths", bool(numbers.variants)),
+        ("confusions", "Confusion", any(v.confusion for v in numbers.variants)),
+        ("disagreements", "Disagreements", disagreements),
+        ("judge", "Judge", page.judged is not None and bool(numbers.variants)),
+        ("errors", "Errors", errors and bool(numbers.variants)),
+        ("meaning", "What the numbers mean", True),
+        ("run", "How it was run", True),
+    ]
+    return [(anchor, name) for anchor, name, there in sections if there]
 
 
 def _quality(numbers: Numbers) -> str:

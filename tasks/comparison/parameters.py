@@ -1,8 +1,14 @@
 """What a comparison takes beyond what a batch takes. Light: the command's `--help` reads it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
 
 from tasks.batch.parameters import Dollars, Help, PathText, SharedParameters
+
+Choices: TypeAlias = Literal["first", "majority", "mean", "any"]
+#: Percentage points.
+Points = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class ComparisonParameters(SharedParameters):
@@ -40,6 +46,62 @@ class ComparisonParameters(SharedParameters):
             "Refuse to start where the variants' answers, each as long as its request allows, and the judge would cost "
             "more.",
             default="no limit",
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        Help(
+            "Label column",
+            "The column of the reference that has the right answers.",
+            default="label, reference, answer, expected, ideal or target, or the only other one",
+        ),
+    ] = None
+    extract: Annotated[
+        str | dict[str, Any] | None,
+        Help(
+            "Read answers by",
+            'What of an answer is compared: "includes" (the one label that stands in it), "last_number", '
+            '{"regex": "Answer: (.*)"}, {"json": "path.to.label"}, or {"scorer": "package.module:function"} of '
+            'your own; with "tolerance" (0.01 or "1%") for numbers.',
+            default="all of it",
+        ),
+    ] = None
+    choices: Annotated[
+        Choices,
+        Help(
+            "Several answers",
+            "What is compared of a request with several answers (n above 1).",
+            {
+                "first": "the first of them",
+                "majority": "the most frequent one",
+                "mean": "the mean of their scores",
+                "any": "it is right where any of them is (pass@k)",
+            },
+        ),
+    ] = "first"
+    margin: Annotated[
+        Points | None,
+        Help(
+            "Margin, in points",
+            "The smallest difference in accuracy that matters, in percentage points: tells whether every other variant "
+            "is at most so much worse than the first one, also by the command's exit status, 4 if not.",
+        ),
+    ] = None
+    cluster_by: Annotated[
+        str | None,
+        Help(
+            "Cluster by",
+            "A field of the reference or of the requests' metadata: requests with the same value are not taken for "
+            "independent of one another.",
+            default="the request's text",
+        ),
+    ] = None
+    slice_by: Annotated[
+        str | None,
+        Help(
+            "Slice by",
+            "Fields of the reference or of the requests' metadata, separated by commas: the report tells the accuracy "
+            "for each of their values.",
         ),
     ] = None
     note: Annotated[str | None, Help("Note", "Shown at the top of the report.")] = None

@@ -151,6 +151,11 @@ def write_report(
         judged=judged,
         failed=comparison.failed,
         parameters=parameters,
+        files=[
+            ("table.parquet", "table.parquet: every answer"),
+            ("answers.csv", "answers.csv: side by side"),
+            ("comparison.json", "comparison.json: all numbers"),
+        ],
     ).with_short_names()
     report = ref.uri("report.html")
     _write(ref, report, html(page).encode("utf-8", "replace"), "text/html; charset=utf-8")

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.comparison.equality import normalise
 from tasks.comparison.extract import Extract, Reader, read_extract, score
+from tasks.comparison.join import STRICT, read_options
 from tasks.comparison.labels import Matcher
 from tasks.comparison.reference import Reference
 from tasks.errors import ConfigurationError
@@ -195,6 +196,16 @@ def test_a_scorer_of_ones_own() -> None:
     with pytest.raises(ConfigurationError, match=r"TypeError on request 'r1'") as caught:
         score(starts_alike, "secret", 3, "", "r1")  # type: ignore[arg-type]
     assert "secret" not in str(caught.value)
+
+
+def test_what_a_call_may_say() -> None:
+    assert read_options(None, "first", None, None, None) == STRICT
+    found = read_options('{"regex": "x (.)", "tolerance": "1%"}', "any", 2, " user ", "lang, tier,lang,")
+    assert found.extract == Extract(regex="x (.)", tolerance="1%")
+    assert (found.margin, found.cluster_by, found.slice_by) == (0.02, "user", ("lang", "tier"))
+    assert found.fields == ("user", "lang", "tier")
+    with pytest.raises(ConfigurationError, match="extract must be"):
+        read_options("{", "first", None, None, None)
 
 
 @pytest.mark.parametrize(

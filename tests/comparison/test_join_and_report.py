@@ -1,9 +1,12 @@
 """From result tables to the joined table, the numbers and the page, with answers of every kind."""
 
+import base64
 import csv
+import hashlib
 import html.parser
 import io
-import os
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +29,14 @@ from tasks.errors import AccountingError
 from tasks.results.files import RESULT_SCHEMA
 from tasks.storage.reader import find_sources
 from tasks.storage.uris import S3Uri
-from tests.conftest import Sandbox, chat, write_lines
+from tests.conftest import chat, write_lines
+from tests.fakes import BUCKET, Cloud
 
 RATE = Rate(1.0, 10.0, "batch", "a test", "today")
 EVIL = "<script>alert(1)</script> \"'&` | **b** [x](javascript:alert(1)) \u202e\x00 =1+1"
 
 
-def put(sandbox: Sandbox, name: str, answers: list[Any], ids: list[str] | None = None) -> str:
+def put(cloud: Cloud, name: str, answers: list[Any], ids: list[str] | None = None) -> str:
     """A result table of answers: text, None for an error, or a dictionary of columns."""
     rows = []
     for number, answer in enumerate(answers):
@@ -53,15 +57,14 @@ def put(sandbox: Sandbox, name: str, answers: list[Any], ids: list[str] | None =
         rows.append(row)
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), sink)
-    key = f"{os.environ['BEDROCK_BATCH_PREFIX']}/{name}.parquet"
-    sandbox.s3.put_object(Bucket=sandbox.bucket, Key=key, Body=sink.getvalue())
-    return f"s3://{sandbox.bucket}/{key}"
+    cloud.s3.put(f"results/{name}.parquet", sink.getvalue())
+    return f"s3://{BUCKET}/results/{name}.parquet"
 
 
 class Compared:
     def __init__(
         self,
-        sandbox: Sandbox,
+        cloud: Cloud,
         tmp_path: Path,
         lines: list[Any],
         answers: dict[str, list[Any]],
@@ -70,14 +73,14 @@ class Compared:
     ) -> None:
         source = find_sources(str(write_lines(tmp_path / "in.jsonl", lines)))
         sides = [Side(Variant(f"x.{name}", name, overrides or {}), RATE) for name in answers]
-        root = S3Uri(sandbox.bucket, os.environ["BEDROCK_BATCH_PREFIX"])
-        results = [put(sandbox, name, given) for name, given in answers.items()]
+        root = S3Uri(BUCKET, "cmp")
+        results = [put(cloud, name, given) for name, given in answers.items()]
         table, wide = root.join("table.parquet"), root.join("answers.csv")
         labels = Reference({id: (label,) for id, label in reference.items()}) if reference else None
         self.joined: Joined = Join(sides, source, len(lines), labels).run(results, table, wide, None)
         self.numbers: Numbers = measure(self.joined)
-        self.table = pq.read_table(io.BytesIO(sandbox.read(str(table)))).to_pylist()
-        self.wide = list(csv.DictReader(io.StringIO(sandbox.read(str(wide)).decode("utf-8-sig"))))
+        self.table = pq.read_table(io.BytesIO(cloud.s3.objects[table.key].body)).to_pylist()
+        self.wide = list(csv.DictReader(io.StringIO(cloud.s3.objects[wide.key].body.decode("utf-8-sig"))))
 
     def page(self, **changes: Any) -> Page:
         base: dict[str, Any] = {"judged": None, "failed": {}, "note": None, "parameters": [("x", EVIL)]}
@@ -100,17 +103,31 @@ class Tags(html.parser.HTMLParser):
 
 def check_page(text: str) -> None:
     tags = Tags(text)
-    assert not {"script", "img", "iframe", "link", "object", "b2"} & set(tags.tags)
-    assert not [a for a in tags.attributes if a[0].startswith("on") or a[0] in ("src", "href")]
-    assert "http://" not in text.replace("http://www.w3.org", "") or "default-src 'none'" in text
+    assert not {"img", "iframe", "link", "object", "b2"} & set(tags.tags)
+    assert not [a for a in tags.attributes if a[0].startswith("on") or a[0] == "src"]
+    # Links lead within the page and to the files beside it.
+    links = [value or "" for name, value in tags.attributes if name == "href"]
+    assert {link for link in links if not link.startswith("#")} <= {"table.parquet", "answers.csv", "comparison.json"}
+    anchors = {value for name, value in tags.attributes if name == "id"}
+    assert {link[1:] for link in links if link.startswith("#")} <= anchors
+    # The data, which no browser runs, and the one script that the policy names.
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", text, re.S)
+    assert len(scripts) == tags.tags.count("script") == text.count("<script") == text.count("</script")
+    assert len(scripts) in (0, 2)
+    policy = next(v for n, v in tags.attributes if n == "content" and "default-src" in (v or "")) or ""
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-")
+    if scripts:
+        json.loads(scripts[0])
+        digest = base64.b64encode(hashlib.sha256(scripts[1].encode()).digest()).decode()
+        assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
-def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_labels_against_a_reference(cloud: Cloud, tmp_path: Path) -> None:
     lines = [chat(f"r{i}", f"question {i}") for i in range(40)]
     good = ["Yes." if i % 2 else "no" for i in range(40)]
     bad = [*good[:30], *["maybe"] * 5, *[None] * 5]
     reference = {f"r{i}": "yes" if i % 2 else "no" for i in range(40)} | {"extra": "yes"}
-    found = Compared(sandbox, tmp_path, lines, {"good": good, "bad": bad}, reference)
+    found = Compared(cloud, tmp_path, lines, {"good": good, "bad": bad}, reference)
     numbers = found.numbers
     first, second = numbers.variants
     assert numbers.labels
@@ -147,12 +164,12 @@ def test_labels_against_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "✗ wrong" in text
 
 
-def test_more_labels_than_are_shown(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_more_labels_than_are_shown(cloud: Cloud, tmp_path: Path) -> None:
     """F1 is over all labels; the matrix shows the most frequent ones."""
     labels = [f"label {number % 30}" for number in range(120)]
     answers = [*labels[:60], *["label 29"] * 60]
     lines = [chat(f"r{i}") for i in range(120)]
-    found = Compared(sandbox, tmp_path, lines, {"a": answers}, {f"r{i}": label for i, label in enumerate(labels)})
+    found = Compared(cloud, tmp_path, lines, {"a": answers}, {f"r{i}": label for i, label in enumerate(labels)})
     (variant,) = found.numbers.variants
     assert variant.confusion is not None
     assert (len(variant.confusion), {len(row) for row in variant.confusion}) == (20, {22})
@@ -161,7 +178,7 @@ def test_more_labels_than_are_shown(sandbox: Sandbox, tmp_path: Path) -> None:
     assert variant.macro_f1 == pytest.approx((29 * 2 / 3 + 2 * 4 / (4 + 62)) / 30)
 
 
-def test_texts_without_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_texts_without_a_reference(cloud: Cloud, tmp_path: Path) -> None:
     lines = [chat(f"r{i}", EVIL) for i in range(60)]
     first = [f"A long answer of many words, number {i}. " + "and so on " * 20 for i in range(60)]
     second = (
@@ -171,7 +188,7 @@ def test_texts_without_a_reference(sandbox: Sandbox, tmp_path: Path) -> None:
         + ["x" * 1_000_000] * 3
         + [None]
     )
-    found = Compared(sandbox, tmp_path, lines, {"first": first, EVIL[:60]: second})
+    found = Compared(cloud, tmp_path, lines, {"first": first, EVIL[:60]: second})
     assert not found.numbers.labels
     (pair,) = found.numbers.pairs
     assert pair.similarity is not None
@@ -235,74 +252,74 @@ def test_numbers_and_texts_stay(text: str) -> None:
     assert harmless(text) == text
 
 
-def test_no_column_of_the_sheet_has_formulas(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_no_column_of_the_sheet_has_formulas(cloud: Cloud, tmp_path: Path) -> None:
     """Labels in the heading as well; the first characters of the file are the mark of UTF-8 and a quote at most."""
     evil = "-5+cmd|' /C calc'!A0"
     lines = [chat(f"{evil}{i}", evil) for i in range(4)]
     rows = [{"content": evil, "custom_id": f"{evil}{i}"} for i in range(3)] + [
         {"ok": False, "custom_id": f"{evil}3", "error_message": evil, "finish_reason": None}
     ]
-    found = Compared(sandbox, tmp_path, lines, {evil: rows, "=b": rows}, {f"{evil}{i}": evil for i in range(4)})
+    found = Compared(cloud, tmp_path, lines, {evil: rows, "=b": rows}, {f"{evil}{i}": evil for i in range(4)})
     cells = [cell for row in found.wide for cell in (*row, *row.values())]
     assert len(cells) == 4 * 2 * 7
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
     assert sum(cell.startswith(f"'{evil}") for cell in found.wide[0].values()) == 5
 
 
-def test_nothing_in_common(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_nothing_in_common(cloud: Cloud, tmp_path: Path) -> None:
     lines = [chat(f"r{i}") for i in range(4)]
-    found = Compared(sandbox, tmp_path, lines, {"a": ["x", "y", None, None], "b": [None, None, "x", "y"]})
+    found = Compared(cloud, tmp_path, lines, {"a": ["x", "y", None, None], "b": [None, None, "x", "y"]})
     (pair,) = found.numbers.pairs
     assert (pair.both, pair.agreement.value) == (0, None)
     assert "No request was answered by two models" in " ".join(found.page().verdict)
     check_page(page_html(found.page()))
 
 
-def test_one_variant_alone(sandbox: Sandbox, tmp_path: Path) -> None:
-    found = Compared(sandbox, tmp_path, [chat("r0")], {"a": ["x"]}, {"r0": "x"})
+def test_one_variant_alone(cloud: Cloud, tmp_path: Path) -> None:
+    found = Compared(cloud, tmp_path, [chat("r0")], {"a": ["x"]}, {"r0": "x"})
     assert "no other model" in found.page().verdict[0]
     check_page(page_html(found.page()))
 
 
-def test_all_unanswered(sandbox: Sandbox, tmp_path: Path) -> None:
-    found = Compared(sandbox, tmp_path, [chat("r0")], {"a": [None], "b": [None]}, {"r0": "x"})
+def test_all_unanswered(cloud: Cloud, tmp_path: Path) -> None:
+    found = Compared(cloud, tmp_path, [chat("r0")], {"a": [None], "b": [None]}, {"r0": "x"})
     check_page(page_html(found.page()))
 
 
-def test_another_input_is_noticed(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_another_input_is_noticed(cloud: Cloud, tmp_path: Path) -> None:
     with pytest.raises(AccountingError, match="Request 3"):
-        Compared(sandbox, tmp_path, [chat(f"r{i}") for i in range(4)], {"a": ["x"] * 4, "b": ["x"] * 2})
+        Compared(cloud, tmp_path, [chat(f"r{i}") for i in range(4)], {"a": ["x"] * 4, "b": ["x"] * 2})
     with pytest.raises(AccountingError, match="more requests"):
-        Compared(sandbox, tmp_path, [chat(f"r{i}") for i in range(3)], {"a": ["x"] * 4, "b": ["x"] * 4})
+        Compared(cloud, tmp_path, [chat(f"r{i}") for i in range(3)], {"a": ["x"] * 4, "b": ["x"] * 4})
 
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 
 
-def test_wanted_forms(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_wanted_forms(cloud: Cloud, tmp_path: Path) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
     lines = [chat(f"r{i}", response_format=form, tools=[TOOL]) for i in range(6)]
     calls = [
         {"tool_calls": f'[["1","{name}",{argument}]]'}
         for name, argument in (("f", '"{\\"n\\":1}"'), ("g", '"{}"'), ("f", '"{"'))
     ]
-    found = Compared(sandbox, tmp_path, lines, {"a": ['{"n":1}', '{"n":"1"}', "none", *calls]})
+    found = Compared(cloud, tmp_path, lines, {"a": ['{"n":1}', '{"n":"1"}', "none", *calls]})
     (variant,) = found.numbers.variants
     shares = (variant.json_valid, variant.schema_valid, variant.tool_calls_valid)
     assert [(share.count, share.total) for share in shares if share] == [(2, 3), (1, 3), (1, 3)]
-    free = Compared(sandbox, tmp_path, lines, {"a": ["x"] * 6}, overrides={"response_format": None})
+    free = Compared(cloud, tmp_path, lines, {"a": ["x"] * 6}, overrides={"response_format": None})
     assert free.numbers.variants[0].json_valid is None, "the variant's own requests asked for none"
 
 
-def test_schemas_that_cannot_be_used_are_a_note(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_schemas_that_cannot_be_used_are_a_note(cloud: Cloud, tmp_path: Path) -> None:
     """What is paid for is reported; the shares are of what could be checked."""
     unusable = [{"$ref": "http://127.0.0.1:9/x"}, {"$id": "http://[x"}, {"pattern": "(?=a)"}, SCHEMA]
     lines = [
         chat(f"r{i}", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": unusable[i % 4]}})
         for i in range(8)
     ]
-    found = Compared(sandbox, tmp_path, lines, {"a": ['{"n":1}'] * 4 + ["{}"] * 4})
+    found = Compared(cloud, tmp_path, lines, {"a": ['{"n":1}'] * 4 + ["{}"] * 4})
     (variant,) = found.numbers.variants
     assert variant.json_valid is not None
     assert variant.schema_valid is not None

@@ -84,6 +84,14 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     again = compare_models(str(TICKETS), models, reference=str(LABELS), judge=judge, **FAST)
     assert again == result
     assert sandbox.journal()["paid"] == before["paid"], "nothing is asked twice"
+    # How answers are compared changes the report, and asks nothing again.
+    other_way = {"extract": "includes", "choices": "any", "margin": 2, "slice_by": "label", "label_column": "label"}
+    third = compare_models(str(TICKETS), models, reference=str(LABELS), judge=judge, **other_way, **FAST)
+    assert third.id != result.id
+    assert third.within_margin is False
+    assert {each["claim"] for each in third.conclusions} == {"more_accurate", "not_worse", "preferred", "cheaper"}
+    assert len(third.numbers["slices"]["label"]) == 6
+    assert sandbox.journal()["paid"] == before["paid"]
     with get_client(sync_client=True) as client:
         recent = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=200)
         parents = [run for run in recent if run.name.endswith("on 3 variants")]
