@@ -83,9 +83,9 @@ _DEFINITIONS = {
         "than 95 %."
     ),
     "Judge": (
-        "Both orders of a pair are asked; a pair is won by what the two verdicts add up to. Won: of the comparisons "
-        "that one of the two won, against any rival; ties are left out. The exact sign test is of wins against "
-        "losses, and corrected for several pairs with Holm's method."
+        "Both orders of a pair are asked; a pair is won by what the two verdicts add up to, and is a tie where they "
+        "contradict each other. Won: of the comparisons that one of the two won, against any rival; ties are left out. "
+        "The exact sign test is of wins against losses, and corrected for several pairs with Holm's method."
     ),
 }
 
