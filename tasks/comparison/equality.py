@@ -36,9 +36,8 @@ def exact(text: str) -> str:
 
 def normalise(text: str) -> str:
     """A text without what does not matter; JSON and numbers by their values."""
-    for found in forms(text):
-        last = found
-    return last
+    bare = unwrapped(text)
+    return _value(bare, _without_end(bare))
 
 
 def forms(text: str) -> Iterator[str]:
@@ -49,14 +48,18 @@ def forms(text: str) -> Iterator[str]:
     yield exact(bare)
     ended = _without_end(bare)
     yield exact(ended)
+    yield _value(bare, ended)
+
+
+def _value(bare: str, ended: str) -> str:
     value = _json(bare)
     if value is not None:
-        yield value
-        return
+        return value
+    if ended.isascii():
+        return _number(exact(ended).casefold())
     plain = exact(unicodedata.normalize("NFKC", ended).translate(_DASHES)).casefold()
     # The wide forms may have hidden quotes and marks.
-    plain = exact(_without_end(unwrapped(plain)))
-    yield _number(plain)
+    return _number(exact(_without_end(unwrapped(plain))))
 
 
 def unwrapped(text: str) -> str:

@@ -97,6 +97,8 @@ _UNSEEN = re.compile(
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?%?", re.ASCII)
 #: Answers are labels where the first requests' are short and few.
 _LOOKED_AT, _LABEL_CHARACTERS, _MOST_LABELS = 500, 40, 50
+#: A longer text has no name; what is around a label may make it so long.
+_NAMED_CHARACTERS = 1000
 #: Errors of the run and not of the model: throttled, timed out, down, never asked.
 _RUN_CODES = frozenset({"batch_expired", "batch_cancelled", "server_error", "rate_limit_exceeded", "request_timeout"})
 _RUN_STATUSES = frozenset({408, 409, 424, 425, 429})
@@ -468,7 +470,7 @@ class Join:
         """A number for a text that is the same for texts that are the same in all that matters."""
         code = self._matcher.code(text)
         names = self.joined.names
-        if code not in names and len(names) < 4 * _MOST_LABELS:
+        if code not in names and len(names) < 4 * _MOST_LABELS and len(text) <= _NAMED_CHARACTERS:
             name = self._matcher.name(text)
             if len(name) <= _LABEL_CHARACTERS or self._matcher.label(text) is not None:
                 names[code] = name
