@@ -16,7 +16,7 @@ from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
 from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
 from tasks.comparison.estimate import estimate_cost, require_budget, summary
-from tasks.comparison.join import STRICT, Joined, read_options
+from tasks.comparison.joined import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
 from tasks.comparison.parameters import Choices, ComparisonParameters, Points

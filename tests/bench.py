@@ -286,7 +286,8 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
     """Join and measure answers to every line: labels by the first half of the variants' names, texts by none."""
     from tasks.bedrock.models import parse_model
     from tasks.bedrock.prices import rate_for
-    from tasks.comparison.join import Join, Side
+    from tasks.comparison.join import Join
+    from tasks.comparison.joined import Side
     from tasks.comparison.measures import measure
     from tasks.comparison.variants import Variant
     from tasks.results.files import RESULT_SCHEMA, table_writer

@@ -3,8 +3,6 @@
 import csv
 import io
 import math
-import re
-import unicodedata
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -18,40 +16,22 @@ import pyarrow.parquet as pq
 import xxhash
 from rapidfuzz.distance import Indel
 
-from tasks.bedrock.prices import Rate
+from tasks.comparison.cells import harmless
+from tasks.comparison.disagreements import add_disagreement
 from tasks.comparison.equality import normalise
-from tasks.comparison.extract import Extract, Reader, as_text, read_extract, score
+from tasks.comparison.extract import Reader, as_text, score
+from tasks.comparison.joined import ANSWERED, LOST, STRICT, Joined, Options, Row, Side, rows_of
 from tasks.comparison.labels import Matcher
-from tasks.comparison.parameters import Choices
-from tasks.comparison.pricing import Pricing
 from tasks.comparison.reference import Reference
 from tasks.comparison.schemas import SchemaChecker
 from tasks.comparison.texts import Asked, asked, keeps_form, valid_calls
-from tasks.comparison.variants import Variant, changer, lines_of
+from tasks.comparison.variants import changer, lines_of
 from tasks.errors import AccountingError
-from tasks.storage.objects import local_copy
 from tasks.storage.reader import Source
-from tasks.storage.uris import S3Uri, parse_input_uri
+from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.support.words import cut
 
-_COLUMNS = (
-    "custom_id",
-    "file",
-    "line",
-    "choice",
-    "ok",
-    "status_code",
-    "content",
-    "refusal",
-    "tool_calls",
-    "finish_reason",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "error_code",
-    "error_message",
-)
 TABLE_SCHEMA = pa.schema(
     [
         pa.field("custom_id", pa.string()),
@@ -86,156 +66,16 @@ TABLE_SCHEMA = pa.schema(
 )
 #: Rows are written at so many of them, or characters.
 _GROUP_ROWS, _GROUP_CHARACTERS = 8192, 8 << 20
-_READ_ROWS = 512
 _FORM_FIELDS = {"response_format", "text", "tools"}
-#: A cell of a spreadsheet holds 32,767.
-_CELL_CHARACTERS = 32_000
-#: White space, control and format characters, and quotes at the beginning of a cell.
-_UNSEEN = re.compile(
-    r"^[\s\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\"'`´‘’“”„«»＂＇]+"
-)
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?%?", re.ASCII)
 #: Answers are labels where the first requests' are short and few.
 _LOOKED_AT, _LABEL_CHARACTERS, _MOST_LABELS = 500, 40, 50
 #: A longer text has no name; what is around a label may make it so long.
 _NAMED_CHARACTERS = 1000
-#: Errors of the run and not of the model: throttled, timed out, down, never asked.
-_RUN_CODES = frozenset({"batch_expired", "batch_cancelled", "server_error", "rate_limit_exceeded", "request_timeout"})
-_RUN_STATUSES = frozenset({408, 409, 424, 425, 429})
 #: The commonest answers that are no label are looked for among so many different ones, of so many characters each.
 _UNKNOWN, UNKNOWN_CHARACTERS = 1000, 80
 _MOST_CATEGORIES = 1000
 #: Similarity is measured on so many requests, and on the beginning of each answer.
 SIMILARITY_REQUESTS, SIMILARITY_CHARACTERS = 2000, 2000
-#: Disagreements kept as examples, by what the variants answered, and characters of each text.
-_PATTERNS, _PER_PATTERN, EXAMPLE_CHARACTERS = 500, 3, 1500
-#: Of all disagreements: characters in the page, and of each text.
-LISTED_CHARACTERS, _LISTED_EACH = 4_000_000, 300
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How answers are compared: the options of a comparison that change its numbers, but not its batches."""
-
-    extract: Extract | None = None
-    #: Of a request with several choices: the first, the most frequent, their mean score, or right if any of them is.
-    choices: Choices = "first"
-    cluster_by: str | None = None
-    slice_by: tuple[str, ...] = ()
-    #: The smallest difference in accuracy that matters, as a share.
-    margin: float | None = None
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """What is looked for in the reference and in the requests' metadata."""
-        return tuple(dict.fromkeys([*([self.cluster_by] if self.cluster_by else []), *self.slice_by]))
-
-
-#: The whole of the first choice is compared.
-STRICT = Options()
-
-
-def read_options(
-    extract: str | dict[str, Any] | None,
-    choices: Choices,
-    margin: float | None,
-    cluster_by: str | None,
-    slice_by: str | None,
-) -> Options:
-    """How answers are compared, as a call says it; `margin` in points. Raises ConfigurationError."""
-    fields = [name.strip() for name in (slice_by or "").split(",")]
-    return Options(
-        extract=read_extract(extract),
-        choices=choices,
-        cluster_by=(cluster_by or "").strip() or None,
-        slice_by=tuple(dict.fromkeys(name for name in fields if name)),
-        margin=None if margin is None else margin / 100,
-    )
-
-
-#: What became of one variant's request.
-ANSWERED, FAILED, LOST = 0, 1, 2
-
-
-class Side(msgspec.Struct):
-    """One variant's answers in arrays, a value a request; 0 stands for no answer, -1 for an unknown number."""
-
-    variant: Variant
-    rate: Rate | None
-    pricing: Pricing | None = None
-    codes: Any = msgspec.field(default_factory=lambda: array("Q"))
-    #: ANSWERED, FAILED by the model's own fault (also: by the request's), or LOST to the run.
-    fates: Any = msgspec.field(default_factory=lambda: array("b"))
-    #: From 0 (wrong) to 1 (right); -1 without a reference.
-    scores: Any = msgspec.field(default_factory=lambda: array("d"))
-    lengths: Any = msgspec.field(default_factory=lambda: array("q"))
-    #: Of all choices together.
-    prompt_tokens: Any = msgspec.field(default_factory=lambda: array("q"))
-    completion_tokens: Any = msgspec.field(default_factory=lambda: array("q"))
-    #: US dollars; not a number where it is unknown.
-    costs: Any = msgspec.field(default_factory=lambda: array("d"))
-    counts: Counter[str] = msgspec.field(default_factory=Counter)
-    errors: Counter[str] = msgspec.field(default_factory=Counter)
-    finish_reasons: Counter[str] = msgspec.field(default_factory=Counter)
-    #: Answers that are none of the reference's labels.
-    unknown: Counter[str] = msgspec.field(default_factory=Counter)
-
-    def cost(self, number: int, row: "Row") -> float:
-        """US dollars of one answer to the request of this number; not a number where it is unknown."""
-        if row.prompt_tokens is None:
-            return float("nan")
-        tokens = row.prompt_tokens, row.completion_tokens or 0, row.cached_tokens or 0
-        if self.pricing is not None:
-            return self.pricing.cost(number, *tokens)
-        return self.rate.cost(*tokens) if self.rate is not None else float("nan")
-
-
-class Example(msgspec.Struct):
-    """A request on which the variants disagree."""
-
-    custom_id: str
-    request: str
-    reference: str | None
-    answers: list[str | None]
-    pattern: tuple[int, ...]
-    likeness: float = 0.0
-    right: list[bool] = []
-    #: What lost each answer to the run, or made it fail.
-    fates: list[int] = []
-
-
-class Joined(msgspec.Struct):
-    """What the measures are computed from."""
-
-    sides: list[Side]
-    requests: int
-    #: Whether answers are labels: short and few, or those of the reference.
-    labels: bool
-    #: The text of each label, by its code.
-    names: dict[int, str]
-    #: By request, the code of the reference; 0 where it has none. Empty without a reference.
-    references: Any
-    extra_references: int
-    similarities: dict[tuple[int, int], Any]
-    examples: dict[tuple[int, ...], list[Example]]
-    pattern_counts: Counter[tuple[int, ...]]
-    #: Why answers could not be held to their requests' schemas, each with how many.
-    unchecked: dict[str, int] = {}
-    options: Options = Options()
-    reference: Reference | None = None
-    #: Whether the reference is a set of labels, and those of it that differ in case or marks only.
-    closed: bool = False
-    alike: list[str] = []
-    #: By request, what repeats: requests of one cluster are not independent.
-    clusters: Any = msgspec.field(default_factory=lambda: array("Q"))
-    #: By field and request, the place of its value in `categories`; 0 where it has none.
-    slices: dict[str, Any] = {}
-    categories: dict[str, list[str]] = {}
-    #: The most choices that any answer has.
-    most_choices: int = 1
-    #: Disagreements for the page, shortened, until the room for them is used up; and how many there are.
-    listed: list[Example] = []
-    listed_characters: int = 0
-    listed_total: int = 0
 
 
 class _Taken(msgspec.Struct, frozen=True):
@@ -247,54 +87,6 @@ class _Taken(msgspec.Struct, frozen=True):
 
     def scored(self, score: float) -> "_Taken":
         return msgspec.structs.replace(self, score=score)
-
-
-class Row(msgspec.Struct, gc=False):
-    """A row of a variant's results, its fields in the order of `_COLUMNS`."""
-
-    custom_id: str | None
-    file: str | None
-    line: int | None
-    choice: int | None
-    ok: bool
-    status_code: int | None
-    content: str | None
-    refusal: str | None
-    tool_calls: str | None
-    finish_reason: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    cached_tokens: int | None
-    error_code: str | None
-    error_message: str | None
-
-    @property
-    def text(self) -> str:
-        """The answer; a call without text is its answer."""
-        return self.content or _calls_text(self.tool_calls)
-
-    @property
-    def fate(self) -> int:
-        if self.ok:
-            return ANSWERED
-        lost = self.error_code in _RUN_CODES or self.status_code in _RUN_STATUSES
-        server = (self.status_code or 0) >= 500 and self.error_code != "invalid_model_output"
-        return LOST if lost or server else FAILED
-
-
-def rows_of(uri: str, stack: ExitStack) -> Iterator[list[Row]]:
-    """The rows of every request of a result table, one a choice, in the order of the input."""
-    local = stack.enter_context(local_copy(parse_input_uri(uri)))
-    rows: list[Row] = []
-    for batch in pq.ParquetFile(local).iter_batches(_READ_ROWS, columns=list(_COLUMNS)):
-        for values in zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True):
-            row = Row(*values)
-            if rows and (row.file, row.line) != (rows[0].file, rows[0].line):
-                yield rows
-                rows = []
-            rows.append(row)
-    if rows:
-        yield rows
 
 
 class Join:
@@ -427,7 +219,7 @@ class Join:
             codes.append(taken.code)
             scores.append(taken.score)
         if len(set(codes)) > 1:
-            self._disagreement(question, accepted, right, shown, codes, scores)
+            add_disagreement(joined, question, accepted, right, shown, codes, scores)
         if not joined.labels and joined.requests % self._sample_every == 0:
             self._compare(shown)
         joined.requests += 1
@@ -596,66 +388,6 @@ class Join:
                 counts[f"{name}_kept"] += kept
         return json_valid, schema_valid, calls_valid
 
-    def _disagreement(
-        self,
-        question: Asked,
-        accepted: tuple[str, ...],
-        right: int,
-        rows: list[Row],
-        codes: list[int],
-        scores: list[float],
-    ) -> None:
-        joined = self.joined
-        reference = accepted[0] if accepted else None
-        texts = [row.content if row.content is not None or not row.ok else row.text for row in rows]
-        example = Example(
-            rows[0].custom_id or "",
-            question.text[:EXAMPLE_CHARACTERS],
-            reference,
-            [None if text is None else text[:EXAMPLE_CHARACTERS] for text in texts],
-            (),
-            right=[bool(accepted) and each >= 1 for each in scores],
-            fates=[row.fate for row in rows],
-        )
-        self._list(example)
-        if not all(codes):
-            return
-        # Labels tell which disagreements are alike; of longer texts, only who agrees with whom.
-        pattern = tuple(codes) if joined.labels else tuple(codes.index(code) for code in codes)
-        pattern = (right if joined.labels else int(any(example.right)), *pattern)
-        joined.pattern_counts[pattern] += 1
-        kept = joined.examples.get(pattern)
-        if kept is None:
-            if len(joined.examples) >= _PATTERNS:
-                return
-            kept = joined.examples[pattern] = []
-        example.pattern = pattern
-        if not joined.labels:
-            example.likeness = Indel.normalized_similarity(example.answers[0] or "", example.answers[-1] or "")
-        if len(kept) >= (_PER_PATTERN if joined.labels else 8 * _PER_PATTERN):
-            if joined.labels or example.likeness >= kept[-1].likeness:
-                return
-            kept.pop()
-        kept.append(example)
-        if not joined.labels:
-            kept.sort(key=lambda each: each.likeness)
-
-    def _list(self, example: Example) -> None:
-        """Keep a disagreement for the page, shortened, while there is room."""
-        joined = self.joined
-        joined.listed_total += 1
-        if joined.listed_characters >= LISTED_CHARACTERS:
-            return
-        short = msgspec.structs.replace(
-            example,
-            custom_id=example.custom_id[:_LISTED_EACH],
-            request=example.request[:_LISTED_EACH],
-            reference=None if example.reference is None else example.reference[:_LISTED_EACH],
-            answers=[None if text is None else text[:_LISTED_EACH] for text in example.answers],
-        )
-        joined.listed_characters += len(short.request) + sum(len(text or "") for text in short.answers) + 60
-        joined.listed.append(short)
-
     def _compare(self, rows: list[Row]) -> None:
         beginnings = [(row.content or "")[:SIMILARITY_CHARACTERS] if row.ok else None for row in rows]
         for first, second in self._pairs:
@@ -672,18 +404,3 @@ class Join:
         self._wide.truncate()
         self._columns = [[] for _ in TABLE_SCHEMA]
         self._characters = 0
-
-
-def _calls_text(calls: str | None) -> str:
-    return ", ".join(f"{name}({arguments})" for _, name, arguments in msgspec.json.decode(calls or "[]"))
-
-
-def harmless(cell: str | None) -> str:
-    """A cell that spreadsheets can hold, and that none takes for a formula; the table has the whole text."""
-    text = cell or ""
-    if len(text) > _CELL_CHARACTERS:
-        text = f"{text[:_CELL_CHARACTERS]}… ({len(text):,} characters)"
-    # Spreadsheets skip what cannot be seen, and take the wide forms of East Asian keyboards for the plain ones.
-    seen = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)[:1])
-    formula = text[:1] in ("\t", "\r", "\n") or seen in ("=", "+", "-", "@")
-    return f"'{text}" if formula and not _NUMBER.fullmatch(text) else text

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.comparison import intervals
 from tasks.comparison.intervals import Interval, PairedScores
-from tasks.comparison.join import ANSWERED, LOST, Joined, Side
+from tasks.comparison.joined import ANSWERED, LOST, Joined, Side
 
 #: A confusion matrix shows so many labels; the rest is one column.
 _SHOWN_LABELS = 20

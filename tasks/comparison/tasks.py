@@ -15,7 +15,8 @@ from tasks.batch.paths import BatchRef
 from tasks.batch.store import read
 from tasks.bedrock.models import parse_model
 from tasks.comparison.conclusions import conclude
-from tasks.comparison.join import STRICT, Join, Joined, Options, Side
+from tasks.comparison.join import Join
+from tasks.comparison.joined import STRICT, Joined, Options, Side
 from tasks.comparison.judge import Judge, Judged, read_verdicts, write_questions
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.page import SENTENCE, Page, html, markdown

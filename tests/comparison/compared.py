@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.bedrock.prices import Rate
-from tasks.comparison.join import Join, Joined, Options, Side
+from tasks.comparison.join import Join
+from tasks.comparison.joined import Joined, Options, Side
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.reference import Reference
 from tasks.comparison.variants import Variant

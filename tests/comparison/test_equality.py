@@ -6,7 +6,7 @@ import pytest
 
 from tasks.comparison.equality import normalise
 from tasks.comparison.extract import Extract, Reader, read_extract, score
-from tasks.comparison.join import STRICT, read_options
+from tasks.comparison.joined import STRICT, read_options
 from tasks.comparison.labels import Matcher
 from tasks.comparison.reference import Reference
 from tasks.errors import ConfigurationError

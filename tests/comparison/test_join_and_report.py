@@ -16,8 +16,10 @@ import pytest
 import xxhash
 
 from tasks.bedrock.prices import Rate
+from tasks.comparison.cells import harmless
 from tasks.comparison.equality import normalise
-from tasks.comparison.join import Join, Joined, Side, harmless
+from tasks.comparison.join import Join
+from tasks.comparison.joined import Joined, Side
 from tasks.comparison.judge import Judge, _add_up, _lowest
 from tasks.comparison.measures import Numbers, measure
 from tasks.comparison.page import Page, markdown
