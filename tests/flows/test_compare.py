@@ -85,7 +85,13 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     assert again == result
     assert sandbox.journal()["paid"] == before["paid"], "nothing is asked twice"
     # How answers are compared changes the report, and asks nothing again.
-    other_way = {"extract": "includes", "choices": "any", "margin": 2, "slice_by": "label", "label_column": "label"}
+    other_way: dict[str, Any] = {
+        "extract": "includes",
+        "choices": "any",
+        "margin": 2,
+        "slice_by": "label",
+        "label_column": "label",
+    }
     third = compare_models(str(TICKETS), models, reference=str(LABELS), judge=judge, **other_way, **FAST)
     assert third.id != result.id
     assert third.within_margin is False
