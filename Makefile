@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo demo-compare up unit test kill scale check bench lock clean
+.PHONY: help install demo demo-compare up unit test kill scale check bench tools lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,7 +27,7 @@ demo-compare: $(STAMP)  ## Compare three models on the shipped, labelled sample 
 	  --reference deployments/samples/support_tickets_labels.csv --judge us.anthropic.claude-sonnet-4-5-20250929-v1:0 \
 	  --sandbox --output-dir demo-output
 
-up: $(STAMP)  ## Prefect server, sandbox and served deployments; then click "Run" in the UI.
+up: $(STAMP)  ## Prefect server, sandbox, served deployments and the API server; then click "Run" in the UI.
 	$(BIN)/python -m deployments.up
 
 unit: $(STAMP)  ## Run the tests that need no server: about a minute.
@@ -51,9 +51,16 @@ check: $(STAMP)  ## Formatting, lint, types and the import contract.
 bench: $(STAMP)  ## Measure convert and normalise beside two floors, in one run.
 	$(BIN)/python -m tests.bench
 
+tools: $(STAMP)  ## Other people's tools (inspect_ai, LiteLLM, langbatch, instructor, schemathesis) on the API server.
+	$(PYTHON) -m venv .tools/venv
+	.tools/venv/bin/python -m pip install --quiet -r tests/api/tools/requirements.txt
+	.tools/venv/bin/python -m pip install --quiet --upgrade --no-deps openai==3.57.0
+	if command -v npm > /dev/null; then npm install --silent --prefix .tools openai@6 portkey-ai@3; fi
+	.tools/venv/bin/python tests/api/tools/run.py --server $(CURDIR)/$(BIN)/python
+
 lock:  ## Compile requirements.lock anew (needs uv).
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command "make lock" -q -o requirements.lock
 
 clean:  ## Remove what the other targets made.
-	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`make up`: a persistent Prefect server, the sandbox, and the deployments served; until Ctrl-C or a signal."""
+"""`make up`: a persistent Prefect server, the sandbox, the API and the deployments served; until Ctrl-C or a signal."""
 
 import argparse
 import contextlib
@@ -22,6 +22,8 @@ LABELS = SAMPLE.with_name("support_tickets_labels.csv")
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 MODELS = [MODEL, "us.amazon.nova-pro-v1:0", "us.amazon.nova-micro-v1:0"]
 JOB_SECONDS = 20.0
+#: Of the OpenAI-compatible server, where none is set.
+API_KEY = "sandbox-key-0123456789"
 #: How long the server may take to start, and to stop, before it is given up.
 _START_SECONDS, _STOP_SECONDS = 180.0, 20.0
 
@@ -77,6 +79,37 @@ def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
     sys.exit(f"The Prefect server did not answer within {_START_SECONDS:.0f} seconds.")
 
 
+@contextlib.contextmanager
+def _api_server(port: int) -> Iterator[None]:
+    """The OpenAI-compatible server, for the length of a block. Where its port is taken, the rest goes on without."""
+    os.environ.setdefault("BEDROCK_BATCH_API_KEY", API_KEY)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            print(f"Port {port} is taken: there is no OpenAI-compatible server (--api-port names another).", flush=True)
+            yield
+            return
+    with (Path(os.environ["PREFECT_HOME"]) / "api.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "deployments.api", "--port", str(port), "--with-parent"],
+            stdin=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        assert server.stdin is not None
+        server.stdin.close()
+        server.terminate()
+        try:
+            server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
 def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -86,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deployments.up", description=__doc__)
     parser.add_argument("--port", type=int, default=int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")))
     parser.add_argument("--home", type=Path, default=ROOT / ".prefect", help="where run history survives")
+    parser.add_argument("--api-port", type=int, default=8000, help="of the OpenAI-compatible server")
     options = parser.parse_args()
     # A request to stop and a closed terminal are Ctrl-C; but for a terminal's end under nohup.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -101,7 +135,13 @@ def main() -> None:
             _save_settings(settings)
             print(f"\n{NOTICE}\nOpen http://127.0.0.1:{options.port}/deployments and run", end=" ")
             print("'batch-inference/openai-batch' or 'compare-models/compare'.\n", flush=True)
-            _serve()
+            with _api_server(options.api_port):
+                key = os.environ["BEDROCK_BATCH_API_KEY"]
+                shown = key if key == API_KEY else "BEDROCK_BATCH_API_KEY"
+                print(
+                    f"OpenAI's clients: base_url http://127.0.0.1:{options.api_port}/v1, api_key {shown}\n", flush=True
+                )
+                _serve()
     except KeyboardInterrupt:
         pass
     with contextlib.suppress(OSError):
@@ -121,6 +161,7 @@ def _save_settings(settings: dict[str, str]) -> None:
 def _serve() -> None:
     from prefect import serve
 
+    from flows.api import run_orders
     from flows.batch import batch_inference
     from flows.cli.process import SYNTHETIC
     from flows.compare import compare_models, estimate
@@ -143,7 +184,8 @@ def _serve() -> None:
         for flow in (cancel_batch, list_batches, retrieve_batch, estimate)
     ]
     collect = collect_batches.to_deployment(name="collect", tags=["bedrock"], interval=60)
-    serve(batch, compare, collect, *others)  # type: ignore[arg-type]
+    orders = run_orders.to_deployment(name="api", tags=["bedrock", "openai"])
+    serve(batch, orders, compare, collect, *others)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from tasks.errors import ConfigurationError, PipelineError
@@ -29,7 +30,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-key", action="store_true", help="take calls without a key; on a loopback address only, for trials"
     )
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     return parser
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +87,8 @@ def _serve(options: argparse.Namespace) -> int:
     )
     # uvicorn gives the signal that ended it back to whoever had it before.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     print(f"Base URL http://{options.host}:{options.port}/v1", file=sys.stderr, flush=True)
     try:
         uvicorn.Server(config).run()

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from openai import OpenAI
+from openai import ConflictError, OpenAI
 
 from flows.api import run_orders
 from tasks.api.calls import read_call
@@ -102,6 +103,9 @@ def server(_sandbox: Sandbox, hooks: Hooks, tmp_path_factory: pytest.TempPathFac
         "BEDROCK_BATCH_API_KEY": KEY,
         "BEDROCK_BATCH_API_CONFIG": str(config),
         "BEDROCK_BATCH_TASK_RUNNER": "threads",
+        # Large batches are several jobs, one after another.
+        "BEDROCK_BATCH_MAX_RECORDS_PER_JOB": "150",
+        "BEDROCK_BATCH_MAX_JOBS": "1",
     }
     replica = Server(environment, folder / "server.log")
     try:
@@ -164,6 +168,47 @@ def test_a_runner_that_is_killed_is_followed_by_another(client: OpenAI, server: 
     made = client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
     assert ended(client, made.id).status == "completed"
     assert not set(before) & set(server.runners())
+
+
+def test_results_while_a_batch_runs(client: OpenAI, server: Server, tmp_path: Path) -> None:
+    """Jobs run one after another here: what the first ones answered is told while the next ones run, and counts move."""
+    file = upload(client, write_chats(tmp_path / "in.jsonl", 600, max_tokens=11))
+    made = client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
+    seen: list[list[str]] = []
+    counts: list[int] = []
+
+    def look() -> bool:
+        batch = client.batches.retrieve(made.id)
+        counts.append(batch.request_counts.completed if batch.request_counts else 0)
+        with contextlib.suppress(ConflictError):
+            raw = client.with_options(max_retries=0).get(f"/batches/{made.id}/output", cast_to=httpx.Response)
+            if raw.headers.get("x-incomplete") == "true":
+                seen.append([json.loads(line)["custom_id"] for line in raw.content.splitlines()])
+        return batch.status in FINAL
+
+    until(look, "it ends")
+    assert seen
+    for ids in seen:
+        assert ids == [f"req-{number}" for number in range(len(ids))]
+        assert len(ids) % 150 == 0
+    assert len(seen[0]) < 600
+    assert counts == sorted(counts)
+    assert [count for count in counts if 0 < count < 600]
+    assert len(client.files.content(client.batches.retrieve(made.id).output_file_id or "").text.splitlines()) == 600
+
+
+@pytest.mark.parametrize("kind", ["python", "sh"])
+def test_the_snippets_of_the_page_run_as_they_stand(server: Server, tmp_path: Path, kind: str) -> None:
+    page = (ROOT / "deployments" / "docs" / "api.md").read_text(encoding="utf-8")
+    snippets = [text.partition("```")[0] for text in page.split(f"```{kind}\n")[1:]]
+    assert snippets
+    write_chats(tmp_path / "requests.jsonl", 3)
+    for text in snippets:
+        code = text.replace("http://127.0.0.1:8000/v1", server.url).replace("sandbox-key-0123456789", KEY)
+        command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-ec", code]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "error" not in done.stdout.replace("error_file_id", "").replace('"errors"', "")
 
 
 def test_200_mb_come_in_flat_memory(server: Server, tmp_path: Path) -> None:
