@@ -62,8 +62,8 @@ log = logging.getLogger("bedrock_batch.api.runner")
 
 #: Seconds between the looks at a batch that runs: more and more, as it gets older.
 _LEAST_WAIT, _MOST_WAIT = 1.0, 60.0
-#: Seconds between the looks at the open orders: where there are some, and where there are none.
-_BUSY_SECONDS, _IDLE_SECONDS = 0.5, 10.0
+#: Seconds between the looks at the open orders, at the least and at the most: the server tells of what is new.
+_LEAST_PAUSE, _MOST_PAUSE = 0.5, 10.0
 #: How often an order is begun that fails for reasons that are not its own.
 _MOST_TRIES = 20
 _SWEEP_SECONDS = 600.0
@@ -103,24 +103,37 @@ class Runner:
         self._claimed: dict[str, float] = {}
         self._due: dict[str, float] = {}
         self._stopped: set[str] = set()
+        self._open: set[str] = set()
         self._swept = 0.0
         self.wake = threading.Event()
 
     def look(self, only: str | None = None) -> int:
         """Look at every open order once; returns how many are open."""
-        count = 0
+        count, seen = 0, set()
         for tenant in self._tenants.all:
             orders = [order for order in open_orders(tenant) if only in (None, order.id)]
             live = Counter((o.root(tenant), o.batch_id) for o in orders if not o.finished and not o.cancelling_at)
             for order in orders:
                 count += not order.finished
+                seen.add(order.id)
                 try:
                     self._step(tenant, order, live)
                 except PipelineError as error:
                     log.warning("Order %s: %s", order.id, error)
+        self._open = seen
+        for known in (self._due, self._claimed):
+            for order_id in known.keys() - seen:
+                known.pop(order_id, None)
+        self._stopped &= seen
         if only is None and time.time() - self._swept > _SWEEP_SECONDS:
             self._sweep()
         return count
+
+    def pause(self) -> float:
+        """Seconds until something is due: each look costs a listing, and a read for each open order."""
+        now = time.time()
+        idle = self._open - self._running.keys()
+        return min(_MOST_PAUSE, max(_LEAST_PAUSE, min((self._due.get(each, now) - now for each in idle), default=10.0)))
 
     def _sweep(self) -> None:
         """Remove what has expired, and marks of orders that were never written."""
@@ -397,11 +410,10 @@ def main() -> None:
     while not over.is_set():
         runner.wake.clear()
         try:
-            count = runner.look()
+            runner.look()
         except PipelineError as error:
             log.warning("The orders could not be looked at: %s", error)
-            count = 0
-        runner.wake.wait(_BUSY_SECONDS if count else _IDLE_SECONDS)
+        runner.wake.wait(runner.pause())
     runner.close(10.0)
     # What is cut off here, the next runner carries on.
     logging.shutdown()

@@ -1,7 +1,8 @@
 """List, retrieve, cancel, collect and read batches: from any machine with access to the bucket."""
 
+import re
 from collections.abc import Iterator
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from tasks.batch.registry import mark_closed, open_batches
 from tasks.batch.store import batch_ids, load, read
 from tasks.bedrock.events import batch_of_event
 from tasks.cancel import stop_batch
-from tasks.errors import PipelineError
+from tasks.errors import BatchNotFoundError, PipelineError
 from tasks.fetch import find_output
 from tasks.normalize import answered_so_far
 from tasks.openai_format.batch import Batch
@@ -28,8 +29,15 @@ from tasks.storage.reader import UNLIMITED, find_sources, read_lines
 from tasks.support.run_context import run_log
 from tasks.support.words import counted
 
+_BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
+#: Reads of a list that are on their way at once.
+_READERS = 16
+
 
 def _ref(batch_id: str) -> BatchRef:
+    """The batch of an id. Raises PipelineError for what is none: it would lead to other places of the bucket."""
+    if not _BATCH_ID.fullmatch(batch_id):
+        raise BatchNotFoundError(f"{batch_id[:80]!r} is no batch id: `batch_` and 32 hex digits.")
     settings = load_settings()
     return BatchRef(settings.root, batch_id, settings.kms_key)
 
@@ -41,14 +49,23 @@ def list_batches(limit: int = 100, after: str | None = None) -> list[Batch]:
     Args:
         limit: The most batches to return.
         after: Return only batches that follow this batch id in the list.
+
+    Raises:
+        PipelineError: There is no batch `after`, or `limit` is less than 1.
     """
+    if limit < 1:
+        raise PipelineError(f"limit must be 1 or more, not {limit}.")
     settings = load_settings()
-    loaded = (load(BatchRef(settings.root, batch_id)) for batch_id in batch_ids(settings.root))
+    refs = (BatchRef(settings.root, batch_id) for batch_id in batch_ids(settings.root))
+    with ThreadPoolExecutor(_READERS) as pool:
+        loaded = list(pool.map(load, refs))
     batches = sorted((found[0].public() for found in loaded if found), key=lambda b: (-b.created_at, b.id))
     if after is not None:
-        position = next((i for i, batch in enumerate(batches) if batch.id == after), len(batches))
+        position = next((i for i, batch in enumerate(batches) if batch.id == after), None)
+        if position is None:
+            raise BatchNotFoundError(f"There is no batch {after[:80]!r} under {settings.root} to list from.")
         batches = batches[position + 1 :]
-    return list(islice(batches, limit))
+    return batches[:limit]
 
 
 @flow(name="retrieve-batch", persist_result=False)

@@ -1,5 +1,6 @@
 """What the runner does with orders: begun once, shared, cancelled alone, tried again, ended and announced."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -266,7 +267,6 @@ def test_signatures_are_those_of_standard_webhooks() -> None:
 
 
 def test_the_openai_package_reads_what_is_sent(pipeline: Pipeline) -> None:
-    import time
 
     openai = pytest.importorskip("openai")
     order = create(tenant(), upload(tenant()).id)
@@ -285,3 +285,16 @@ def test_the_openai_package_reads_what_is_sent(pipeline: Pipeline) -> None:
     assert (event.type, event.data.id) == ("batch.completed", order.id)
     with pytest.raises(openai.InvalidWebhookSignatureError):
         client.webhooks.unwrap(body.replace(b"completed", b"cancelled"), headers)
+
+
+def test_a_runner_looks_again_when_something_is_due(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tenant(), upload(tenant()).id)
+    each = runner()
+    assert each.pause() == 10.0
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each.look()
+    assert 0.5 <= each.pause() <= 1.0
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3000)
+    each.look()
+    assert each.pause() == 10.0
