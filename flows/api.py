@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
 
 import msgspec
 from prefect import flow
@@ -31,6 +32,9 @@ from tasks.api.orders import (
     attach,
     claim,
     forget_open,
+    forget_stopped,
+    get_order,
+    note_stopped,
     open_mark,
     open_orders,
     stale_marks,
@@ -92,6 +96,10 @@ def run_orders(order_id: str | None = None) -> int:
     return runner.look(only=order_id)
 
 
+#: How many live orders stand on each batch, by its folder and id.
+Live: TypeAlias = "Counter[tuple[S3Uri, str | None]]"
+
+
 class Runner:
     """Drives the open orders of some tenants. Without threads of its own, `look` does everything before it returns."""
 
@@ -147,12 +155,12 @@ class Runner:
                 for name in stale_marks(tenant, self._swept):
                     delete_object(open_mark(tenant, name))
 
-    def _step(self, tenant: Tenant, order: Order, live: "Counter[tuple[S3Uri, str | None]]") -> None:
+    def _step(self, tenant: Tenant, order: Order, live: Live) -> None:
         now = time.time()
         if order.finished:
             _announce(tenant, order)
         elif order.id in self._running:
-            self._watch(tenant, order, now)
+            self._watch(tenant, order, live, now)
         elif order.cancelling_at and (order.batch_id is None or live[order.root(tenant), order.batch_id]):
             # Nothing of it runs, or what runs is for others as well.
             if order.claim is None or order.claim.until < now:
@@ -200,14 +208,16 @@ class Runner:
         age = time.time() - (order.attached_at or order.created_at)
         self._due[order.id] = time.time() + min(_MOST_WAIT, max(_LEAST_WAIT, age / 20))
 
-    def _watch(self, tenant: Tenant, order: Order, now: float) -> None:
+    def _watch(self, tenant: Tenant, order: Order, live: Live, now: float) -> None:
         """While something is done for an order: keep the claim, and stop the batch as soon as that is asked for."""
         if order.batch_id is None and now - self._claimed.get(order.id, now) > CLAIM_SECONDS / 3:
             self._claimed[order.id] = now
             claim(tenant, order.id, self._id, now)
         ref = order.ref(tenant)
-        if order.cancelling_at and ref is not None and order.id not in self._stopped:
+        shared = live[order.root(tenant), order.batch_id]
+        if order.cancelling_at and ref is not None and not shared and order.id not in self._stopped:
             self._stopped.add(order.id)
+            note_stopped(tenant, ref)
             stop_batch(ref)
 
     def _begin(self, tenant: Tenant, order: Order) -> None:
@@ -225,10 +235,7 @@ class Runner:
         except Exception as error:
             self._again(tenant, order, error)
             return
-        order = attach(tenant, order.id, batch.id)
-        if batch.finished:
-            _close(tenant, order, ended(order, batch))
-        self._wait(order)
+        self._settle(tenant, attach(tenant, order.id, batch.id), batch)
 
     def _again(self, tenant: Tenant, order: Order, error: Exception) -> None:
         cause = str(error) if isinstance(error, PipelineError) else type(error).__name__
@@ -244,6 +251,7 @@ class Runner:
     def _stop(self, tenant: Tenant, order: Order) -> None:
         ref = order.ref(tenant)
         assert ref is not None
+        note_stopped(tenant, ref)
         stop_batch(ref)
         self._stopped.add(order.id)
         self._advance(tenant, order)
@@ -258,8 +266,24 @@ class Runner:
             loaded = load(ref)
         if loaded is None:
             _close(tenant, order, failed(order, "batch_not_found", "The batch was removed from the bucket."))
-        elif loaded[0].finished:
-            _close(tenant, order, ended(order, loaded[0].public()))
+        else:
+            self._settle(tenant, order, loaded[0].public())
+
+    def _settle(self, tenant: Tenant, order: Order, batch: Batch) -> None:
+        """Keep the order's end, where its batch is over; but open a batch again that ended because of another order."""
+        ref = order.ref(tenant)
+        assert ref is not None
+        if (
+            batch.status == "cancelled"
+            and not get_order(tenant, order.id).cancelling_at
+            and forget_stopped(tenant, ref)
+        ):
+            try:
+                batch = _run(tenant, order, again=True)
+            except BatchFailedError as error:
+                batch = error.batch
+        if batch.finished:
+            _close(tenant, order, ended(order, batch))
         self._wait(order)
 
     def close(self, seconds: float) -> None:
@@ -278,8 +302,11 @@ def _settings(tenant: Tenant, order: Order) -> Settings:
     return msgspec.structs.replace(tenant.settings, root=order.root(tenant))
 
 
-def _run(tenant: Tenant, order: Order) -> Batch:
-    """Call `batch_inference` for an order. What others had cancelled, or what expired, is opened again for it."""
+def _run(tenant: Tenant, order: Order, *, again: bool = False) -> Batch:
+    """Call `batch_inference` for an order. What others had cancelled, or what expired, is opened again for it.
+
+    `again`: for what has no answer, in a batch that the order stands on already.
+    """
     worked_on: list[BatchRef] = []
 
     def tell(ref: BatchRef) -> None:
@@ -298,6 +325,7 @@ def _run(tenant: Tenant, order: Order) -> Batch:
         "metadata": order.metadata,
         **order.options,
         "wait": False,
+        **({"retry_failed": True} if again else {}),
     }
     with settings_in_force(_settings(tenant, order)), telling(tell):
         batch: Batch = batch_inference(**given)

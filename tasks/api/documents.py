@@ -86,22 +86,22 @@ def update_document(uri: S3Uri, kind: type[D], change: Callable[[D], None], kms_
     raise StateConflictError(f"{uri} is being changed by others all the time; try again.")
 
 
-def list_names(folder: S3Uri, after: str = "", limit: int = 1000) -> tuple[list[str], bool]:
+def list_names(folder: S3Uri, after: str = "", limit: int = 1000, prefix: str = "") -> tuple[list[str], bool]:
     """The names of a page of objects directly in a folder, in the order of keys, and whether there are more.
 
-    One call of S3 for each 1,000 names. `after` is a name that need not exist.
+    One call of S3 for each 1,000 names. `after` is a name that need not exist; names start with `prefix`.
     """
-    prefix = folder.key + "/"
+    path = folder.key + "/"
     names: list[str] = []
-    start = prefix + after if after else ""
+    start = path + after if after else ""
     while len(names) <= limit:
         where: Any = {"StartAfter": start} if start else {}
         with aws.translated(f"listing {folder}"):
             page = aws.s3().list_objects_v2(
-                Bucket=folder.bucket, Prefix=prefix, MaxKeys=min(1000, limit + 1 - len(names)), **where
+                Bucket=folder.bucket, Prefix=path + prefix, MaxKeys=min(1000, limit + 1 - len(names)), **where
             )
         keys = [entry["Key"] for entry in page.get("Contents", [])]
-        names += [key[len(prefix) :] for key in keys]
+        names += [key[len(path) :] for key in keys]
         if not page.get("IsTruncated") or not keys:
             break
         start = keys[-1]

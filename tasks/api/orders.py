@@ -286,6 +286,22 @@ def open_orders(tenant: Tenant) -> Iterator[Order]:
             yield order
 
 
+def _stopped_mark(tenant: Tenant, ref: BatchRef) -> S3Uri:
+    return tenant.home.join("stopped", f"{ref.batch_id}-{hashlib.sha256(str(ref.root).encode()).hexdigest()[:16]}")
+
+
+def note_stopped(tenant: Tenant, ref: BatchRef) -> None:
+    """Note, before a batch is stopped, that an order asked for it: another may turn out to need it."""
+    exists(_stopped_mark(tenant, ref), tenant.settings.kms_key)
+
+
+def forget_stopped(tenant: Tenant, ref: BatchRef) -> bool:
+    """Whether a batch was stopped for an order, and not by somebody else; from now on it was not."""
+    mark = _stopped_mark(tenant, ref)
+    names, _ = list_names(tenant.home.join("stopped"), limit=1, prefix=mark.key.rsplit("/", 1)[-1])
+    return bool(names) and delete_object(mark)
+
+
 def stale_marks(tenant: Tenant, now: float) -> list[str]:
     """Marks of an hour ago whose order was never written."""
     names, _ = list_names(tenant.home.join("open"), limit=100_000)

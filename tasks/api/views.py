@@ -71,11 +71,11 @@ def _open(order: Order, document: BatchDocument | None) -> Batch:
     more: dict[str, Any] = {}
     if document is not None:
         status = document.status
-        if status in FINAL_STATUSES:
-            status = "finalizing"
-        elif status == "cancelling":
-            # Somebody else's: this order is told of its end, when it has one.
+        if status in ("cancelling", "cancelled"):
+            # Somebody else's: this order is told of its end when it has one, or has the batch opened again.
             status = "in_progress"
+        elif status in FINAL_STATUSES:
+            status = "finalizing"
         more = {
             "endpoint": document.endpoint or order.endpoint,
             "request_counts": _progress(document),

@@ -287,7 +287,8 @@ def test_times_are_the_orders_own() -> None:
 
 
 def test_a_batch_that_is_over_is_finalizing_until_its_end_is_kept() -> None:
-    assert view(_order(), document(status="cancelled", cancelled_at=5))["status"] == "finalizing"
+    assert view(_order(), document(status="completed", completed_at=5))["status"] == "finalizing"
+    assert view(_order(), document(status="cancelled", cancelled_at=5))["status"] == "in_progress"
     assert view(_order(), document(status="cancelling"))["status"] == "in_progress"
     assert view(_order(cancelling_at=5), document(status="cancelling"))["status"] == "cancelling"
 

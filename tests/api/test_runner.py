@@ -190,6 +190,27 @@ def test_one_callers_cancel_leaves_anothers_batch_alone(pipeline: Pipeline) -> N
     assert shown(other)["status"] == "completed"
 
 
+@pytest.mark.parametrize("operator", [False, True])
+def test_a_batch_that_was_stopped_for_another_order_is_opened_again(pipeline: Pipeline, operator: bool) -> None:
+    """Two orders stand on one batch, and nobody knows when one of them is cancelled: the other was not begun yet."""
+    one = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    other = create(tenant(), upload(tenant()).id)
+    cancelled = lambda: pipeline.batch("cancelled", cancelled_at=5)  # noqa: E731
+    pipeline.turns = [cancelled, cancelled, lambda: pipeline.batch("completed", completed_at=9)]
+    if operator:
+        # Nobody's order asked for that: it is the end of all that stand on it.
+        due(each)
+    else:
+        cancel_order(tenant(), one.id)
+    each.look()
+    assert shown(one)["status"] == "cancelled"
+    assert shown(other)["status"] == ("cancelled" if operator else "completed")
+    assert [call.get("retry_failed", False) for call in pipeline.calls if "model" in call][-1] is not operator
+
+
 @pytest.mark.parametrize("status", ["cancelled", "expired"])
 def test_a_batch_that_was_cancelled_before_is_opened_again(pipeline: Pipeline, status: str) -> None:
     order = create(tenant(), upload(tenant()).id)
