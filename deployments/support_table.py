@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks.bedrock.capabilities import all_models
 from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_for
 from tasks.codecs.base import RequestError
@@ -23,7 +24,10 @@ CHAT_COLUMNS = {
     "Claude 3": "anthropic.claude-3-haiku-20240307-v1:0",
     "Claude 3.7, 4": "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
     "Claude 4.5": "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+    "Claude 4.6": "us.anthropic.claude-sonnet-4-6",
+    "Claude 4.7, 4.8": "us.anthropic.claude-opus-4-7",
     "Claude 5": "global.anthropic.claude-opus-5",
+    "Claude 5.5": "us.anthropic.claude-opus-5-5",
     "Nova": "amazon.nova-lite-v1:0",
     "Nova 2": "us.amazon.nova-2-lite-v1:0",
     "Llama": "us.meta.llama3-3-70b-instruct-v1:0",
@@ -46,6 +50,7 @@ EMBEDDING_COLUMNS = {
     "Cohere v3": "cohere.embed-english-v3",
     "Cohere v4": "cohere.embed-v4:0",
     "Nova Multimodal": "amazon.nova-2-multimodal-embeddings-v1:0",
+    "Marengo": "twelvelabs.marengo-embed-3-0-v1:0",
 }
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 _PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -154,6 +159,26 @@ def _table(columns: dict[str, str], fields: dict[str, dict[str, Any]], endpoint:
     return lines
 
 
+def _models() -> list[str]:
+    """What single models take, by their rows."""
+    lines = [
+        "| model | batch | images | tools | strict | structured | thinks | prefill | most tokens | context | seen |",
+        "|---|---|:---:|:---:|:---:|:---:|---|:---:|---:|---:|---|",
+    ]
+    for name, facts in all_models().items():
+        takes = [facts.images, facts.forces_tools, facts.strict_tools, facts.structured_output]
+        thinks = ", ".join(sorted(facts.thinking)) or "–"
+        if facts.kind != "chat":
+            takes, thinks = [False] * 4, facts.kind
+        marks = [*("●" if taken else "–" for taken in takes), thinks, "●" if facts.prefill else "–"]
+        if facts.tools and not facts.forces_tools:
+            marks[1] = "◐"
+        numbers = [f"{number:,}" if number else "unread" for number in (facts.max_tokens, facts.context_window)]
+        batch = {"unknown": "unread", "profile": "by profile", "bare": "by bare id"}.get(facts.batch, facts.batch)
+        lines.append(f"| `{name}` | {batch} | {' | '.join(marks)} | {' | '.join(numbers)} | {facts.seen} |")
+    return lines
+
+
 def _families() -> list[str]:
     lines = ["| model | family | endpoints | plain chats go to | tools go to |", "|---|---|---|---|---|"]
     short = {CHAT: "chat", COMPLETIONS: "completions", RESPONSES: "responses", EMBEDDINGS: "embeddings"}
@@ -182,6 +207,11 @@ def render() -> str:
         *_table(CHAT_COLUMNS, CHAT_FIELDS, CHAT),
         "",
         *_table(EMBEDDING_COLUMNS, EMBEDDING_FIELDS, EMBEDDINGS),
+        "",
+        "Single models, as `tasks/bedrock/models.toml` has them with their sources: ● takes it · ◐ takes tools, but "
+        "cannot be made to call one · – does not, or was not seen to.",
+        "",
+        *_models(),
         "",
         END,
     ]

@@ -8,12 +8,12 @@ from deployments.sandbox.checks import Refused
 
 #: Application inference profiles of the imitation's account, and the model behind each.
 APPLICATION_PROFILES = {"appnova": "amazon.nova-lite-v1:0", "appclaude": "anthropic.claude-haiku-4-5-20251001-v1:0"}
-_PROFILES = ("us-gov.", "us.", "eu.", "apac.", "jp.", "au.", "ca.", "global.")
+_PROFILES = ("us-gov.", "us.", "eu.", "apac.", "jp.", "au.", "ca.", "sa.", "in.", "global.")
 _KNOWN = re.compile(
     r"(anthropic\.claude-[a-z0-9.-]+|amazon\.(nova|titan)-[a-z0-9.-]+|meta\.llama[a-z0-9.-]+|mistral\.[a-z0-9.-]+"
     r"|openai\.gpt-oss-[a-z0-9.-]+|deepseek\.[a-z0-9.-]+|qwen\.[a-z0-9.-]+|cohere\.[a-z0-9.-]+|google\.gemma-[a-z0-9.-]+"
-    r"|ai21\.[a-z0-9.-]+|writer\.[a-z0-9.-]+|moonshotai?\.[a-z0-9.-]+|minimax\.[a-z0-9.-]+|zai\.[a-z0-9.-]+"
-    r"|nvidia\.[a-z0-9.-]+)(:\d+(:\w+)?)?"
+    r"|ai21\.[a-z0-9.-]+|writer\.[a-z0-9.-]+|moonshot(ai)?\.[a-z0-9.-]+|minimax\.[a-z0-9.-]+|zai\.[a-z0-9.-]+"
+    r"|nvidia\.[a-z0-9.-]+|twelvelabs\.marengo-[a-z0-9.-]+)(:\d+(:\w+)?)?"
 )
 
 

@@ -35,6 +35,15 @@ def cohere_embed(body: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def marengo(body: dict[str, Any], name: str) -> dict[str, Any]:
+    old = "embed-2-" in name
+    return {
+        "data": [
+            {"embedding": _embedding(body["inputText"] if old else body["text"]["inputText"], 1024 if old else 512)}
+        ]
+    }
+
+
 def titan_text(body: dict[str, Any], name: str) -> dict[str, Any]:
     text = body["inputText"]
     outcome = decide(name, "", text, [], None, body.get("textGenerationConfig", {}).get("maxTokenCount"))

@@ -196,6 +196,19 @@ def nova_embed(body: dict[str, Any], name: str) -> None:
     need(params["text"]["value"].strip() and params["text"]["truncationMode"] in ("END", "START", "NONE"), "text")
 
 
+def marengo(body: dict[str, Any], name: str) -> None:
+    if "embed-2-" in name:
+        only(body, {"inputType", "inputText", "textTruncate"}, "")
+        text = body.get("inputText")
+        need(body.get("textTruncate", "end") in ("end", "none"), "textTruncate: end or none")
+    else:
+        only(body, {"inputType", "text", "inferenceId"}, "")
+        only(body.get("text"), {"inputText"}, "text.")
+        text = body["text"].get("inputText")
+    need(body.get("inputType") == "text", "inputType: text")
+    need(isinstance(text, str) and text.strip(), "inputText: Field required")
+
+
 Check = Callable[[dict[str, Any], str], None]
 
 #: The first pattern that fits the model's id tells its native body: the check, and how it answers.
@@ -203,6 +216,7 @@ NATIVE: tuple[tuple[re.Pattern[str], Check, str], ...] = (
     (re.compile(r"amazon\.titan-embed"), titan_embed, "titan_embed"),
     (re.compile(r"amazon\.nova-.*embeddings"), nova_embed, "nova_embed"),
     (re.compile(r"cohere\.embed"), cohere_embed, "cohere_embed"),
+    (re.compile(r"twelvelabs\.marengo"), marengo, "marengo"),
     (re.compile(r"amazon\.titan-t"), titan_text, "titan_text"),
     (re.compile(r"meta\.llama"), llama, "llama"),
     (re.compile(r"mistral\.(mistral-7b|mixtral-8x7b|mistral-(large|small)-2402)"), mistral_prompt, "mistral_prompt"),

@@ -43,6 +43,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tools: bool = False
     #: The forms of tool_choice.
     tool_choice: frozenset[Literal["auto", "none", "required", "named"]] = frozenset()
+    #: Whether ids of tool calls must be of exactly nine letters and digits.
+    short_tool_ids: bool = False
     #: Whether `strict` may stand on a tool.
     strict_tools: bool = False
     #: Whether a JSON schema may be asked for without a tool: output_config, response_format or outputConfig.

@@ -1,8 +1,10 @@
 """What tokens cost, by model and way of asking; replaceable by a file of the user's.
 
 No maintained library covers Bedrock's batch prices: genai-prices has none of them, litellm's map has most but comes
-with all of litellm. `prices.json` is a dated extract of that map; `BEDROCK_BATCH_PRICES` names a file of the same form
-whose entries go before it. Prices differ by region and contract: the bill is AWS's.
+with all of litellm. `prices.json` is a dated extract of that map (`deployments/price_table.py`), an entry for each
+model id, regional profiles included, so that none speaks for a model that came later. `BEDROCK_BATCH_PRICES` names a
+file of the same form, or with patterns, whose entries go before it. Prices differ by region and contract: the bill is
+AWS's.
 """
 
 import functools
@@ -22,7 +24,9 @@ _OURS = Path(__file__).with_name("prices.json")
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: str
+    #: A model or profile id; or `model`, a pattern at the start of one, which a profile's prefix may stand before.
+    id: str | None = None
+    model: str | None = None
     on_demand: tuple[float, float] | None = None
     batch: tuple[float, float] | None = None
     #: Of a token that is read from a cache, on demand.
@@ -61,20 +65,43 @@ def rate_for(model: Model, *, batch: bool) -> Rate | None:
 
     Raises ConfigurationError for a price file that cannot be read.
     """
-    name = model.id.rsplit("/", 1)[-1] if model.base_id else model.id
     for prices in _lists(os.environ.get(PRICES_VARIABLE, "").strip()):
-        for entry in prices.models:
-            # At the start of a name: a profile's prefix before it is no part of the model.
-            if re.match(rf"(?:[\w-]+\.)?(?:{entry.model})", name) is None:
-                continue
-            if batch and entry.batch:
-                return Rate(*entry.batch, "batch", prices.source, prices.seen)
-            if batch and entry.on_demand:
-                input_, output = entry.on_demand
-                return Rate(input_ / 2, output / 2, "half_of_on_demand", prices.source, prices.seen)
-            if not batch and entry.on_demand:
-                return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen, entry.cached)
+        rates = (_rate(entry, prices, batch=batch) for entry in _entries(prices, model))
+        found = next((rate for rate in rates if rate is not None), None)
+        if found is not None:
+            return found
     return None
+
+
+def _rate(entry: _Entry, prices: _PriceList, *, batch: bool) -> Rate | None:
+    if batch and entry.batch:
+        return Rate(*entry.batch, "batch", prices.source, prices.seen)
+    if batch and entry.on_demand:
+        input_, output = entry.on_demand
+        return Rate(input_ / 2, output / 2, "half_of_on_demand", prices.source, prices.seen)
+    if not batch and entry.on_demand:
+        return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen, entry.cached)
+    return None
+
+
+#: The size of a context, which an id may end with: amazon.nova-lite-v1:0:300k.
+_CONTEXT = re.compile(r"(?<=:\d):\w+$")
+
+
+def _entries(prices: _PriceList, model: Model) -> list[_Entry]:
+    """The entries of a list that speak for a model, the best first.
+
+    Its own id goes first, then patterns in their order. A profile without an entry costs what the dearest of the same
+    model does: regional ones are dearer than the bare id, and too much is estimated rather than too little.
+    """
+    name = _CONTEXT.sub("", model.id.rsplit("/", 1)[-1] if model.base_id else model.id)
+    base = _CONTEXT.sub("", model.base_id)
+    own = [entry for entry in prices.models if entry.id == name]
+    # At the start of a name: a profile's prefix before it is no part of the model.
+    fitting = [entry for entry in prices.models if entry.model and re.match(rf"(?:[\w-]+\.)?(?:{entry.model})", name)]
+    others = [entry for entry in prices.models if base and entry.id and f".{entry.id}".endswith(f".{base}")]
+    others.sort(key=lambda entry: entry.on_demand or entry.batch or (0, 0), reverse=True)
+    return own or [*fitting, *others]
 
 
 @functools.lru_cache(maxsize=4)
@@ -85,7 +112,7 @@ def _lists(path: str) -> tuple[_PriceList, ...]:
     try:
         theirs = msgspec.json.decode(Path(path).expanduser().read_bytes(), type=_PriceList)
         for entry in theirs.models:
-            re.compile(entry.model)
+            re.compile(entry.model or "")
     except (OSError, msgspec.DecodeError, re.error) as error:
         raise ConfigurationError(
             f"{PRICES_VARIABLE} names {path!r}, which is no price list ({error}): it must be JSON of the form of "

@@ -18,6 +18,9 @@ InvocationType = Literal["InvokeModel", "Converse"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
+#: OpenAI's reasoning efforts, the least first.
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
 _MESSAGE_CHARACTERS: Final = 600
 _PARAM_CHARACTERS: Final = 200
 
@@ -223,6 +226,8 @@ class Context(msgspec.Struct, omit_defaults=True):
 
     #: The forced tool whose arguments are the content that response_format asked for.
     json_tool: str | None = None
+    #: The argument of that tool which holds the content; None where all of them are it.
+    json_key: str | None = None
     #: Text that /v1/completions echoes before the answer.
     echo: str | None = None
     #: Names of tools that the conversation had to be sent without: the one that was sent, and the one that was given.
@@ -240,6 +245,7 @@ class Encoded(msgspec.Struct):
 
     body: dict[str, Any]
     json_tool: str | None = None
+    json_key: str | None = None
 
 
 class Embeddings(msgspec.Struct):

@@ -65,7 +65,7 @@ def test_a_model_without_a_row_is_its_family_s_most_careful(model: str, family: 
 
 def test_no_row_is_more_careful_than_its_family() -> None:
     """What the family takes, each of its models takes, but for models that are older than the fact."""
-    older = {"prefill": {"meta.llama2-13b-chat", "meta.llama2-70b-chat"}, "images": {"anthropic.claude-3-5-haiku"}}
+    older = {"prefill": {"meta.llama2-13b-chat", "meta.llama2-70b-chat"}}
     for name, facts in all_models().items():
         family = of(f"{name}-of-tomorrow")
         assert not family.known

@@ -43,6 +43,7 @@ CHAT_MODELS = [
 EMBEDDING_MODELS = [
     "amazon.titan-embed-text-v1", "amazon.titan-embed-text-v2:0", "amazon.titan-embed-image-v1",
     "cohere.embed-english-v3", "cohere.embed-v4:0", "amazon.nova-2-multimodal-embeddings-v1:0",
+    "twelvelabs.marengo-embed-2-7-v1:0", "twelvelabs.marengo-embed-3-0-v1:0",
 ]  # fmt: skip
 TYPES: dict[str, Any] = {
     CHAT: openai.types.chat.ChatCompletion,
@@ -94,7 +95,7 @@ body = st.fixed_dictionaries(
         "logprobs": st.booleans(),
         "logit_bias": st.sampled_from([{}, {"1": 2}]),
         "top_k": st.integers(1, 50),
-        "reasoning_effort": st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh"]),
+        "reasoning_effort": st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
         "verbosity": st.just("low"),
         "tools": st.sampled_from([[TOOL], [TOOL, REF_TOOL]]),
         "tool_choice": st.sampled_from(["auto", "none", "required", {"type": "function", "function": {"name": "get_weather"}}]),

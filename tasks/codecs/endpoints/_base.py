@@ -7,11 +7,12 @@ differs between the kinds stands here, and all that differs within one in the en
 # ruff: noqa: ARG001 (one kind needs to know what the other does not)
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs import chat_codec, embedding_codec
 from tasks.codecs.base import (
@@ -29,6 +30,7 @@ from tasks.codecs.base import (
     dumps,
 )
 from tasks.codecs.endpoints._fields import is_default
+from tasks.codecs.endpoints._keys import Keys, Kinds, check_keys
 from tasks.openai_format.results import Frame
 
 AskedT = TypeVar("AskedT", Chat, Embeddings)
@@ -51,6 +53,7 @@ _WITHOUT_EFFECT = frozenset(
         "service_tier",
         "safety_identifier",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
     }
 )
@@ -64,8 +67,18 @@ class Endpoint(ABC, Generic[AskedT, OutcomeT]):
     mapped: ClassVar[frozenset[str]]
     #: Fields that change nothing about the answer, whatever their value.
     without_effect: ClassVar[frozenset[str]] = _WITHOUT_EFFECT
+    #: The keys of the objects within a body, by the field they stand in.
+    keys: ClassVar[Mapping[str, Keys | Kinds]] = {}
     #: Whether `tasks.fast` may take its plain lines, which are messages of text.
     plain_lines: ClassVar[bool] = False
+
+    def read(self, body: dict[str, Any], policy: Policy) -> list[tuple[AskedT, Context]]:
+        """The neutral form of a body, of which nothing vanishes. Raises RequestError naming the field that is wrong."""
+        asked = self.parse(body, policy)
+        for field, keys in self.keys.items():
+            if field in body:
+                check_keys(body[field], keys, field, policy)
+        return asked
 
     @abstractmethod
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[AskedT, Context]]:
@@ -138,7 +151,7 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
             ):
                 answer.usage = None
             if context is not None and context.json_tool is not None:
-                _unwrap(answer, context.json_tool)
+                _unwrap(answer, context.json_tool, context.json_key)
             if context is not None and context.tool_names is not None:
                 _give_names_back(answer, context.tool_names)
             if answer.tool_calls and answer.finish_reason == "stop":
@@ -206,14 +219,16 @@ class _ChatWriter:
             "Converse": chat_codec(model, "Converse"),
         }
         self.plain_invocation = native.prefers if wanted == "auto" else wanted
-        # Tools go into native bodies only; Converse's answers carry usage that some native ones lack.
+        # Tools go into native bodies only, so do formats that are asked for by a tool; Converse's answers carry usage
+        # that some native ones lack.
         self._for_tools: InvocationType = "InvokeModel" if native.native_tools else native.prefers
+        self._structured = capabilities_of(model).structured_output
         if wanted != "auto":
             self._for_tools = wanted
 
     def write(self, body: dict[str, Any], policy: Policy) -> Written:
-        asked = self._endpoint.parse(body, policy)
-        tools = any(chat.uses_tools for chat, _ in asked)
+        asked = self._endpoint.read(body, policy)
+        tools = any(chat.uses_tools or (chat.json_format and not self._structured) for chat, _ in asked)
         invocation = self._for_tools if tools else self.plain_invocation
         codec = self._codecs[invocation]
         policy.family = codec.family
@@ -222,8 +237,14 @@ class _ChatWriter:
             if not codec.replays_thinking:
                 chat.leave_out_thinking(policy)
             encoded = codec.encode(chat, self._model, policy)
-            context.json_tool = encoded.json_tool
-            records += [(dumps(encoded.body), encode_context(context))] * chat.n
+            context.json_tool, context.json_key = encoded.json_tool, encoded.json_key
+            known = encode_context(context)
+            seed = encoded.body.get("seed")
+            if chat.n > 1 and isinstance(seed, int):
+                # With one seed, the same answer would come n times.
+                records += [(dumps({**encoded.body, "seed": seed + number}), known) for number in range(chat.n)]
+            else:
+                records += [(dumps(encoded.body), known)] * chat.n
         return Written(invocation, records)
 
 
@@ -237,7 +258,7 @@ class _EmbeddingWriter:
         codec = embedding_codec(self._model)
         records = [
             (dumps(model_input), encode_context(context))
-            for asked, context in self._endpoint.parse(body, policy)
+            for asked, context in self._endpoint.read(body, policy)
             for model_input in codec.encode_embeddings(asked, self._model, policy)
         ]
         return Written("InvokeModel", records)
@@ -252,11 +273,11 @@ def encode_context(context: Context) -> bytes | None:
     return None if text == _NOTHING else text
 
 
-def _unwrap(answer: Answer, tool: str) -> None:
-    """Turn the call of the forced tool back into the content that it stands for."""
+def _unwrap(answer: Answer, tool: str, key: str | None) -> None:
+    """Turn the call of the forced tool back into the content that it stands for: its arguments, or one of them."""
     found = [call for call in answer.tool_calls if call.name == tool]
     if found:
-        answer.content, answer.tool_calls = found[0].arguments.decode(), []
+        answer.content, answer.tool_calls = _content(found[0].arguments, key), []
         if answer.finish_reason == "tool_calls":
             answer.finish_reason = "stop"
 
@@ -266,6 +287,22 @@ def _give_names_back(answer: Answer, names: dict[str, str]) -> None:
     answer.tool_calls = [
         ToolCall(call.id, names.get(call.name, call.name), call.arguments) for call in answer.tool_calls
     ]
+
+
+_decode_arguments: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _content(arguments: bytes, key: str | None) -> str:
+    """The content in a forced tool's arguments. Where the model did not keep to the key, all of them are it."""
+    if key is None:
+        return arguments.decode()
+    try:
+        fields = _decode_arguments(arguments)
+        written = bytes(fields[key])
+        # Some write the JSON as a text.
+        return msgspec.json.decode(written, type=str) if written.startswith(b'"{') else written.decode()
+    except (msgspec.DecodeError, KeyError, RecursionError):
+        return arguments.decode()
 
 
 def sum_usage(answers: list[Answer]) -> Usage | None:

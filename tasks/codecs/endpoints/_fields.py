@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from tasks.codecs.base import Chat, RequestError
+from tasks.codecs.base import EFFORTS, Chat, RequestError
 
 #: Values that ask for what happens anyway.
 _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
@@ -12,9 +12,8 @@ _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
     "presence_penalty": (0,),
     "logit_bias": ({},),
     "modalities": (["text"],),
+    "verbosity": ("medium",),
 }
-
-EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 #: OpenAI's own limit on `n`.
 MAX_CHOICES: Final = 128

@@ -28,6 +28,7 @@ from tasks.codecs.base import (
 from tasks.codecs.endpoints._base import ChatEndpoint
 from tasks.codecs.endpoints._content import arguments, parse_parts, text_parts
 from tasks.codecs.endpoints._fields import MAX_CHOICES, integer, parse_effort, parse_sampling
+from tasks.codecs.endpoints._keys import CHAT_KEYS
 from tasks.codecs.endpoints._thinking import THINKING_KINDS, parse_blocks
 from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import is_blank, settle
@@ -220,6 +221,7 @@ class ChatCompletions(ChatEndpoint):
             "n",
         }
     )
+    keys = CHAT_KEYS
     plain_lines = True
 
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:

@@ -24,6 +24,7 @@ from tasks.codecs.base import (
 from tasks.codecs.endpoints._base import ChatEndpoint, sum_usage
 from tasks.codecs.endpoints._content import arguments, parse_parts
 from tasks.codecs.endpoints._fields import integer, parse_effort, parse_sampling
+from tasks.codecs.endpoints._keys import RESPONSES_KEYS
 from tasks.codecs.endpoints._thinking import seal, unseal
 from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import settle
@@ -288,6 +289,7 @@ class Responses(ChatEndpoint):
             "max_tool_calls",
         }
     )
+    keys = RESPONSES_KEYS
 
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
         chat, context = parse_response(body, policy)

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tasks.bedrock.models import Model
-from tasks.codecs.base import Chat, DecodeError, Image, Number, Policy, RequestError, Tool
+from tasks.bedrock.capabilities import Capabilities
+from tasks.codecs.base import Chat, DecodeError, Image, Number, Policy, RequestError
 
 # msgspec knows no `Raw | None`: this stands for an absent tool input.
 EMPTY_OBJECT = msgspec.Raw(b"{}")
@@ -48,56 +48,66 @@ def safe_tool_id(tool_id: str) -> str:
     return f"{_UNSAFE.sub('_', tool_id)[:47]}_{hashlib.sha256(tool_id.encode()).hexdigest()[:16]}"
 
 
-def plain_sampling(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bool:
-    """True if the parameters are within every 0..1 target's ranges and need no word with the user."""
+def plain_sampling(
+    max_tokens: int | None, temperature: Number | None, top_p: Number | None, facts: Capabilities, highest: int = 1
+) -> bool:
+    """True if the parameters are within the model's ranges and need no word with the user."""
     return (
-        (temperature is None or 0 <= temperature <= 1)
+        (temperature is None or 0 <= temperature <= highest)
         and (top_p is None or 0 <= top_p <= 1)
-        and (max_tokens is None or max_tokens >= 1)
+        and (max_tokens is None or 1 <= max_tokens <= (facts.max_tokens or max_tokens))
     )
 
 
-#: The tool whose arguments become the content, where a family has no structured output of its own.
-JSON_TOOL = "json_response"
+def limit_max_tokens(chat: Chat, facts: Capabilities, policy: Policy) -> None:
+    """Refuse more tokens than the model answers with at most, or ask for that many."""
+    most = facts.max_tokens
+    if most is not None and chat.max_tokens is not None and chat.max_tokens > most:
+        policy.refuse(
+            "max_tokens",
+            f"this model answers with {most:,} tokens at most.",
+            count_as="max_tokens (cut to what the model can)",
+        )
+        chat.max_tokens = most
 
 
-def force_json_tool(chat: Chat, policy: Policy) -> str | None:
-    """Ask for response_format by a tool that must be called; returns its name, for the answer to be unwrapped."""
-    wanted = chat.json_format
-    if wanted is None:
-        return None
-    chat.json_format = None
-    if chat.uses_tools:
-        policy.refuse("response_format", "it has no structured output beside tools.")
-        return None
-    # Without a schema the model must be told that the object is open, or it gives an empty one.
-    schema = {"type": "object", **(wanted.schema or {"properties": {}, "additionalProperties": True})}
-    if schema["type"] != "object":
-        policy.refuse("response_format", "a schema must be of type object.")
-        return None
-    description = wanted.description or (
-        "Gives the answer. Put the whole JSON object that was asked for into this input, with every one of its fields."
-    )
-    chat.tools = [Tool(JSON_TOOL, description, schema, None)]
-    chat.tool_choice = f"function:{JSON_TOOL}"
-    return JSON_TOOL
+def sampling(chat: Chat, facts: Capabilities, policy: Policy) -> tuple[Number | None, Number | None]:
+    """Temperature and top_p as the model takes them: both, one of them, or none. A 1 is what happens without them."""
+    temperature, top_p = without_default_sampling(unit_temperature(chat, policy), chat.top_p, facts)
+    if facts.sampling == "none":
+        for field, value in (("temperature", temperature), ("top_p", top_p), ("top_k", take(chat, "top_k"))):
+            if value is not None:
+                policy.refuse(field, "this model refuses sampling parameters.")
+        return None, None
+    if facts.sampling == "one" and temperature is not None and top_p is not None:
+        policy.refuse("top_p", "this model takes temperature or top_p, not both.")
+        return temperature, None
+    return temperature, top_p
 
 
-#: Models that see nothing, among those whose chats may go by Converse.
-_TEXT_ONLY = re.compile(
-    r"meta\.llama(?:2|3-(?:8b|70b|1-|3-|2-[13]b))|mistral\.(?:mistral-(?:7b|large-240|small-240)|mixtral)|deepseek\.|"
-    r"cohere\.command|amazon\.(?:nova-micro|titan-t)|openai\.gpt-oss|ai21\."
-)
+def without_default_sampling(
+    temperature: Number | None, top_p: Number | None, facts: Capabilities
+) -> tuple[Number | None, Number | None]:
+    """Leave out a 1 that the model would refuse."""
+    if facts.sampling == "none":
+        return (None if temperature == 1 else temperature), (None if top_p == 1 else top_p)
+    if facts.sampling == "one" and temperature is not None and top_p is not None:
+        if top_p == 1:
+            return temperature, None
+        if temperature == 1:
+            return None, top_p
+    return temperature, top_p
 
 
-def refuse_unseen(chat: Chat, model: Model, policy: Policy) -> None:
-    """Refuse images, or leave them out, where the model is known to take text only."""
-    if not _TEXT_ONLY.match(model.base_id):
+def refuse_unseen(chat: Chat, facts: Capabilities, policy: Policy) -> None:
+    """Refuse images, or leave them out, where the model is not known to see."""
+    if facts.images:
         return
     for turn in chat.turns:
         images = [part for part in turn.parts if isinstance(part, Image)]
         if images:
-            policy.refuse("messages[].content[].image_url", "this model takes text only.")
+            why = "this model takes text only." if facts.known else "it is not known that this model sees."
+            policy.refuse("messages[].content[].image_url", why)
             turn.parts = [part for part in turn.parts if not isinstance(part, Image)]
             if not turn.parts:
                 raise RequestError("'messages' holds a message of images only, and the model takes text.", "messages")

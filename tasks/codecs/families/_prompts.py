@@ -4,6 +4,7 @@ import base64
 import re
 from typing import Any
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Chat,
@@ -17,6 +18,7 @@ from tasks.codecs.base import (
     ToolResult,
     Turn,
 )
+from tasks.codecs.families._thinking import refuse_effort
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 
@@ -60,13 +62,12 @@ def plain_text(turn: Turn, family: str, policy: Policy) -> str:
     return "\n\n".join(texts)
 
 
-def refuse_tools(chat: Chat, family: str, policy: Policy) -> None:
+def refuse_tools(chat: Chat, family: str, model: Model, policy: Policy) -> None:
     if chat.tools:
         policy.refuse("tools", f"{family} takes no tools in its prompt.")
     if chat.json_format is not None:
         policy.refuse("response_format", f"{family} has no structured output.")
-    if chat.reasoning_effort not in (None, "none"):
-        policy.refuse("reasoning_effort", f"{family} has no such setting.")
+    refuse_effort(chat, capabilities_of(model), policy)
 
 
 def kept(**values: Any) -> dict[str, Any]:

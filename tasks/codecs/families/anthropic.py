@@ -4,12 +4,11 @@ Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-an
 """
 
 import base64
-import re
 from typing import Any, Final
 
 import msgspec
 
-from tasks.bedrock.capabilities import capabilities_of
+from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -34,19 +33,22 @@ from tasks.codecs.base import (
 from tasks.codecs.families._common import (
     EMPTY_OBJECT,
     decode_as,
-    force_json_tool,
+    limit_max_tokens,
     named_function,
     plain_sampling,
     refuse_rest,
+    refuse_unseen,
     safe_tool_id,
+    sampling,
     stop_sequences,
     take,
     tool_arguments,
-    unit_temperature,
+    without_default_sampling,
 )
 from tasks.codecs.families._conversation import check_beginning, continue_thinking
 from tasks.codecs.families._reasoning import keep_thinking
-from tasks.codecs.families._schemas import close_objects
+from tasks.codecs.families._thinking import claude_thinking
+from tasks.codecs.families._tools import fit_format, force_json_tool, plain_tool, single_tools, strict_tool
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 VERSION: Final = "bedrock-2023-05-31"
@@ -61,38 +63,6 @@ _FINISH: Final[dict[str, FinishReason]] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-
-
-#: Claude 3 answers with at most 4,096 tokens; all later models take 8,192.
-_CLAUDE_3: Final = re.compile(r"claude-3-(?:haiku|sonnet|opus)-")
-
-
-#: Generations that refuse temperature and top_p in one request, and those that refuse either.
-_ONE_SAMPLING_FIELD: Final = re.compile(r"claude-(?:opus-4-[1-6]|(?:sonnet|haiku)-4-[5-9])(?:-|$)")
-
-
-#: Generations with structured outputs, with adaptive thinking, and with a thinking budget.
-_STRUCTURED: Final = re.compile(
-    r"claude-(?:(?:opus|sonnet|haiku)-4-[5-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)"
-)
-
-
-_ADAPTIVE: Final = re.compile(
-    r"claude-(?:(?:opus|sonnet|haiku)-4-[6-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)"
-)
-
-
-_THINKS: Final = re.compile(r"claude-(?:3-7-sonnet|(?:opus|sonnet|haiku)-4)(?:-|$)")
-
-
-#: Thinking tokens for OpenAI's efforts; Claude takes 1,024 or more.
-_LEAST_BUDGET: Final = 1024
-
-
-_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768}
-
-
-_NO_SAMPLING: Final = re.compile(r"claude-(?:opus-4-[789]|(?:opus|sonnet|haiku|fable|mythos)-[5-9])(?:-|$)")
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -144,20 +114,24 @@ class AnthropicCodec:
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        output_config, json_tool = self._structure(chat, model, policy)
-        thinking = self._thinking(chat, model, policy, output_config, forced=json_tool is not None)
-        given = "reasoning_effort" if chat.reasoning_effort is not None else "thinking"
-        formatted = bool(output_config.get("format")) or json_tool is not None
-        check_beginning(chat, capabilities_of(model), policy, formatted=formatted)
-        thinking = continue_thinking(chat, thinking, policy, given)
-        temperature, top_p = self._sampling(chat, model, policy)
+        facts = capabilities_of(model)
+        refuse_unseen(chat, facts, policy)
+        limit_max_tokens(chat, facts, policy)
+        chat.tools = [plain_tool(tool, policy) for tool in single_tools(chat.tools, policy)]
+        output_config, json_tool = _structure(chat, facts, policy)
+        _check_choice(chat, facts, policy)
+        forced = bool(chat.tools) and chat.tool_choice not in (None, "auto", "none")
+        formatted = "format" in output_config or json_tool.json_tool is not None
+        check_beginning(chat, facts, policy, formatted=formatted)
+        thinking = _think(chat, facts, policy, output_config, forced=forced)
+        temperature, top_p = sampling(chat, facts, policy)
         stops = stop_sequences(chat, policy)
         top_k, beta = take(chat, "top_k"), take(chat, "anthropic_beta")
         extra = take(chat, "additionalModelRequestFields")
         refuse_rest(chat, policy)
         body: dict[str, Any] = {
             "anthropic_version": VERSION,
-            "max_tokens": chat.max_tokens or self._default_max_tokens(model),
+            "max_tokens": chat.max_tokens or _default_max_tokens(facts),
         }
         if isinstance(extra, dict):
             body |= extra
@@ -171,7 +145,7 @@ class AnthropicCodec:
         if stops:
             body["stop_sequences"] = stops
         if chat.uses_tools:
-            body["tools"] = _encode_tools(chat)
+            body["tools"] = _encode_tools(chat, facts, policy)
             choice = _encode_tool_choice(chat)
             if choice:
                 body["tool_choice"] = choice
@@ -183,14 +157,16 @@ class AnthropicCodec:
         ):
             if value is not None:
                 body[field] = value
-        return Encoded(body, json_tool)
+        return Encoded(body, json_tool.json_tool, json_tool.json_key)
 
     def plain_form(self, model: Model) -> PlainForm:
-        default = self._default_max_tokens(model)
+        facts = capabilities_of(model)
+        default = _default_max_tokens(facts)
 
         def parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
-            temperature, top_p = self._without_defaults(model, temperature, top_p)
-            if not plain_sampling(max_tokens, temperature, top_p) or not self._takes(model, temperature, top_p):
+            temperature, top_p = without_default_sampling(temperature, top_p, facts)
+            given = (temperature is not None) + (top_p is not None)
+            if given > _MOST_SAMPLING[facts.sampling] or not plain_sampling(max_tokens, temperature, top_p, facts):
                 return None
             values = {"max_tokens": max_tokens or default, "temperature": temperature, "top_p": top_p}
             return b"]," + dumps({k: v for k, v in values.items() if v is not None})[1:]
@@ -234,100 +210,48 @@ class AnthropicCodec:
     def padding(self) -> bytes:
         return b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":1,"messages":[{"role":"user","content":"Hi"}]}'
 
-    @staticmethod
-    def _structure(chat: Chat, model: Model, policy: Policy) -> tuple[dict[str, Any], str | None]:
-        """response_format: structured outputs where the generation has them, else a forced tool."""
-        wanted = chat.json_format
-        if wanted is not None and wanted.schema is not None and _STRUCTURED.match(model.name):
-            closed = close_objects(wanted.schema)
-            if closed is not None:
-                chat.json_format = None
-                return {"format": {"type": "json_schema", "schema": closed}}, None
-        return {}, force_json_tool(chat, policy)
 
-    @staticmethod
-    def _thinking(
-        chat: Chat, model: Model, policy: Policy, output_config: dict[str, Any], *, forced: bool
-    ) -> dict[str, Any] | None:
-        """reasoning_effort as the generation thinks: by effort, by budget, or not at all; `thinking` as it is."""
-        given, effort = take(chat, "thinking"), chat.reasoning_effort
-        if isinstance(given, dict):
-            return given
-        if effort is None:
-            return None
-        if _ADAPTIVE.match(model.name):
-            if effort == "none":
-                return {"type": "disabled"}
-            output_config["effort"] = "low" if effort == "minimal" else effort
-            return {"type": "adaptive"}
-        if effort == "none":
-            return None
-        if not _THINKS.match(model.name):
-            policy.refuse("reasoning_effort", "this Claude generation does not think aloud.")
-            return None
-        choice = chat.tool_choice or "auto"
-        if forced or (chat.tools and choice not in ("auto", "none")):
-            policy.refuse("reasoning_effort", "thinking and a forced tool call exclude each other.")
-            return None
-        budget = _BUDGETS[effort]
-        if chat.max_tokens is None:
-            chat.max_tokens = budget + AnthropicCodec._default_max_tokens(model)
-        elif chat.max_tokens <= _LEAST_BUDGET:
-            policy.refuse("reasoning_effort", f"thinking takes {_LEAST_BUDGET:,} tokens and max_tokens must be above.")
-            return None
-        else:
-            # max_tokens covers thinking and answer, at OpenAI as here: half of a small one is left for the answer.
-            budget = min(budget, max(_LEAST_BUDGET, chat.max_tokens // 2))
-        for field, value in (
-            ("temperature", chat.temperature),
-            ("top_p", chat.top_p),
-            ("top_k", chat.rest.get("top_k")),
-        ):
-            if value is not None and not (field != "top_k" and value == 1):
-                policy.refuse(field, "it cannot be set while Claude thinks.")
-        chat.temperature = chat.top_p = None
-        chat.rest.pop("top_k", None)
-        return {"type": "enabled", "budget_tokens": budget}
+_MOST_SAMPLING: Final = {"none": 0, "one": 1, "both": 2}
 
-    @staticmethod
-    def _default_max_tokens(model: Model) -> int:
-        return 4096 if _CLAUDE_3.match(model.name + "-") else 8192
 
-    @staticmethod
-    def _without_defaults(
-        model: Model, temperature: Number | None, top_p: Number | None
-    ) -> tuple[Number | None, Number | None]:
-        """Leave out a 1 that a generation would refuse: at OpenAI as at Claude it is what happens without the field."""
-        if _NO_SAMPLING.match(model.name):
-            return (None if temperature == 1 else temperature), (None if top_p == 1 else top_p)
-        if temperature is not None and top_p is not None and _ONE_SAMPLING_FIELD.match(model.name):
-            if top_p == 1:
-                return temperature, None
-            if temperature == 1:
-                return None, top_p
-        return temperature, top_p
+def _default_max_tokens(facts: Capabilities) -> int:
+    """Claude wants a number: what an answer may need, thoughts included where the model thinks by itself."""
+    return facts.default_max_tokens or 8192
 
-    @staticmethod
-    def _takes(model: Model, temperature: Number | None, top_p: Number | None) -> bool:
-        if temperature is None and top_p is None:
-            return True
-        if _NO_SAMPLING.match(model.name):
-            return False
-        both = temperature is not None and top_p is not None
-        return not (both and _ONE_SAMPLING_FIELD.match(model.name))
 
-    @staticmethod
-    def _sampling(chat: Chat, model: Model, policy: Policy) -> tuple[Number | None, Number | None]:
-        temperature, top_p = AnthropicCodec._without_defaults(model, unit_temperature(chat, policy), chat.top_p)
-        if _NO_SAMPLING.match(model.name):
-            for field, value in (("temperature", temperature), ("top_p", top_p), ("top_k", take(chat, "top_k"))):
-                if value is not None:
-                    policy.refuse(field, "this Claude generation refuses sampling parameters.")
-            return None, None
-        if temperature is not None and top_p is not None and _ONE_SAMPLING_FIELD.match(model.name):
-            policy.refuse("top_p", "this Claude generation takes temperature or top_p, not both.")
-            return temperature, None
-        return temperature, top_p
+def _structure(chat: Chat, facts: Capabilities, policy: Policy) -> tuple[dict[str, Any], Encoded]:
+    """response_format: a structured output where model and schema allow one, else a forced tool."""
+    if chat.json_format is None:
+        return {}, Encoded({})
+    fitted = fit_format(chat.json_format, facts)
+    if isinstance(fitted, str):
+        return {}, force_json_tool(chat, facts, policy, fitted)
+    fitted.note("response_format.json_schema.schema", policy)
+    # The format has no description of its own: it stands before the schema's.
+    texts = (chat.json_format.description, fitted.schema.get("description"))
+    told = [text for text in texts if isinstance(text, str) and text]
+    schema = {**fitted.schema, "description": "\n\n".join(told)} if told else fitted.schema
+    chat.json_format = None
+    return {"format": {"type": "json_schema", "schema": schema}}, Encoded({})
+
+
+def _think(
+    chat: Chat, facts: Capabilities, policy: Policy, output_config: dict[str, Any], *, forced: bool
+) -> dict[str, Any] | None:
+    """`thinking` as it was asked for, and as the history allows it; `output_config` gets the effort."""
+    given = "thinking" if "thinking" in chat.rest else "reasoning_effort"
+    thinking = claude_thinking(chat, facts, policy, output_config, forced=forced)
+    allowed = continue_thinking(chat, thinking, policy, given)
+    if allowed is None:
+        output_config.pop("effort", None)
+    return allowed
+
+
+def _check_choice(chat: Chat, facts: Capabilities, policy: Policy) -> None:
+    """Refuse a forced call, or leave the choice to the model, where it cannot be made to call a tool."""
+    if chat.tools and chat.tool_choice not in (None, "auto", "none") and not facts.forces_tools:
+        policy.refuse("tool_choice", "this model cannot be made to call a tool.")
+        chat.tool_choice = "auto"
 
 
 def _usage(usage: _Usage | None) -> Usage | None:
@@ -376,14 +300,14 @@ def _encode_part(part: Part) -> dict[str, Any]:
             return result
 
 
-def _encode_tools(chat: Chat) -> list[dict[str, Any]]:
+def _encode_tools(chat: Chat, facts: Capabilities, policy: Policy) -> list[dict[str, Any]]:
     tools = []
     for tool in chat.tools:
         encoded: dict[str, Any] = {"name": tool.name}
         if tool.description:
             encoded["description"] = tool.description
-        encoded["input_schema"] = tool.parameters
-        if tool.strict:
+        encoded["input_schema"], strict = strict_tool(tool, facts, policy)
+        if strict:
             encoded["strict"] = True
         tools.append(encoded)
     # Claude refuses tool_use blocks of tools that are not declared.

@@ -19,8 +19,17 @@ from tasks.codecs.base import (
     Tool,
     ToolCall,
 )
-from tasks.codecs.families._common import decode_as, refuse_rest, take, tool_arguments, unit_temperature
+from tasks.codecs.families._common import (
+    decode_as,
+    limit_max_tokens,
+    refuse_rest,
+    take,
+    tool_arguments,
+    unit_temperature,
+)
 from tasks.codecs.families._prompts import GeneralCodec, kept, plain_text
+from tasks.codecs.families._thinking import refuse_effort
+from tasks.codecs.families._tools import single_tools
 
 _FINISH: Final[dict[str, FinishReason]] = {
     "complete": "stop",
@@ -65,8 +74,10 @@ class CohereCommandCodec(GeneralCodec):
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
         if chat.json_format is not None:
             policy.refuse("response_format", "Command R has no structured output.")
-        if chat.reasoning_effort not in (None, "none"):
-            policy.refuse("reasoning_effort", "Command R has no such setting.")
+        facts = capabilities_of(model)
+        limit_max_tokens(chat, facts, policy)
+        refuse_effort(chat, facts, policy)
+        chat.tools = single_tools(chat.tools, policy)
         last = chat.turns[-1]
         if last.role != "user":
             policy.refuse_always("messages", "Command R answers a last message by the user.")

@@ -20,9 +20,6 @@ _MOST_TEXTS: Final = 96
 _INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clustering")
 
 
-_TRUNCATE: Final = {"v3": ("NONE", "START", "END"), "v4": ("NONE", "LEFT", "RIGHT")}
-
-
 class _Billed(msgspec.Struct, gc=False):
     input_tokens: int | None = None
 
@@ -47,18 +44,18 @@ class CohereEmbedCodec:
         return capabilities_of(model).codec == self.family
 
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
-        newest = "embed-v4" in model.base_id
-        wanted = check_dimensions(request, (256, 512, 1024, 1536) if newest else (1024,), policy)
+        facts = capabilities_of(model)
+        wanted = check_dimensions(request, facts.dimensions, policy)
         kind = request.rest.pop("input_type", "search_document")
         if kind not in _INPUT_TYPES:
             raise RequestError(f"'input_type' must be one of {', '.join(_INPUT_TYPES)}.", "input_type")
         shape: dict[str, Any] = {"input_type": kind, "embedding_types": ["float"]}
         truncate = request.rest.pop("truncate", None)
         if truncate is not None:
-            if truncate not in _TRUNCATE["v4" if newest else "v3"]:
-                raise RequestError("'truncate' is not one of the model's ways.", "truncate")
+            if truncate not in facts.truncation:
+                raise RequestError(f"'truncate' must be one of {', '.join(facts.truncation)}.", "truncate")
             shape["truncate"] = truncate
-        if wanted is not None and newest:
+        if wanted is not None and len(facts.dimensions) > 1:
             shape["output_dimension"] = wanted
         for field in request.rest:
             policy.refuse(field, "there is no equivalent.")

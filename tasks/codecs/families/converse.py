@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tasks.bedrock.capabilities import capabilities_of
+from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -23,6 +23,7 @@ from tasks.codecs.base import (
     Part,
     PlainForm,
     Policy,
+    RequestError,
     Text,
     Thinking,
     ToolCall,
@@ -33,17 +34,20 @@ from tasks.codecs.base import (
 from tasks.codecs.families._common import (
     EMPTY_OBJECT,
     decode_as,
+    limit_max_tokens,
     plain_sampling,
     refuse_rest,
     refuse_unseen,
     safe_tool_id,
+    sampling,
     stop_sequences,
     take,
     tool_arguments,
-    unit_temperature,
 )
 from tasks.codecs.families._conversation import check_beginning, continue_thinking
 from tasks.codecs.families._reasoning import keep_thinking
+from tasks.codecs.families._thinking import effort_word, refuse_effort
+from tasks.codecs.families._tools import fit_format
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -171,33 +175,37 @@ def _number_documents(messages: list[dict[str, Any]]) -> None:
             seen.add(document["name"])
 
 
-def encode_inference_config(chat: Chat, policy: Policy) -> dict[str, Any]:
+def encode_inference_config(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any]:
+    limit_max_tokens(chat, facts, policy)
+    temperature, top_p = sampling(chat, facts, policy)
     values = {
         "maxTokens": chat.max_tokens,
-        "temperature": unit_temperature(chat, policy),
-        "topP": chat.top_p,
+        "temperature": temperature,
+        "topP": top_p,
         "stopSequences": stop_sequences(chat, policy) or None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def plain_form(opening: bytes) -> PlainForm:
-    """The same for plain text; `opening` starts the object."""
+def plain_form(opening: bytes, facts: Capabilities) -> PlainForm | None:
+    """The same for plain text; `opening` starts the object. None where it takes more than to put the text in."""
+    if facts.sampling != "both":
+        return None
+
+    def parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
+        if not plain_sampling(max_tokens, temperature, top_p, facts):
+            return None
+        values = {"maxTokens": max_tokens, "temperature": temperature, "topP": top_p}
+        config = {name: value for name, value in values.items() if value is not None}
+        return b'],"inferenceConfig":%b}' % dumps(config) if config else b"]}"
+
     return PlainForm(
         opening=opening,
         system=(b'"system":[{"text":', b"}],"),
         user=(b'{"role":"user","content":[{"text":', b"}]}"),
         assistant=(b'{"role":"assistant","content":[{"text":', b"}]}"),
-        parameters=_plain_parameters,
+        parameters=parameters,
     )
-
-
-def _plain_parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
-    if not plain_sampling(max_tokens, temperature, top_p):
-        return None
-    values = {"maxTokens": max_tokens, "temperature": temperature, "topP": top_p}
-    config = {name: value for name, value in values.items() if value is not None}
-    return b'],"inferenceConfig":%b}' % dumps(config) if config else b"]}"
 
 
 def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
@@ -237,25 +245,19 @@ def _usage(usage: _Usage | None) -> Usage | None:
     return Usage(usage.input_tokens + cached + written, usage.output_tokens, cached, written=written)
 
 
-def _text_format(wanted: JsonFormat) -> dict[str, Any]:
+def _text_format(wanted: JsonFormat, schema: dict[str, Any]) -> dict[str, Any]:
     """outputConfig.textFormat; its schema is a string."""
-    structure: dict[str, Any] = {"schema": dumps(wanted.schema or {"type": "object"}).decode(), "name": wanted.name}
+    structure: dict[str, Any] = {"schema": dumps(schema).decode(), "name": wanted.name}
     if wanted.description:
         structure["description"] = wanted.description
     return {"type": "json_schema", "structure": {"jsonSchema": structure}}
 
 
-def nova_reasons(model: Model) -> bool:
-    """Nova 2 and later have reasoningConfig."""
-    return model.provider == "amazon" and model.name.startswith(("nova-2", "nova-3"))
-
-
-def reasoning_config(effort: str) -> dict[str, Any]:
+def reasoning_config(effort: str, facts: Capabilities) -> dict[str, Any]:
     """Nova's reasoningConfig for one of OpenAI's efforts."""
     if effort == "none":
         return {"type": "disabled"}
-    level = {"minimal": "low", "xhigh": "high"}.get(effort, effort)
-    return {"type": "enabled", "maxReasoningEffort": level}
+    return {"type": "enabled", "maxReasoningEffort": effort_word(effort, facts)}
 
 
 class ConverseCodec:
@@ -269,52 +271,76 @@ class ConverseCodec:
         return True
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
+        facts = capabilities_of(model)
+        if facts.kind != "chat":
+            raise RequestError(f"{model.base_id} is a model for {facts.kind}, and takes no chats.", "model")
         if chat.uses_tools:
             self._refuse_tools(chat, policy)
-        refuse_unseen(chat, model, policy)
-        additional = self._additional(chat, model, policy)
-        if model.provider == "anthropic":
-            formatted = chat.json_format is not None
-            check_beginning(chat, capabilities_of(model), policy, formatted=formatted)
+        refuse_unseen(chat, facts, policy)
+        if chat.stop and not facts.stop_by_converse:
+            policy.refuse("stop", "this model takes no stop sequences by Converse.")
+            chat.stop = []
+        if chat.system and not facts.system_by_converse:
+            # Where there is no place for it, it goes before what the user says first.
+            chat.turns[0].parts[:0] = [Text(text) for text in chat.system]
+            chat.system = []
+        additional = self._additional(chat, facts, policy)
+        if facts.codec == "anthropic":
+            check_beginning(chat, facts, policy, formatted=chat.json_format is not None)
             thinking = continue_thinking(chat, additional.pop("thinking", None), policy, "thinking")
             additional |= {"thinking": thinking} if thinking is not None else {}
         else:
             chat.leave_out_thinking(policy)
-        config = encode_inference_config(chat, policy)
+        text_format = self._text_format(chat, facts, policy)
+        config = encode_inference_config(chat, facts, policy)
         refuse_rest(chat, policy)
         body = encode_conversation(chat)
         if config:
             body["inferenceConfig"] = config
         if additional:
             body["additionalModelRequestFields"] = additional
-        if chat.json_format is not None:
-            body["outputConfig"] = {"textFormat": _text_format(chat.json_format)}
+        if text_format:
+            body["outputConfig"] = {"textFormat": text_format}
         return Encoded(body)
 
     @staticmethod
-    def _additional(chat: Chat, model: Model, policy: Policy) -> dict[str, Any]:
+    def _text_format(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any] | None:
+        wanted = chat.json_format
+        if wanted is None:
+            return None
+        fitted = fit_format(wanted, facts)
+        if isinstance(fitted, str):
+            policy.refuse("response_format", f"{fitted}, and a Converse batch job takes no tools.")
+            return None
+        fitted.note("response_format.json_schema.schema", policy)
+        return _text_format(wanted, fitted.schema)
+
+    @staticmethod
+    def _additional(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any]:
         """What Converse itself has no word for, in the model's own words."""
         given = take(chat, "additionalModelRequestFields")
         fields = dict(given) if isinstance(given, dict) else {}
-        nova = model.provider == "amazon"
-        if "top_k" in chat.rest:
+        if facts.top_k and "top_k" in chat.rest and facts.sampling != "none":
             top_k = take(chat, "top_k")
-            fields |= {"inferenceConfig": {"topK": top_k}} if nova else {"top_k": top_k}
+            fields |= {"inferenceConfig": {"topK": top_k}} if facts.codec == "nova" else {facts.top_k: top_k}
         for field in ("thinking", "anthropic_beta"):
-            if field in chat.rest and model.provider == "anthropic":
+            if field in chat.rest and facts.codec == "anthropic":
                 fields[field] = take(chat, field)
         effort = chat.reasoning_effort
-        if effort is not None:
-            if nova_reasons(model):
-                fields["reasoningConfig"] = reasoning_config(effort)
-            elif model.provider == "openai" and effort in ("low", "medium", "high"):
-                fields["reasoning_effort"] = effort
-            elif effort != "none":
-                policy.refuse("reasoning_effort", "this model has no such setting in Converse.")
+        if effort is None:
+            return fields
+        word = effort_word(effort, facts)
+        if facts.codec == "nova" and facts.thinking:
+            fields["reasoningConfig"] = reasoning_config(effort, facts)
+        elif facts.codec == "openai-bodied" and word is not None and effort != "none":
+            fields["reasoning_effort"] = word
+        else:
+            refuse_effort(chat, facts, policy)
         return fields
 
-    def plain_form(self, model: Model) -> PlainForm:
-        return plain_form(b"{")
+    def plain_form(self, model: Model) -> PlainForm | None:
+        facts = capabilities_of(model)
+        return plain_form(b"{", facts) if facts.system_by_converse else None
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         return decode_response(output, "a Converse response")

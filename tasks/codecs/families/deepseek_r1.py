@@ -11,7 +11,7 @@ import msgspec
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
-from tasks.codecs.families._common import decode_as, refuse_rest, unit_temperature
+from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _TOKENS: Final = re.compile(r"<｜[^｜>]{1,40}｜>|</?think>")
@@ -38,7 +38,8 @@ class DeepSeekR1Codec(GeneralCodec):
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        refuse_tools(chat, "DeepSeek R1", policy)
+        limit_max_tokens(chat, capabilities_of(model), policy)
+        refuse_tools(chat, "DeepSeek R1", model, policy)
         refuse_rest(chat, policy)
         prompt = "<｜begin▁of▁sentence｜>" + neutralise("\n\n".join(chat.system), _TOKENS)
         for turn in chat.turns:

@@ -21,13 +21,10 @@ from tasks.codecs.base import (
     Turn,
     Usage,
 )
-from tasks.codecs.families._common import decode_as, refuse_rest, unit_temperature
+from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _TOKENS: Final = re.compile(r"<\|[a-z_0-9]+\|>|</?s>|\[/?INST\]|<</?SYS>>")
-
-
-_SEES: Final = re.compile(r"llama(?:3-2-(?:11b|90b)|4)")
 
 
 class _Output(msgspec.Struct, gc=False):
@@ -74,7 +71,8 @@ class LlamaCodec(GeneralCodec):
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        refuse_tools(chat, "Llama", policy)
+        limit_max_tokens(chat, capabilities_of(model), policy)
+        refuse_tools(chat, "Llama", model, policy)
         if chat.stop:
             policy.refuse("stop", "Llama's native body takes no stop sequences.")
         refuse_rest(chat, policy)
@@ -97,7 +95,7 @@ class LlamaCodec(GeneralCodec):
     @staticmethod
     def _text(turn: Turn, model: Model, policy: Policy, images: list[str]) -> str:
         """A turn's text, its images before it as tokens where the model sees."""
-        seen = [part for part in turn.parts if isinstance(part, Image)] if _SEES.match(model.name) else []
+        seen = [part for part in turn.parts if isinstance(part, Image)] if capabilities_of(model).images else []
         images += [image.data for image in seen]
         rest = Turn(turn.role, [part for part in turn.parts if part not in seen])
         if seen and not rest.parts:

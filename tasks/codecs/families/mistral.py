@@ -11,8 +11,10 @@ import msgspec
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
-from tasks.codecs.families._common import decode_as, force_json_tool, refuse_rest, take, unit_temperature
+from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, take, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
+from tasks.codecs.families._thinking import refuse_effort
+from tasks.codecs.families._tools import force_json_tool, single_tools, without_strict
 from tasks.codecs.families.openai_bodied import OpenAIBodiedCodec, decode_completion, encode_messages, encode_tools
 
 _TOKENS: Final = re.compile(
@@ -43,7 +45,8 @@ class InstructCodec(GeneralCodec):
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        refuse_tools(chat, "Mistral's instruct form", policy)
+        limit_max_tokens(chat, capabilities_of(model), policy)
+        refuse_tools(chat, "Mistral's instruct form", model, policy)
         system = neutralise("\n\n".join(chat.system), _TOKENS)
         if chat.turns[-1].role == "assistant":
             policy.refuse_always("messages", "the instruct form ends with a user message.")
@@ -87,23 +90,25 @@ class ChatCompletionCodec(GeneralCodec):
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        json_tool = force_json_tool(chat, policy)
-        if chat.reasoning_effort not in (None, "none"):
-            policy.refuse("reasoning_effort", "this model has no such setting.")
+        facts = capabilities_of(model)
+        limit_max_tokens(chat, facts, policy)
+        chat.tools = without_strict(single_tools(chat.tools, policy), facts, policy)
+        json_tool = force_json_tool(chat, facts, policy)
+        refuse_effort(chat, facts, policy)
         if chat.parallel_tool_calls is False:
             policy.refuse("parallel_tool_calls", "it cannot be kept to one call.")
         body: dict[str, Any] = {"messages": encode_messages(chat, policy, images=False, short_ids=True)}
         body |= kept(
             max_tokens=chat.max_tokens, temperature=unit_temperature(chat, policy), top_p=chat.top_p, stop=chat.stop
         )
-        if json_tool is not None or (chat.tool_choice or "").startswith("function:"):
+        if json_tool.json_tool or (chat.tool_choice or "").startswith("function:"):
             # It knows no named function: one tool that must be called is the same.
             named = (chat.tool_choice or "").removeprefix("function:")
             chat.tools = [tool for tool in chat.tools if tool.name == named]
             chat.tool_choice = "required"
         body |= encode_tools(chat, required="any")
         refuse_rest(chat, policy)
-        return Encoded(body, json_tool)
+        return Encoded(body, json_tool.json_tool, json_tool.json_key)
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         return decode_completion(output, "a Mistral chat completion")

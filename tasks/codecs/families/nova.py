@@ -7,17 +7,18 @@ from typing import Any, Final
 
 import msgspec
 
-from tasks.bedrock.capabilities import capabilities_of
+from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
-from tasks.codecs.families._common import force_json_tool, named_function, refuse_rest, refuse_unseen, take
+from tasks.codecs.families._common import named_function, refuse_rest, refuse_unseen, take
 from tasks.codecs.families._reasoning import NOVA, split_reasoning
 from tasks.codecs.families._schemas import inline_references
+from tasks.codecs.families._thinking import refuse_effort
+from tasks.codecs.families._tools import force_json_tool, single_tools
 from tasks.codecs.families.converse import (
     decode_response,
     encode_conversation,
     encode_inference_config,
-    nova_reasons,
     plain_form,
     reasoning_config,
 )
@@ -42,11 +43,13 @@ class NovaCodec:
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        refuse_unseen(chat, model, policy)
+        facts = capabilities_of(model)
+        refuse_unseen(chat, facts, policy)
         _check_format(chat, policy)
-        json_tool = force_json_tool(chat, policy)
-        reasoning = _reasoning(chat, model, policy)
-        config = encode_inference_config(chat, policy)
+        chat.tools = single_tools(chat.tools, policy)
+        json_tool = force_json_tool(chat, facts, policy)
+        reasoning = _reasoning(chat, facts, policy)
+        config = encode_inference_config(chat, facts, policy)
         top_k = take(chat, "top_k")
         if top_k is not None:
             config["topK"] = top_k
@@ -62,10 +65,10 @@ class NovaCodec:
             body["reasoningConfig"] = reasoning
         if isinstance(extra, dict):
             body |= extra
-        return Encoded(body, json_tool)
+        return Encoded(body, json_tool.json_tool, json_tool.json_key)
 
-    def plain_form(self, model: Model) -> PlainForm:
-        return plain_form(b'{"schemaVersion":"messages-v1",')
+    def plain_form(self, model: Model) -> PlainForm | None:
+        return plain_form(b'{"schemaVersion":"messages-v1",', capabilities_of(model))
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         answer = decode_response(output, "a Nova response")
@@ -82,24 +85,25 @@ class NovaCodec:
 
 
 def _check_format(chat: Chat, policy: Policy) -> None:
-    """Refuse, or leave out, a response_format whose schema Nova's tools cannot hold."""
+    """Refuse, or leave out, a response_format whose schema Nova's tools cannot hold, or do not enforce."""
     if chat.json_format is None or chat.json_format.schema is None:
         return
+    if chat.json_format.strict:
+        policy.refuse("response_format.json_schema.strict", "it does not enforce schemas.")
+    schema, chat.json_format = chat.json_format.schema, msgspec.structs.replace(chat.json_format, strict=None)
     try:
-        inline_references(chat.json_format.schema, "response_format.json_schema.schema")
+        inline_references(schema, "response_format.json_schema.schema")
     except RequestError as error:
         policy.refuse("response_format", f"{error.message}")
         chat.json_format = None
 
 
-def _reasoning(chat: Chat, model: Model, policy: Policy) -> dict[str, Any] | None:
+def _reasoning(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any] | None:
     effort = chat.reasoning_effort
-    if effort is None or (effort == "none" and not nova_reasons(model)):
+    if effort is None or not facts.thinking:
+        refuse_effort(chat, facts, policy)
         return None
-    if not nova_reasons(model):
-        policy.refuse("reasoning_effort", "this Nova generation does not reason.")
-        return None
-    config = reasoning_config(effort)
+    config = reasoning_config(effort, facts)
     if config.get("maxReasoningEffort") == "high":
         # At high effort Nova sets its own length and sampling, and refuses ours.
         for field in ("max_tokens", "temperature", "top_p"):

@@ -3,18 +3,16 @@
 Source: https://docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
-from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
+from tasks.codecs.base import DecodeError, Embeddings, Policy, RequestError, Vectors
 from tasks.codecs.families._common import decode_as
 from tasks.codecs.families.titan_embeddings import check_dimensions
 from tasks.openai_format.requests import EMBEDDINGS
-
-_DIMENSIONS: Final = (256, 384, 1024, 3072)
 
 
 class _Embedding(msgspec.Struct, gc=False):
@@ -37,16 +35,21 @@ class NovaEmbeddingsCodec:
         return capabilities_of(model).codec == self.family
 
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
-        wanted = check_dimensions(request, _DIMENSIONS, policy)
+        facts = capabilities_of(model)
+        wanted = check_dimensions(request, facts.dimensions, policy)
+        # Any other way cuts long texts in silence.
+        truncation = request.rest.pop("truncationMode", "NONE")
+        if truncation not in facts.truncation:
+            raise RequestError(f"'truncationMode' must be one of {', '.join(facts.truncation)}.", "truncationMode")
         purpose = request.rest.pop("embeddingPurpose", "GENERIC_INDEX")
         for field in request.rest:
             policy.refuse(field, "there is no equivalent.")
-        parameters: dict[str, Any] = {"embeddingPurpose": purpose, "embeddingDimension": wanted or _DIMENSIONS[-1]}
+        parameters: dict[str, Any] = {"embeddingPurpose": purpose, "embeddingDimension": wanted or facts.dimensions[-1]}
         return [
             {
                 "schemaVersion": "nova-multimodal-embed-v1",
                 "taskType": "SINGLE_EMBEDDING",
-                "singleEmbeddingParams": {**parameters, "text": {"value": text, "truncationMode": "END"}},
+                "singleEmbeddingParams": {**parameters, "text": {"value": text, "truncationMode": truncation}},
             }
             for text in request.texts
         ]
@@ -60,7 +63,7 @@ class NovaEmbeddingsCodec:
     def padding(self) -> bytes:
         return (
             b'{"schemaVersion":"nova-multimodal-embed-v1","taskType":"SINGLE_EMBEDDING","singleEmbeddingParams":'
-            b'{"embeddingPurpose":"GENERIC_INDEX","embeddingDimension":256,"text":{"value":"Hi","truncationMode":"END"}}}'
+            b'{"embeddingPurpose":"GENERIC_INDEX","embeddingDimension":256,"text":{"value":"Hi","truncationMode":"NONE"}}}'
         )
 
 

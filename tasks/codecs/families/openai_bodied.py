@@ -1,15 +1,14 @@
 """Models whose native body is OpenAI's chat completion: gpt-oss, Qwen, DeepSeek V3, Gemma, Kimi, MiniMax, GLM …
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-openai.html; the open-weight families'
-bodies are the same, with the quirks in `_QUIRKS`.
+bodies are the same, with the differences that the table of models has.
 """
 
-import re
 from typing import Any, Final
 
 import msgspec
 
-from tasks.bedrock.capabilities import capabilities_of
+from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import (
     Answer,
@@ -34,7 +33,9 @@ from tasks.codecs.base import (
 from tasks.codecs.families._common import (
     EMPTY_OBJECT,
     decode_as,
+    limit_max_tokens,
     named_function,
+    plain_sampling,
     refuse_rest,
     take,
     tool_arguments,
@@ -42,6 +43,8 @@ from tasks.codecs.families._common import (
 )
 from tasks.codecs.families._conversation import shorten_tool_ids
 from tasks.codecs.families._reasoning import split_reasoning, take_leaked_calls
+from tasks.codecs.families._thinking import effort_word, refuse_effort
+from tasks.codecs.families._tools import force_json_tool, single_tools, without_strict
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -55,37 +58,6 @@ _FINISH: Final[dict[str, FinishReason]] = {
 
 #: Fields that go through by OpenAI's own name.
 _PASSED: Final = ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "top_k")
-
-
-class Quirks(msgspec.Struct, frozen=True):
-    """What one family does otherwise."""
-
-    temperature_to_1: bool = False
-    stop: bool = True
-    images: bool = False
-    tools: bool = True
-    required: bool = True
-    effort: bool = False
-    penalties: bool = True
-    max_tokens: str = "max_tokens"
-    #: Ids of tool calls must be of exactly nine letters and digits.
-    short_ids: bool = False
-
-
-#: By the start of the base model id; the first that fits counts.
-_QUIRKS: Final = (
-    ("openai.", Quirks(effort=True, max_tokens="max_completion_tokens")),
-    ("moonshot", Quirks(temperature_to_1=True, stop=False, required=False)),
-    ("mistral.", Quirks(temperature_to_1=True, images=True, short_ids=True)),
-    ("google.gemma", Quirks(images=True, tools=False)),
-    ("qwen.qwen3-vl", Quirks(images=True)),
-    ("ai21.", Quirks(penalties=False)),
-)
-
-
-_SERVED: Final = re.compile(
-    r"openai\.gpt-oss|qwen\.|deepseek\.v3|google\.gemma|moonshot(ai)?\.|minimax\.|nvidia\.|zai\.|ai21\.jamba|writer\."
-)
 
 
 class _TopLogprob(msgspec.Struct, gc=False):
@@ -246,48 +218,56 @@ class OpenAIBodiedCodec:
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        quirks = quirks_of(model)
+        facts = capabilities_of(model)
+        limit_max_tokens(chat, facts, policy)
         body: dict[str, Any] = {
-            "messages": encode_messages(chat, policy, images=quirks.images, short_ids=quirks.short_ids)
+            "messages": encode_messages(chat, policy, images=facts.images, short_ids=facts.short_tool_ids)
         }
         if chat.max_tokens is not None:
-            body[quirks.max_tokens] = chat.max_tokens
-        temperature = unit_temperature(chat, policy) if quirks.temperature_to_1 else chat.temperature
+            body[facts.max_tokens_name] = chat.max_tokens
+        temperature = unit_temperature(chat, policy) if facts.temperature == 1 else chat.temperature
         for field, value in (("temperature", temperature), ("top_p", chat.top_p)):
             if value is not None:
                 body[field] = value
-        if chat.stop and not quirks.stop:
+        if chat.stop and not facts.stop:
             policy.refuse("stop", "this model takes no stop sequences.")
         elif chat.stop:
             body["stop"] = chat.stop
-        self._tools(chat, quirks, body, policy)
+        json_tool = Encoded({})
+        if chat.json_format is not None and not facts.structured_output:
+            json_tool = force_json_tool(chat, facts, policy)
+        self._tools(chat, facts, body, policy)
         self._format(chat, body)
-        if chat.reasoning_effort is not None:
-            if quirks.effort and chat.reasoning_effort in ("low", "medium", "high"):
-                body["reasoning_effort"] = chat.reasoning_effort
-            else:
-                policy.refuse(
-                    "reasoning_effort",
-                    "it takes low, medium or high." if quirks.effort else "this model has no such setting.",
-                )
+        self._effort(chat, facts, body, policy)
         for field in _PASSED:
-            if field in chat.rest and (quirks.penalties or not field.endswith("penalty")):
+            if field in chat.rest and (facts.penalties or not field.endswith("penalty")):
                 body[field] = take(chat, field)
         extra = take(chat, "additionalModelRequestFields")
         if isinstance(extra, dict):
             body |= extra
         refuse_rest(chat, policy)
-        return Encoded(body)
+        return Encoded(body, json_tool.json_tool, json_tool.json_key)
 
     @staticmethod
-    def _tools(chat: Chat, quirks: Quirks, body: dict[str, Any], policy: Policy) -> None:
-        if chat.uses_tools and not quirks.tools:
+    def _effort(chat: Chat, facts: Capabilities, body: dict[str, Any], policy: Policy) -> None:
+        effort = chat.reasoning_effort
+        word = effort_word(effort, facts) if effort not in (None, "none") else None
+        if word is not None:
+            body["reasoning_effort"] = word
+        else:
+            refuse_effort(chat, facts, policy)
+
+    @staticmethod
+    def _tools(chat: Chat, facts: Capabilities, body: dict[str, Any], policy: Policy) -> None:
+        if chat.uses_tools and not facts.tools:
             if any(isinstance(part, ToolCall | ToolResult) for turn in chat.turns for part in turn.parts):
                 policy.refuse_always("messages[].tool_calls", "this model takes no tools.")
             policy.refuse("tools", "this model takes no tools.")
             return
-        if chat.tool_choice == "required" and not quirks.required:
-            policy.refuse("tool_choice", 'it does not know "required".')
+        chat.tools = without_strict(single_tools(chat.tools, policy), facts, policy)
+        form = chat.tool_choice if chat.tool_choice in (None, "auto", "none", "required") else "named"
+        if chat.tools and form is not None and form not in facts.tool_choice:
+            policy.refuse("tool_choice", f"this model does not know {form!r}.")
             chat.tool_choice = "auto"
         body |= encode_tools(chat)
         if chat.parallel_tool_calls is not None:
@@ -309,15 +289,12 @@ class OpenAIBodiedCodec:
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
 
     def plain_form(self, model: Model) -> PlainForm:
-        quirks = quirks_of(model)
-        highest = 1 if quirks.temperature_to_1 else 2
+        facts = capabilities_of(model)
 
         def parameters(max_tokens: int | None, temperature: Number | None, top_p: Number | None) -> bytes | None:
-            if not (temperature is None or 0 <= temperature <= highest) or not (top_p is None or 0 <= top_p <= 1):
+            if not plain_sampling(max_tokens, temperature, top_p, facts, highest=facts.temperature):
                 return None
-            if max_tokens is not None and max_tokens < 1:
-                return None
-            values = {quirks.max_tokens: max_tokens, "temperature": temperature, "top_p": top_p}
+            values = {facts.max_tokens_name: max_tokens, "temperature": temperature, "top_p": top_p}
             kept = {name: value for name, value in values.items() if value is not None}
             return b"]," + dumps(kept)[1:] if kept else b"]}"
 
@@ -334,10 +311,6 @@ class OpenAIBodiedCodec:
 
     def padding(self) -> bytes:
         return b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":1}'
-
-
-def quirks_of(model: Model) -> Quirks:
-    return next((quirks for start, quirks in _QUIRKS if model.base_id.startswith(start)), Quirks())
 
 
 def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:

@@ -3,7 +3,7 @@
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html and …-embed-mm.html
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -12,8 +12,6 @@ from tasks.bedrock.models import Model
 from tasks.codecs.base import DecodeError, Embeddings, Policy, Vectors
 from tasks.codecs.families._common import decode_as
 from tasks.openai_format.requests import EMBEDDINGS
-
-_DIMENSIONS: Final = {"titan-embed-text-v2": (256, 512, 1024), "titan-embed-image": (256, 384, 1024)}
 
 
 class _Output(msgspec.Struct, rename="camel", gc=False):
@@ -34,13 +32,10 @@ class TitanEmbeddingsCodec:
         return capabilities_of(model).codec == self.family
 
     def encode_embeddings(self, request: Embeddings, model: Model, policy: Policy) -> list[dict[str, Any]]:
-        # "amazon.titan-embed-text-v2:0" loses its version to Model.name.
-        versioned = model.base_id.partition(".")[2]
-        allowed = next((sizes for start, sizes in _DIMENSIONS.items() if versioned.startswith(start)), ())
-        wanted = check_dimensions(request, allowed, policy)
+        wanted = check_dimensions(request, capabilities_of(model).dimensions, policy)
         shape: dict[str, Any] = {}
         if wanted is not None:
-            image = versioned.startswith("titan-embed-image")
+            image = "titan-embed-image" in model.base_id
             shape = {"embeddingConfig": {"outputEmbeddingLength": wanted}} if image else {"dimensions": wanted}
         normalize = request.rest.pop("normalize", None)
         if normalize is not None:

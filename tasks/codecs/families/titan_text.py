@@ -20,7 +20,7 @@ from tasks.codecs.base import (
     Policy,
     Usage,
 )
-from tasks.codecs.families._common import decode_as, refuse_rest, unit_temperature
+from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, plain_text, refuse_tools
 
 _FINISH: Final[dict[str, FinishReason]] = {"LENGTH": "length", "CONTENT_FILTERED": "content_filter"}
@@ -53,7 +53,8 @@ class TitanTextCodec(GeneralCodec):
         return capabilities_of(model).codec == self.family
 
     def encode(self, chat: Chat, model: Model, policy: Policy) -> Encoded:
-        refuse_tools(chat, "Titan Text", policy)
+        limit_max_tokens(chat, capabilities_of(model), policy)
+        refuse_tools(chat, "Titan Text", model, policy)
         refuse_rest(chat, policy)
         text = "\n\n".join(chat.system) + "\n\n" if chat.system else ""
         for turn in chat.turns:

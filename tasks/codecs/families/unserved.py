@@ -27,6 +27,7 @@ class UnservedCodec:
     family = "unserved"
     prefers: InvocationType = "InvokeModel"
     native_tools = False
+    replays_thinking = False
     endpoints: frozenset[str] = frozenset()
 
     def serves(self, model: Model) -> bool:

@@ -1,0 +1,160 @@
+"""Tools as a target takes them: one of a name, schemas with a plain root, keys that it knows, enforced or not."""
+
+import re
+from typing import Any, Final
+
+from tasks.bedrock.capabilities import Capabilities
+from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool, dumps
+from tasks.codecs.families._schemas import (
+    Fitted,
+    UnenforceableError,
+    as_property,
+    fit_closed,
+    inline_references,
+    is_plain_object,
+    root_alternatives,
+    with_own_root,
+    without_root_alternatives,
+)
+
+_PARAMETERS: Final = "tools[].function.parameters"
+_SCHEMA: Final = "response_format.json_schema.schema"
+#: What Claude takes as a key of a tool's properties.
+_KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+
+#: The tool whose arguments become the content, where a family has no structured output of its own.
+JSON_TOOL: Final = "json_response"
+#: The property that holds the content, where the content itself cannot be a tool's arguments.
+_JSON_KEY: Final = "response"
+_UNSTRUCTURED: Final = "this model has no structured output"
+
+
+def single_tools(tools: list[Tool], policy: Policy) -> list[Tool]:
+    """The tools without those that are there twice. Raises RequestError for two that share but the name."""
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        other = found.setdefault(tool.name, tool)
+        if other is not tool:
+            if dumps(other) != dumps(tool):
+                raise RequestError(f"'tools' has two different functions named {tool.name!r}.", "tools")
+            policy.note("tools[] (there twice)")
+    return list(found.values())
+
+
+def without_strict(tools: list[Tool], facts: Capabilities, policy: Policy) -> list[Tool]:
+    """The tools as they are, or without `strict` where the model does not enforce their schemas."""
+    if facts.strict_tools or not any(tool.strict for tool in tools):
+        return tools
+    policy.refuse("tools[].function.strict", "this model does not enforce the schemas of tools.")
+    return [Tool(tool.name, tool.description, tool.parameters, None) for tool in tools]
+
+
+def plain_tool(tool: Tool, policy: Policy) -> Tool:
+    """The tool with a root and keys that Claude takes."""
+    schema = tool.parameters
+    if not is_plain_object(schema):
+        try:
+            schema = inline_references(schema, _PARAMETERS) if _refers(schema) else schema
+        except RequestError:
+            # Recursive: what is at the root is told from the rest, which keeps its definitions.
+            schema = _own_root(schema)
+        fitted = without_root_alternatives(schema)
+        fitted.note(_PARAMETERS, policy)
+        schema = fitted.schema
+    odd = [key for key in schema.get("properties", {}) if not _KEY.fullmatch(key)]
+    if odd:
+        for key in odd:
+            policy.refuse(
+                f"{_PARAMETERS}.properties.{key}",
+                "its keys have 1 to 64 letters, digits, underscores, dots and hyphens.",
+                count_as=f"{_PARAMETERS}.properties (odd keys)",
+            )
+        kept = {key: value for key, value in schema["properties"].items() if key not in odd}
+        required = [key for key in schema.get("required", []) if key not in odd]
+        schema = {**schema, "properties": kept, **({"required": required} if "required" in schema else {})}
+    return Tool(tool.name, tool.description, schema, tool.strict)
+
+
+def _own_root(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return with_own_root(schema, _PARAMETERS)
+    except UnenforceableError as error:
+        raise RequestError(f"'{_PARAMETERS}' {error}.", _PARAMETERS, "unsupported_parameter") from None
+
+
+def _refers(schema: dict[str, Any]) -> bool:
+    return any("$ref" in node for node in [schema, *root_alternatives(schema)])
+
+
+def strict_tool(tool: Tool, facts: Capabilities, policy: Policy) -> tuple[dict[str, Any], bool]:
+    """The schema of a tool, and whether the model is to keep to it without fail."""
+    if not tool.strict:
+        return tool.parameters, False
+    if not facts.strict_tools:
+        policy.refuse("tools[].function.strict", "this model does not enforce the schemas of tools.")
+        return tool.parameters, False
+    if facts.schemas != "closed":
+        return tool.parameters, True
+    try:
+        fitted = fit_closed(tool.parameters, _PARAMETERS)
+    except UnenforceableError as error:
+        policy.refuse("tools[].function.strict", f"its schema {error}.")
+        return tool.parameters, False
+    fitted.note(_PARAMETERS, policy)
+    return fitted.schema, True
+
+
+def fit_format(wanted: JsonFormat, facts: Capabilities) -> Fitted | str:
+    """The schema of a response_format as the model enforces it without a tool, or why it does not."""
+    if wanted.schema is None:
+        return "it has no structured output without a schema"
+    if not facts.structured_output:
+        return _UNSTRUCTURED
+    try:
+        return fit_closed(wanted.schema, _SCHEMA)
+    except UnenforceableError as error:
+        return f"its schema {error}"
+
+
+def force_json_tool(chat: Chat, facts: Capabilities, policy: Policy, why: str = _UNSTRUCTURED) -> Encoded:
+    """Ask for response_format by a tool that must be called: the names by which the answer is unwrapped.
+
+    `why` there is no other way. Where the model cannot be made to call a tool, or is to call others, the format is
+    refused, or left out.
+    """
+    wanted, chat.json_format = chat.json_format, None
+    none = Encoded({})
+    if wanted is None:
+        return none
+    if not facts.forces_tools:
+        policy.refuse("response_format", f"{why}, and this model cannot be made to call a tool.")
+        return none
+    if chat.uses_tools:
+        policy.refuse("response_format", f"{why}, and it has other tools to call.")
+        return none
+    if wanted.schema is not None and wanted.strict:
+        policy.note("response_format (asked for by a tool and not enforced)")
+    try:
+        schema, key = _as_arguments(wanted.schema, facts)
+    except UnenforceableError as error:
+        policy.refuse("response_format", f"its schema {error}.")
+        return none
+    description = wanted.description or (
+        "Gives the answer. Put the whole JSON object that was asked for into this input, with every one of its fields."
+    )
+    chat.tools = [Tool(JSON_TOOL, description, schema, None)]
+    chat.tool_choice = f"function:{JSON_TOOL}"
+    return Encoded({}, JSON_TOOL, key)
+
+
+def _as_arguments(schema: dict[str, Any] | None, facts: Capabilities) -> tuple[dict[str, Any], str | None]:
+    """The schema as a tool's, and the key of the content in it where it cannot be one itself."""
+    if schema is not None:
+        schema = with_own_root(schema, _SCHEMA)
+        if is_plain_object(schema):
+            return {"type": "object", **schema}, None
+    if schema is None and facts.schemas != "nova":
+        # Without a schema the model must be told that the object is open, or it gives an empty one.
+        return {"type": "object", "properties": {}, "additionalProperties": True}, None
+    described = {"description": "The whole JSON that was asked for, with every one of its fields."}
+    return as_property({**described, **(schema or {"type": "object"})}, _JSON_KEY, _SCHEMA), _JSON_KEY

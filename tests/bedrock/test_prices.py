@@ -1,0 +1,104 @@
+"""The price list: what an id costs, and where it differs from another maintained map."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
+
+from tasks.bedrock.capabilities import all_models
+from tasks.bedrock.models import PROFILE_PREFIXES, parse_model
+from tasks.bedrock.prices import _OURS, Rate, rate_for
+
+LIST = json.loads(_OURS.read_bytes())["models"]
+#: Ids whose rates on demand differ from genai-prices'. It gives a bare id of Claude's and of gpt-6 the regional rate,
+#: knows no dearer GovCloud, and no regional rate of Nova and of Llama 3.2 but one.
+DIFFERENT = {
+    *(f"anthropic.claude-{name}" for name in (
+        "fable-5", "fable-5-1", "haiku-4-5-20251001-v1:0", "haiku-5-5", "opus-4-5-20251101-v1:0", "opus-4-6-v1",
+        "opus-4-7", "opus-4-8", "opus-5", "opus-5-5", "sonnet-4-5-20250929-v1:0", "sonnet-4-6", "sonnet-5", "sonnet-5-5")),
+    "openai.gpt-6-luna", "openai.gpt-6-sol",
+    *(f"{region}.amazon.nova-{size}-v1:0" for region in ("apac", "eu") for size in ("micro", "lite", "pro")),
+    "eu.amazon.nova-2-lite-v1:0", "jp.amazon.nova-2-lite-v1:0",
+    "eu.meta.llama3-2-1b-instruct-v1:0", "eu.meta.llama3-2-3b-instruct-v1:0",
+    *(f"us-gov.{name}" for name in (
+        "anthropic.claude-haiku-5-5", "anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-5",
+        "anthropic.claude-sonnet-5-5", "nvidia.nemotron-nano-3-30b", "nvidia.nemotron-nano-9b-v2",
+        "nvidia.nemotron-super-3-120b", "openai.gpt-oss-120b-1:0", "openai.gpt-oss-20b-1:0")),
+}  # fmt: skip
+#: Models of the table that have no price in the map.
+UNPRICED = {
+    "anthropic.claude-3-sonnet", "anthropic.claude-3-haiku", "cohere.command-r", "cohere.command-r-plus",
+    "moonshotai.kimi-k2-thinking", "twelvelabs.marengo-embed-2-7", "twelvelabs.marengo-embed-3-0",
+}  # fmt: skip
+
+
+def rate(model: str, *, batch: bool = False) -> Rate | None:
+    return rate_for(parse_model(model), batch=batch)
+
+
+def test_rates_are_those_of_another_map_but_for_those_named() -> None:
+    get_snapshot()
+    agreed, different = 0, set()
+    for entry in LIST:
+        if "on_demand" not in entry:
+            continue
+        try:
+            theirs = calc_price(Usage(input_tokens=1000, output_tokens=1000), model_ref=entry["id"], provider_id="aws")
+        except LookupError:
+            continue
+        pair = [Decimal(1000) * theirs.input_price, Decimal(1000) * theirs.output_price]
+        if [float(cost) for cost in pair] == pytest.approx(entry["on_demand"]):
+            agreed += 1
+        else:
+            different.add(entry["id"])
+    assert different == DIFFERENT
+    assert agreed > 150
+
+
+def test_every_entry_is_a_price() -> None:
+    assert len(LIST) > 250
+    assert len({entry["id"] for entry in LIST}) == len(LIST)
+    for entry in LIST:
+        assert set(entry) <= {"id", "on_demand", "batch", "cached"}, "ids, and no patterns"
+        if "batch" in entry and "on_demand" in entry:
+            assert all(b <= d for b, d in zip(entry["batch"], entry["on_demand"], strict=True)), entry
+
+
+def test_models_of_the_table_have_a_price_but_for_those_named() -> None:
+    priced = {name for name in all_models() if any(_is_of(entry["id"], name) for entry in LIST)}
+    assert all_models().keys() - priced == UNPRICED
+
+
+def _is_of(id: str, name: str) -> bool:
+    prefix, _, rest = id.partition(".")
+    base = rest if prefix in PROFILE_PREFIXES else id
+    return base == name or base.startswith((f"{name}-v", f"{name}:")) or base.startswith(f"{name}-20")
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "wanted"),
+    [
+        ("global.anthropic.claude-opus-5", True, (2.5, 12.5, "batch")),
+        ("us.anthropic.claude-opus-5-5", False, (4.4, 22.0, "on_demand")),
+        ("us.anthropic.claude-opus-5-5", True, (2.2, 11.0, "half_of_on_demand")),
+        ("us-gov.anthropic.claude-opus-5", False, (6.0, 30.0, "on_demand")),
+        ("eu.amazon.nova-lite-v1:0", False, (0.078, 0.312, "on_demand")),
+        ("amazon.nova-lite-v1:0:300k", True, (0.03, 0.12, "batch")),
+        ("ca.anthropic.claude-haiku-4-5-20251001-v1:0", False, (1.1, 5.5, "on_demand")),
+        ("us.zai.glm-5.3", True, (0.924, 2.904, "batch")),
+        ("in.anthropic.claude-opus-5", False, (6.0, 30.0, "on_demand")),
+    ],
+)
+def test_a_rate(model: str, batch: bool, wanted: tuple[float, float, str]) -> None:
+    found = rate(model, batch=batch)
+    assert found is not None
+    assert (found.input, found.output, found.basis) == wanted
+
+
+@pytest.mark.parametrize(
+    "model", ["us.anthropic.claude-opus-5-6", "anthropic.claude-opus-50", "deepseek.v3.3", "zai.glm-5.4"]
+)
+def test_no_entry_speaks_for_a_model_that_came_later(model: str) -> None:
+    assert rate(model) is None
