@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.main import DONE, FAILED, SOME_FAILED
+from flows.cli.main import DONE, FAILED, NOT_SHOWN, SOME_FAILED
 from flows.cli.options import folder_option, options_of, output_options, parameters_from, sandbox_option
 from flows.cli.process import SYNTHETIC, status_of, surroundings
 from tasks.comparison.parameters import ComparisonParameters
@@ -17,7 +17,7 @@ from tasks.support.words import counted
 if TYPE_CHECKING:
     from tasks.comparison.result import Comparison
 
-_ESTIMATED = ("input_file", "models", "endpoint", "completion_window")
+_ESTIMATED = ("input_file", "models", "endpoint", "completion_window", "judge")
 
 
 @click.command("compare")
@@ -32,7 +32,8 @@ def compare_command(
     """Run an OpenAI batch file on several Bedrock models side by side, and compare them.
 
     INPUT_FILE is a path, an s3:// URI, a folder or a glob of .jsonl files; gzip and zstd are read as they are.
-    The same call again resumes. A model that fails leaves the others alone.
+    The same call again resumes. A model that fails leaves the others alone. With a margin, exit status 4 says that not
+    every other variant is shown to be at most so much less accurate than the first.
     """
     parameters = parameters_from(said)
     with surroundings(sandbox=sandbox, quiet=quiet):
@@ -58,7 +59,7 @@ def _print_comparison(comparison: "Comparison", output_dir: Path | None, *, as_j
 
     every = comparison.batches.values()
     bad = comparison.failed or any(status_of_batch(batch) for batch in every)
-    status = SOME_FAILED if bad else DONE
+    status = NOT_SHOWN if comparison.within_margin is False else SOME_FAILED if bad else DONE
     files = {"report": comparison.report_file, "table": comparison.table_file, "answers": comparison.wide_file}
     saved: dict[str, str] = {}
     if output_dir:

@@ -10,7 +10,7 @@ import click
 from tasks.errors import PipelineError
 
 #: Exit statuses. Of a run that was interrupted: 130, or 128 and the signal's number.
-DONE, FAILED, USAGE, SOME_FAILED = 0, 1, 2, 3
+DONE, FAILED, USAGE, SOME_FAILED, NOT_SHOWN = 0, 1, 2, 3, 4
 
 #: Where each subcommand is, and what it does, without importing it.
 _COMMANDS = {
@@ -31,6 +31,7 @@ _COMMANDS = {
 
 _EPILOG = """\b
 Exit status: 0 all requests are answered, 1 failed, 2 usage, 3 finished with failed requests,
+4 a comparison did not show what its margin asks, or a check found nothing that would be sent,
 130 interrupted (the same command carries on).
 """
 

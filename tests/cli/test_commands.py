@@ -10,12 +10,13 @@ import click
 import pytest
 
 from flows.cli import main as cli
-from flows.cli.compare import compare_command
+from flows.cli.compare import _print_comparison, compare_command
 from flows.cli.options import parameters_from
 from flows.cli.printing import print_batches, status_of_batch
 from flows.cli.run import run_command
 from tasks.batch.parameters import BatchParameters
 from tasks.comparison.parameters import ComparisonParameters
+from tasks.comparison.result import Comparison
 from tasks.errors import PipelineError
 from tasks.openai_format.batch import Batch, RequestCounts
 
@@ -89,6 +90,19 @@ def test_what_is_said_arrives() -> None:
         compare_command, "in.jsonl", "--model", "m", "--model", json.dumps(variant), "--judge", '{"model":"j"}'
     )
     assert (compared["models"], compared["judge"]) == (["m", variant], {"model": "j"})
+    options = (
+        '--extract {"regex":"x"} --choices any --margin 2.5 --cluster-by user --slice-by a,b --label-column truth '
+        "--reference labels.csv"
+    )
+    compared = said(compare_command, "in.jsonl", "--model", "m", *options.split())
+    assert (compared["extract"], compared["choices"], compared["margin"]) == ('{"regex":"x"}', "any", 2.5)
+    assert (compared["cluster_by"], compared["slice_by"], compared["label_column"]) == ("user", "a,b", "truth")
+
+
+@pytest.mark.parametrize(("within", "status"), [(None, cli.DONE), (True, cli.DONE), (False, cli.NOT_SHOWN)])
+def test_a_margin_decides_the_exit_status(within: bool | None, status: int) -> None:
+    found = Comparison(id="cmp_1", input_file="in.jsonl", within_margin=within)
+    assert _print_comparison(found, None, as_json=False, quiet=True) == status
 
 
 @pytest.mark.parametrize(
@@ -103,6 +117,8 @@ def test_what_is_said_arrives() -> None:
         (["run", "x", "--model", "m", "--max-cost-usd", "nan"], "max_cost_usd"),
         (["run", "x", "--model", "m", "--no-wait", "--stop"], "leave out --no-wait"),
         (["compare", "x"], "Missing option '--model'"),
+        (["compare", "x", "--model", "m", "--margin", "101"], "margin: Input should be less than or equal to 100"),
+        (["compare", "x", "--model", "m", "--choices", "all"], "'all' is not one of"),
         (["list", "--limit", "0"], "--limit"),
     ],
 )
