@@ -74,8 +74,8 @@ def _test(each: Conclusion, tests: int) -> str:
 
 def _alone(only: Measures) -> str:
     text = f"{only.label} answered {percent(only.answered.value)} of {counted(only.requests, 'request')}"
-    if only.accuracy is not None:
-        text += f", {percent(only.accuracy.value)} of those with a reference correctly"
+    if only.accuracy_answered is not None:
+        text += f", {percent(only.accuracy_answered.value)} of those with a reference correctly"
     return text + "; there is no other model to compare it with."
 
 
@@ -356,9 +356,10 @@ def _of_references(numbers: Numbers) -> list[str]:
                 "are not taken for independent."
             )
         else:
+            verb = "is" if numbers.clusters == 1 else "are"
             sentences.append(
-                f"Of {counted(numbers.requests, 'request')}, {numbers.clusters:,} are different; repeats are not taken "
-                "for independent."
+                f"Of {counted(numbers.requests, 'request')}, {numbers.clusters:,} {verb} different; repeats are not "
+                "taken for independent."
             )
     sentences += [f"No request has the field {name} to slice by." for name in numbers.missing_fields]
     return sentences

@@ -103,6 +103,13 @@ def test_one_variant_and_none(said: Any) -> None:
         "a answered 100.0 % of 100 requests, 90.0 % of those with a reference correctly; there is no other model to compare "
         "it with."
     ]
+    assert said({"a": [LOST, "x", "x"]}, ["x", "x", "y"], texts=["q"] * 3) == [
+        "a answered 66.7 % of 3 requests, 50.0 % of those with a reference correctly; there is no other model to compare it "
+        "with.",
+        "a answered only 66.7 % of the requests. Of a, 1 request was lost to the run (throttled, expired or a fault of the "
+        "service) and left out of comparisons; counted as wrong, its accuracy would be 33.3 %. retry_failed asks them again.",
+        "Of 3 requests, 1 is different; repeats are not taken for independent.",
+    ]
     from tasks.comparison.measures import Numbers
 
     nothing = Numbers(0, False, [], [], [], [], [], 0, 0, 0)
