@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from deployments.sandbox import NOTICE, running
 
@@ -163,6 +163,7 @@ def _serve() -> None:
 
     from flows.api import run_orders
     from flows.batch import batch_inference
+    from flows.check import check, doctor
     from flows.cli.process import SYNTHETIC
     from flows.compare import compare_models, estimate
     from flows.operations import cancel_batch, collect_batches, list_batches, retrieve_batch
@@ -179,10 +180,15 @@ def _serve() -> None:
         tags=["bedrock", "openai", "sandbox"],
         parameters={"input_file": str(SAMPLE), "models": MODELS, "reference": str(LABELS), "note": SYNTHETIC},
     )
-    others = [
-        flow.to_deployment(name="operations", tags=["bedrock"])
-        for flow in (cancel_batch, list_batches, retrieve_batch, estimate)
-    ]
+    named: dict[str, Any] = {
+        "cancel": cancel_batch,
+        "list": list_batches,
+        "show": retrieve_batch,
+        "estimate": estimate,
+        "check": check,
+        "doctor": doctor,
+    }
+    others = [flow.to_deployment(name=name, tags=["bedrock"]) for name, flow in named.items()]
     collect = collect_batches.to_deployment(name="collect", tags=["bedrock"], interval=60)
     orders = run_orders.to_deployment(name="api", tags=["bedrock", "openai"])
     serve(batch, orders, compare, collect, *others)  # type: ignore[arg-type]

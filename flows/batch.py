@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run as current_run
 
-from flows.forms import described_by
+from flows.forms import described_by, run_name
 from flows.hooks import stop_on_cancel
 from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
@@ -27,23 +27,32 @@ from tasks.batch.parameters import (
     Unsupported,
 )
 from tasks.batch.registry import run_noted
+from tasks.batch.result import BatchResult
 from tasks.batch.store import read
-from tasks.comparison.estimate import estimate_cost, require_budget
-from tasks.comparison.variants import Variant
+from tasks.bedrock.nearest import mistyped
 from tasks.errors import BatchFailedError
+from tasks.inputs.estimate import estimate, require_within
 from tasks.inputs.plan import size_sampler
 from tasks.inputs.summary import InputSummary
+from tasks.inputs.survey import Survey
 from tasks.open import name_batch, open_or_resume, requests_to_pay, require_minimum, require_role
-from tasks.openai_format.batch import Batch
+from tasks.support.causes import listed
+from tasks.support.markdown import one_line
 from tasks.support.memory import release_memory
+from tasks.support.progress import display, set_price
+from tasks.support.run_context import run_log
+from tasks.support.words import counted
 from tasks.validate import validate
 
 __all__ = ["BatchFailedError", "batch_inference"]
 
+#: Kinds of refused requests that are said before a run.
+_SHOWN_CAUSES = 5
+
 
 def _run_name() -> str:
     parameters = current_run.parameters
-    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {parameters.get('model')}"
+    return run_name(f"{PurePosixPath(str(parameters.get('input_file'))).name} on {parameters.get('model')}")
 
 
 @flow(
@@ -72,14 +81,15 @@ def batch_inference(
     fetch_images: bool = False,
     wait: bool = True,
     max_cost_usd: Dollars | None = None,
-) -> Batch:
+) -> BatchResult:
     """Run an OpenAI batch file on one Bedrock model.
 
     Calling it again with the same input, model and options finds the same batch: finished, it is returned;
     interrupted, it carries on, and nothing is submitted twice.
 
     Returns:
-        OpenAI's Batch object with `output_file`, `error_file` and `parquet_file` (URIs). `expired` and `cancelled`
+        OpenAI's Batch object with `output_file`, `error_file` and `parquet_file` (URIs), `cost_usd`, `to_pandas()` and
+        `to_arrow()`. `expired` and `cancelled`
         batches are returned with what was salvaged. Without `wait`, the batch as it stands.
 
     Raises:
@@ -88,9 +98,17 @@ def batch_inference(
     """
     # All of them, by their names.
     given = BatchParameters(**locals())
+    with display():
+        return _run(given)
+
+
+def _run(given: BatchParameters) -> BatchResult:
     call = resolve_options(given)
-    summary = validate(input_file, endpoint, call.codec.endpoints, size_sampler(call), on_invalid)
-    _require_budget(call, summary)
+    survey = Survey(call.model, call.options.unsupported, call.options.invocation, call.options.fetch_images)
+    summary = validate(
+        given.input_file, given.endpoint, call.codec.endpoints, size_sampler(call), given.on_invalid, [survey]
+    )
+    _announce(call, summary, survey)
     ref = name_batch(call, summary)
     with holding(ref) as lease:
         own = lease.ref
@@ -103,7 +121,7 @@ def batch_inference(
             del summary
             release_memory()
             with run_noted(ref):
-                drive(own, poll_seconds=poll_seconds, wait=wait)
+                drive(own, poll_seconds=given.poll_seconds, wait=given.wait)
         elif (to := call.options).output_location:
             # Possibly another place than the one it was written to then.
             publish_results(own, document, to.output_location, to.output_kms_key, to.output_owner)
@@ -113,16 +131,41 @@ def batch_inference(
     return batch
 
 
-def _require_budget(call: ResolvedCall, summary: InputSummary) -> None:
-    """Raise ConfigurationError where this call may have to pay for more than max_cost_usd, or that cannot be told."""
-    limit = call.parameters.max_cost_usd
-    requests = requests_to_pay(call, summary) if limit is not None else 0
+def _announce(call: ResolvedCall, summary: InputSummary, survey: Survey) -> None:
+    """Say what will be sent, what is refused, and the price, before anything is uploaded.
+
+    Raises ConfigurationError where this call may have to pay for more than max_cost_usd, or that cannot be told.
+    """
+    log = run_log()
+    if meant := mistyped(call.model):
+        log.warning("%s is not a model id that is known; did you mean %s?", call.model.id, meant)
+    requests = requests_to_pay(call, summary)
     if not requests:
         return
-    variant = Variant(call.model.id, call.model.id, options={"below_minimum": call.options.below_minimum})
-    window = call.parameters.completion_window
+    guess = estimate(
+        survey,
+        requests,
+        call.limits,
+        immediate=call.immediate,
+        below_minimum=call.options.below_minimum,
+        records=summary.records if requests == summary.valid else None,
+    )
+    set_price(guess.max_cost_usd)
+    if survey.refused:
+        about = "" if survey.exact else "about "
+        log.warning("Will not be sent: %s%s", about, counted(survey.refused, "request"))
+    for sentence in listed(survey.causes.ranked(), _SHOWN_CAUSES):
+        log.warning("%s", one_line(sentence))
+    if guess.requests:
+        log.info("To send: %s", guess)
+    if guess.below_minimum and not call.immediate and guess.batch_cost_usd is not None:
+        log.warning(
+            "Fewer records than a job takes (%s): they are asked on demand, at the full price; "
+            'below_minimum="pad" makes a job of them',
+            f"{call.limits.min_records_per_job:,}",
+        )
     try:
-        require_budget(estimate_cost([variant], summary.sources, requests, window, summary.endpoint), limit)
+        require_within(guess, call.parameters.max_cost_usd)
     except BaseException:
         shutil.rmtree(summary.work, ignore_errors=True)
         raise

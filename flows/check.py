@@ -2,12 +2,15 @@
 
 import logging
 import shutil
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
+from flows.forms import run_name
 from tasks.batch.options import parse_window
 from tasks.batch.parameters import PathText
 from tasks.bedrock.models import parse_model
@@ -19,6 +22,7 @@ from tasks.errors import ConfigurationError
 from tasks.inputs.survey import Survey
 from tasks.settings import load_settings
 from tasks.support.markdown import one_line, plain
+from tasks.support.progress import display
 from tasks.support.run_context import run_log
 from tasks.validate import validate
 
@@ -26,11 +30,7 @@ __all__ = ["Check", "Diagnosis", "check", "doctor"]
 
 
 def _run_name() -> str:
-    from pathlib import PurePosixPath
-
-    from prefect.runtime import flow_run as current_run
-
-    return f"check {PurePosixPath(str(current_run.parameters.get('input_file'))).name}"
+    return run_name(f"check {PurePosixPath(str(current_run.parameters.get('input_file'))).name}")
 
 
 @flow(name="check", flow_run_name=_run_name, persist_result=False)
@@ -75,7 +75,8 @@ def check(
     surveys = {each.label: _survey(each, unsupported, invocation, fetch_images, endpoint) for each in variants}
     served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
     seen = list(surveys.values())
-    summary = validate(input_file, endpoint, served, None, on_invalid, seen, every)
+    with display():
+        summary = validate(input_file, endpoint, served, None, on_invalid, seen, every)
     shutil.rmtree(summary.work, ignore_errors=True)
     try:
         found = examine(

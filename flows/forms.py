@@ -1,13 +1,18 @@
 """What Prefect's form and `help()` say of a flow's parameters: made from the one place that has it."""
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Annotated, ParamSpec, TypeVar
 
+from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
 from tasks.batch.parameters import Parameters
+
+#: The name that Prefect, or its form, gives to a run that nobody has named.
+_GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,3 +42,9 @@ def described_by(parameters: type[Parameters]) -> Callable[[Callable[P, R]], Cal
         return function
 
     return describe
+
+
+def run_name(usual: str) -> str:
+    """The name of the current run: the one that somebody typed, else the usual one."""
+    typed = str(current_run.name or "")
+    return usual if not typed or _GIVEN_NAME.fullmatch(typed) else typed

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from prefect import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
@@ -19,7 +20,10 @@ from flows.noted_runs import end_cancelled, others_at_work
 from flows.operations import cancel
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import batch_of_run, forget_run
+from tasks.batch.result import result_of
 from tasks.cancel import stop_batch
+from tasks.openai_format.batch import Batch
+from tasks.report import batch_markdown
 from tasks.settings import load_settings
 
 
@@ -103,5 +107,19 @@ def _collect(flow_run: FlowRun, ref: BatchRef, logs: _Logs) -> None:
     batch = cancel(ref)
     logs.say("Batch %s is %s", batch.id, batch.status)
     if batch.finished:
+        _show(flow_run, batch)
         # Otherwise another runner collects, and the note has the collector see to it that it happens.
         forget_run(ref.root, flow_run.id)
+
+
+def _show(flow_run: FlowRun, batch: Batch) -> None:
+    """Show what was collected in the cancelled run itself: the hook runs outside of it."""
+    artifact = ArtifactCreate(
+        key="batch-summary",
+        type="markdown",
+        description=f"Batch {batch.id}, as it was collected after the run was cancelled",
+        data=batch_markdown(result_of(batch)),
+        flow_run_id=flow_run.id,
+    )
+    with get_client(sync_client=True) as client:
+        client.create_artifact(artifact)

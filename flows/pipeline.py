@@ -23,6 +23,7 @@ from tasks.report import report
 from tasks.results.totals import RangeResult
 from tasks.rounds import begin_round
 from tasks.submit import submit
+from tasks.support.progress import stage
 from tasks.upload import upload
 
 #: Several batches in one process, as a comparison's, convert and normalise in turn: that takes a core and memory.
@@ -36,7 +37,7 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
     """
     document = read(ref)
     if document.bedrock.shards is None:
-        converted = over_ranges(convert, document.bedrock.ranges, ref, document)
+        converted = over_ranges("converting", convert, document.bedrock.ranges, ref, document)
         document = upload(ref, document, converted)
     settled: dict[int, RangeResult] = {}
     while True:
@@ -46,16 +47,18 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
         if any(shard.route == "on_demand" and not shard.done for shard in document.bedrock.shards or []):
             # While the jobs run.
             answer_on_demand(ref)
-        while progress.open and wait:
-            poll(ref, poll_seconds)
-            progress = submit(ref)
+        if progress.open and wait:
+            with stage("Bedrock jobs", unit="records"):
+                while progress.open:
+                    poll(ref, poll_seconds)
+                    progress = submit(ref)
         require_lease(ref)
         document = read(ref)
         if progress.open:
             return document
         outputs = fetch(ref, document)
         ranges = [range_ for range_ in document.bedrock.ranges if range_.index not in settled]
-        results = over_ranges(normalize, ranges, ref, document, outputs=outputs)
+        results = over_ranges("reading answers", normalize, ranges, ref, document, outputs=outputs)
         settled |= {result.range: result for result in results if not result.again}
         pieces = [piece for result in results for piece in result.again]
         if not pieces:
@@ -63,7 +66,9 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
         document = begin_round(ref, document, pieces)
     document = begin_finalizing(ref)
     in_order = [settled[range_.index] for range_ in document.bedrock.ranges]
-    document = assemble(ref, document, in_order, [text for output in outputs.values() for text in output.warnings])
+    with stage("putting together", document.request_counts.total):
+        warnings = [text for output in outputs.values() for text in output.warnings]
+        document = assemble(ref, document, in_order, warnings)
     if (to := document.bedrock.options).output_location:
         document = publish_results(ref, document, to.output_location, to.output_kms_key, to.output_owner)
     report(ref, document, in_order)
@@ -71,11 +76,14 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
     return document
 
 
-def over_ranges(task: Any, ranges: list[Range], ref: BatchRef, document: BatchDocument, **shared: Any) -> list[Any]:
+def over_ranges(
+    name: str, task: Any, ranges: list[Range], ref: BatchRef, document: BatchDocument, **shared: Any
+) -> list[Any]:
     """Run a stage's task for every range: side by side on the flow's task runner where there are several."""
+    total = sum(range_.requests for range_ in ranges)
     if len(ranges) <= 1 or FlowRunContext.get() is None:
         # A worker process takes seconds to start.
-        with _TURN:
+        with _TURN, stage(name, total):
             return [task(ref, document, range_, **shared) for range_ in ranges]
     unchanged = {name: unmapped(value) for name, value in shared.items()}
     # A worker process that knew of no server would start a temporary one of its own.
@@ -84,6 +92,12 @@ def over_ranges(task: Any, ranges: list[Range], ref: BatchRef, document: BatchDo
         main_left_out(),
         get_client(sync_client=True) as client,
         temporary_settings({PREFECT_API_URL: str(client.api_url)}),
+        # Workers may be threads of this process: they do not count for themselves.
+        stage(name, total, inside=False) as bar,
     ):
-        results: list[Any] = task.map(unmapped(ref), unmapped(document), ranges, **unchanged).result()
+        futures = task.map(unmapped(ref), unmapped(document), ranges, **unchanged)
+        for future, range_ in zip(futures, ranges, strict=True):
+            future.wait()
+            bar.advance(range_.requests)
+        results: list[Any] = futures.result()
     return results

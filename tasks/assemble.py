@@ -17,12 +17,13 @@ from tasks.errors import AccountingError
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
 from tasks.openai_format.requests import custom_id_of
 from tasks.results.files import copy_groups, table_writer
-from tasks.results.totals import RangeResult, add_up
+from tasks.results.totals import RangeResult, add_up, cost_of
 from tasks.shards.index import read_index
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
+from tasks.support.progress import advance
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted, tally
@@ -52,7 +53,9 @@ def put_together(
     ):
         written = 0
         for range_ in ranges:
-            written += _copy_proven(ref, range_, output, errors)
+            copied = _copy_proven(ref, range_, output, errors)
+            written += copied
+            advance(copied)
         if written != total:
             lines = counted(written, "result line was", "result lines were")
             raise AccountingError(f"{counted(total, 'request')} went in, {lines} written.")
@@ -154,6 +157,7 @@ def _end(
     status = outcome(document, results)
     document.request_counts = RequestCounts(total=document.request_counts.total, completed=completed, failed=failed)
     document.usage = add_up(results)
+    document.cost_usd = cost_of(results)
     document.bedrock.unanswered = sum(result.retryable for result in results)
     document.output_file = str(ref.own(OUTPUT)) if completed else None
     document.error_file = str(ref.own(ERRORS)) if failed else None

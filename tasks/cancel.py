@@ -5,11 +5,11 @@ import time
 from tasks.batch.document import BatchDocument
 from tasks.batch.jobs import adopt_unsure, stop_running
 from tasks.batch.paths import BatchRef
+from tasks.batch.result import BatchResult
 from tasks.batch.store import update
-from tasks.openai_format.batch import Batch
 
 
-def stop_batch(ref: BatchRef) -> Batch:
+def stop_batch(ref: BatchRef) -> BatchResult:
     """Stop a batch's Bedrock jobs and let no further one start; a finished batch stays as it is.
 
     The batch is `cancelling` until a run, the same call again for one, has collected what was answered.

@@ -31,6 +31,7 @@ from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
 from tasks.support.columns import Offsets
 from tasks.support.memory import keep_freed_memory, release_memory
+from tasks.support.progress import advance
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted
@@ -112,10 +113,12 @@ class Converter:
         self._file = source.name
         self._index.start_file(segment.source)
         for data, found in self._layout.read(source, segment):
+            before = request
             if isinstance(found, LineBlock):
                 request, number = self._block(data, found, request, number, bad_lines)
             else:
                 request, number = self._one_by_one(found, request, number, bad_lines)
+            advance(request - before)
         self.requests += request - segment.first_request
 
     def _one_by_one(self, lines: list[bytes], request: int, number: int, bad_lines: BadLines) -> tuple[int, int]:

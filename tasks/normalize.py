@@ -18,7 +18,7 @@ from tasks.bedrock.causes import record_cause, said
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.names import record_id
 from tasks.bedrock.records import RecordError
-from tasks.codecs.base import UNFORESEEN, Answer, DecodeError, Vectors
+from tasks.codecs.base import UNFORESEEN, Answer, DecodeError, Usage, Vectors
 from tasks.codecs.decoder import Decoder, Outcome, read_context
 from tasks.codecs.endpoints import endpoint_at
 from tasks.fast.answers import COUNTS, FINISH_REASONS, PlainAnswers, escape, fill
@@ -34,6 +34,7 @@ from tasks.openai_format.results import (
     unreadable_output,
 )
 from tasks.results.answers import ANSWERED, MISSING, RETRYABLE, Answers, decode_record_error
+from tasks.results.costs import Costs
 from tasks.results.files import Result, ResultBlock, ResultRow, Results
 from tasks.results.outputs import ShardOutput
 from tasks.results.totals import RangeResult
@@ -42,6 +43,7 @@ from tasks.shards.gather import write_remainders
 from tasks.shards.index import INDEX_ROWS, IndexRow, read_index, records_per_request, requests_of
 from tasks.support.columns import Bytes
 from tasks.support.memory import keep_freed_memory, release_memory
+from tasks.support.progress import advance
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted, cut, tally
@@ -77,6 +79,12 @@ _FINISHES = len(FINISH_REASONS) + 1
 _MOST_WAYS = 255
 
 
+def _usage(outcome: Outcome) -> Usage | None:
+    if isinstance(outcome, Answer):
+        return outcome.usage
+    return None if outcome.tokens is None else Usage(outcome.tokens, 0)
+
+
 class Normalizer:
     """Turns the outcomes of one range's requests into result lines."""
 
@@ -92,6 +100,7 @@ class Normalizer:
             for shard in section.shards or []
             if range_.index in shard.ranges
         }
+        self._costs = Costs(document)
         self._key = ref.batch_id.removeprefix("batch_")[:16]
         # The same on every run, so that a repeated run writes the same bytes.
         self._created = document.created_at
@@ -141,7 +150,8 @@ class Normalizer:
                 results.add(result)
             return
         ids, texts, columns = batch["custom_id"], answers.texts(rows), plain.columns(rows)
-        self._count_plain(columns, plain.finish[rows])
+        costs = self._costs.column(answers.shards, answers.sources(rows), columns)
+        self._count_plain(columns, plain.finish[rows], costs)
         gaps = {**columns, "record": batch["record_id"], "custom_id": escape(ids), "content": escape(texts)}
         cells = {
             **columns,
@@ -153,12 +163,15 @@ class Normalizer:
             "status_code": 200,
             "model": self._model,
             "file": pa.array(self._files).take(batch["file"]),
+            "cost_usd": costs,
         }
         results.add_block(ResultBlock(rows - first, fill(self._frame, gaps), cells, others))
 
-    def _count_plain(self, columns: dict[str, pa.Array], finish: Bytes) -> None:
+    def _count_plain(self, columns: dict[str, pa.Array], finish: Bytes, costs: pa.Array) -> None:
         result = self.result
         result.completed += len(finish)
+        result.cost_usd += pc.sum(costs).as_py() or 0.0
+        result.without_cost += costs.null_count
         for name in COUNTS:
             setattr(result, name, getattr(result, name) + pc.sum(columns[name]).as_py())
         for reason, count in zip(FINISH_REASONS, np.bincount(finish, minlength=_FINISHES)[1:].tolist(), strict=True):
@@ -171,6 +184,7 @@ class Normalizer:
         if first.error is not None:
             return self._failed(first, decode_http_error(first.error), ours=True)
         decoded: list[Outcome] = []
+        shards = [answers.shards[source] for source in answers.sources(np.arange(first_row, first_row + len(rows)))]
         for place, row in enumerate(rows, first_row):
             kind = answers.kinds[place]
             self.result.retryable += kind <= RETRYABLE
@@ -186,7 +200,7 @@ class Normalizer:
             except UNFORESEEN as error:
                 return self._unforeseen(first, error)
         try:
-            return self._completed(rows, decoded)
+            return self._completed(rows, decoded, shards)
         except UNFORESEEN as error:
             return self._unforeseen(first, error)
 
@@ -196,13 +210,15 @@ class Normalizer:
         self.oddities[f"answers that this program failed to read ({name}): please report it"] += 1
         return self._failed(row, unreadable_output(f"The model's output cannot be read ({name})."))
 
-    def _completed(self, rows: list[IndexRow], outcomes: list[Outcome]) -> Result:
+    def _completed(self, rows: list[IndexRow], outcomes: list[Outcome], shards: list[str]) -> Result:
+        """`shards`: whose output each outcome is from."""
         row = rows[0]
         id = f"{self._key}{record_id(row.request)}"
         contexts = [read_context(each.context) for each in rows]
         body = self._endpoint.build(outcomes, contexts, id=id, created=self._created, model=self._model)
         line = output_line(id, row.custom_id, msgspec.json.encode(body))
-        table_rows = self._rows(row, outcomes)
+        table_rows = self._rows(row, outcomes, shards)
+        self._count_costs(outcomes, shards)
         usage = self._endpoint.usage(outcomes)
         result = self.result
         result.completed += 1
@@ -215,17 +231,23 @@ class Normalizer:
             result.reasoning_tokens += usage.reasoning
         return Result(line, True, table_rows)
 
-    def _rows(self, row: IndexRow, outcomes: list[Outcome]) -> list[ResultRow]:
+    def _count_costs(self, outcomes: list[Outcome], shards: list[str]) -> None:
+        costs = [self._costs.of(shard, _usage(outcome)) for outcome, shard in zip(outcomes, shards, strict=True)]
+        known = [cost for cost in costs if cost is not None]
+        self.result.cost_usd += sum(known)
+        self.result.without_cost += len(known) < len(costs)
+
+    def _rows(self, row: IndexRow, outcomes: list[Outcome], shards: list[str]) -> list[ResultRow]:
         """A row of the table per choice, or per embedding."""
         rows: list[ResultRow] = []
-        for outcome in outcomes:
+        for outcome, shard in zip(outcomes, shards, strict=True):
             if isinstance(outcome, Answer):
-                rows.append(self._answer_row(row, len(rows), outcome))
+                rows.append(self._answer_row(row, len(rows), outcome, shard))
             else:
-                rows += self._vector_rows(row, len(rows), outcome)
+                rows += self._vector_rows(row, len(rows), outcome, shard)
         return rows
 
-    def _answer_row(self, row: IndexRow, choice: int, answer: Answer) -> ResultRow:
+    def _answer_row(self, row: IndexRow, choice: int, answer: Answer, shard: str) -> ResultRow:
         self._finish[answer.finish_reason] += 1
         usage, calls = answer.usage, None
         if answer.tool_calls:
@@ -249,9 +271,10 @@ class Normalizer:
             reasoning_tokens=usage.reasoning if usage else None,
             model=self._model,
             file=self._files[row.file],
+            cost_usd=self._costs.of(shard, usage),
         )
 
-    def _vector_rows(self, row: IndexRow, first: int, found: Vectors) -> Iterator[ResultRow]:
+    def _vector_rows(self, row: IndexRow, first: int, found: Vectors, shard: str) -> Iterator[ResultRow]:
         # The tokens of several texts in one record cannot be told apart.
         tokens = found.tokens if len(found.vectors) == 1 else None
         for choice, vector in enumerate(found.vectors, first):
@@ -266,6 +289,7 @@ class Normalizer:
                 model=self._model,
                 file=self._files[row.file],
                 embedding=vector,
+                cost_usd=self._costs.of(shard, Usage(tokens, 0)) if tokens is not None else None,
             )
 
     def _failed(self, row: IndexRow, error: HttpError | RunError, *, ours: bool = False) -> Result:
@@ -353,10 +377,12 @@ def normalize_range(ref: BatchRef, document: BatchDocument, range_: Range, outpu
                 for rows in requests_of(index):
                     results.add(normalizer.result_of(rows, row, answers))
                     row += len(rows)
+                    advance()
             else:
                 for batch in index.iter_batches(INDEX_ROWS):
                     for start, end in answers.pieces(row, row + len(batch)):
                         normalizer.results_of(batch.slice(start - row, end - start), start, answers, results)
+                        advance(end - start)
                     row += len(batch)
         return normalizer.finish(answers.oddities)
 

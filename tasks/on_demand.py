@@ -21,6 +21,7 @@ from tasks.storage.listing import list_folder
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
+from tasks.support.progress import advance, stage
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted
@@ -106,6 +107,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
             asked += 1
             if record_id:
                 done.add(record_id)
+                advance()
                 if asked % _LOG_EVERY == 0:
                     run_log().info("%s on demand", counted(asked, "answer"))
         if len(done) >= shard.records:
@@ -183,7 +185,8 @@ def answer_on_demand(ref: BatchRef) -> int:
         if shard.route != "on_demand" or shard.done or document.status in ("cancelling", "cancelled"):
             continue
         log.info("Answering %s on demand", counted(shard.records, "record"))
-        calls += answer_shard(ref, document, shard)
+        with stage("answering on demand", shard.records, "records"):
+            calls += answer_shard(ref, document, shard)
         warning = sent_again(ref)
         if warning:
             log.warning("%s", warning)

@@ -15,6 +15,7 @@ from tasks.batch.paths import BatchRef
 from tasks.batch.store import read, update
 from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job
 from tasks.errors import TransientError
+from tasks.support.progress import current, spent
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.words import counted
@@ -94,11 +95,16 @@ def _processed(shard: Shard) -> int:
     return shard.records + shard.padding if shard.job.status == "Completed" else shard.job.processed
 
 
+def processed_of(document: BatchDocument) -> tuple[int, int]:
+    """How many records the jobs have processed, of how many."""
+    shards = [shard for shard in document.bedrock.shards or [] if shard.route == "batch"]
+    return sum(_processed(shard) for shard in shards), sum(shard.records + shard.padding for shard in shards)
+
+
 def describe(document: BatchDocument) -> tuple[str, float]:
     """Progress in words and in percent."""
     shards = [shard for shard in document.bedrock.shards or [] if shard.route == "batch"]
-    total = sum(shard.records + shard.padding for shard in shards)
-    processed = sum(_processed(shard) for shard in shards)
+    processed, total = processed_of(document)
     states = Counter(shard.job.status or "Submitting" if shard.job else "Waiting" for shard in shards)
     parts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     return f"{processed:,} of {counted(total, 'record')}; jobs: {parts}", 100.0 * processed / total if total else 100.0
@@ -126,6 +132,8 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
         except TransientError as error:
             log.warning("%s Waiting goes on.", error)
         text, percent = describe(document)
+        processed, total = processed_of(document)
+        current().to(processed, total, spent(percent / 100))
         if text != shown:
             # A line for every change of a job's state and every tenth of the way; the artifact has the rest.
             step = f"{text.partition(';')[2]} {percent // 10}"
@@ -135,6 +143,9 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
             artifact = _show(artifact, ref, text, percent)
             shown = text
         running = len(running_shards(document))
+        if not running and not waiting:
+            # Over, though some jobs may have left records out.
+            artifact = _show(artifact, ref, text, 100.0)
         if not running or (waiting and running < in_flight):
             break
         time.sleep(interval(time.monotonic() - started, poll_seconds))

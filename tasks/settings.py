@@ -16,6 +16,9 @@ from tasks.storage.uris import S3Uri, parse_location
 
 #: Names the buckets, beside the batch's and the input's, of which requests may refer to objects.
 IMAGE_BUCKETS_VARIABLE = "BEDROCK_BATCH_IMAGE_BUCKETS"
+#: Answers, and links of an hour, in the summary that Prefect shows.
+ANSWERS_VARIABLE, MOST_ANSWERS = "BEDROCK_BATCH_SUMMARY_ANSWERS", 20
+LINKS_VARIABLE = "BEDROCK_BATCH_SUMMARY_LINKS"
 #: 0 turns all short cuts for uniform files off.
 FAST_VARIABLE = "BEDROCK_BATCH_FAST"
 #: Those of the input that the batches' inputs are copies of.
@@ -134,6 +137,26 @@ def fast_enabled() -> bool:
     if wanted not in ("0", "1"):
         raise ConfigurationError(f"{FAST_VARIABLE} must be 1 (the default) or 0, not {wanted!r}.")
     return wanted == "1"
+
+
+class SummarySettings(msgspec.Struct, frozen=True):
+    """What the summary of a batch in Prefect holds besides: nothing of it without being asked for."""
+
+    #: So many answers are shown to whoever can see the UI.
+    answers: int
+    #: Links that whoever sees the UI may download the result files with, for an hour.
+    signed_links: bool
+
+
+def summary_settings() -> SummarySettings:
+    """Raises ConfigurationError."""
+    answers = os.environ.get(ANSWERS_VARIABLE, "").strip() or "0"
+    links = os.environ.get(LINKS_VARIABLE, "").strip() or "0"
+    if not answers.isdecimal() or int(answers) > MOST_ANSWERS:
+        raise ConfigurationError(f"{ANSWERS_VARIABLE} must be a number up to {MOST_ANSWERS}, not {answers!r}.")
+    if links not in ("0", "1"):
+        raise ConfigurationError(f"{LINKS_VARIABLE} must be 1 or 0 (the default), not {links!r}.")
+    return SummarySettings(int(answers), links == "1")
 
 
 def _load_block() -> BedrockBatchSettings | None:

@@ -36,6 +36,7 @@ from tasks.support.causes import Cause, Causes, listed
 from tasks.support.columns import Hashes, is_utf8
 from tasks.support.markdown import one_line, plain
 from tasks.support.memory import keep_freed_memory, release_memory
+from tasks.support.progress import advance, stage
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
 from tasks.support.scratch import scratch_folder, scratch_space
@@ -110,6 +111,7 @@ class Validator:
                 number = 0
                 for block in read_lines(source, digest=length):
                     number = self._check_block(block, number, source.name, number_of_source)
+                    advance(len(block.data))
                     self._spill()
                 starts.append(len(self.offsets))
                 lengths.append(length.length)
@@ -349,7 +351,9 @@ def validate_input(
     keep_freed_memory()
     wanted = canonical_endpoint(endpoint) if endpoint else None
     sources = find_sources(input_file)
-    with scratch_space():
+    # How much a compressed file holds is known at its end.
+    size = None if any(source.compression for source in sources) else sum(source.bytes for source in sources)
+    with scratch_space(), stage("checking", size, "bytes"):
         summary = Validator(wanted, served, sample, surveys, every).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}

@@ -151,7 +151,7 @@ def test_a_budget_is_held_before_anything_is_uploaded(tmp_path: Path) -> None:
     assert guess.max_cost_usd == pytest.approx(2.5, rel=0.05)
     require_within(guess, None)
     require_within(guess, 3)
-    with pytest.raises(ConfigurationError, match=r"may cost up to \$2\.5.*nothing was uploaded"):
+    with pytest.raises(ConfigurationError, match=r"may cost up to \$2\.5.*nothing was submitted"):
         require_within(guess, 1)
     unknown = look([chat(f"r{i}") for i in range(10)], tmp_path, "x.unheard-of-v1").models[0].estimate
     with pytest.raises(ConfigurationError, match="no price is known"):

@@ -86,8 +86,9 @@ def test_deploy_run_and_cancel(
         assert not [name for name, each in deployments.items() if each.concurrency_options]
         assert set(deployment.tags) == {"bedrock", "openai"}
         assert [schedule.active for schedule in deployment.schedules] == [False]
+        assert {"check", "doctor", "estimate", "cancel", "show", "list", "compare"} <= deployments.keys()
         queues = {name: each.work_queue_name for name, each in deployments.items()}
-        assert (queues["openai-batch"], queues["collect"], queues["operations"]) == (
+        assert (queues["openai-batch"], queues["collect"], queues["cancel"]) == (
             "default",
             "operations",
             "operations",

@@ -9,6 +9,7 @@ import click
 
 from flows.cli.main import DONE, FAILED, SOME_FAILED
 from tasks.openai_format.batch import Batch
+from tasks.support.words import dollars
 
 
 def status_of_batch(batch: Batch) -> int:
@@ -58,6 +59,8 @@ def _rows(batch: Batch, files: Mapping[str, str]) -> list[tuple[str, str]]:
         ("requests", account_of(batch)),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out" if usage else "unknown"),
     ]
+    if batch.cost_usd is not None:
+        rows.append(("cost", dollars(batch.cost_usd)))
     uris = {"output": batch.output_file, "errors": batch.error_file, "parquet": batch.parquet_file}
     return rows + [(name, files.get(name) or uri) for name, uri in uris.items() if uri]
 
@@ -81,7 +84,8 @@ def print_batches(batches: Sequence[Batch], *, as_json: bool = False, quiet: boo
             click.echo(batch.id)
             continue
         made = datetime.fromtimestamp(batch.created_at, timezone.utc).strftime("%Y-%m-%d %H:%M")
-        click.echo(f"{batch.id}  {batch.status:<11}  {made}  {batch.model}  {account_of(batch)}")
+        cost = "" if batch.cost_usd is None else f"  {dollars(batch.cost_usd)}"
+        click.echo(f"{batch.id}  {batch.status:<11}  {made}  {batch.model}  {account_of(batch)}{cost}")
 
 
 def print_error(error: Exception) -> None:

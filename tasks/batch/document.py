@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.batch.options import BatchOptions
+from tasks.batch.result import BatchResult, result_of
 from tasks.bedrock.limits import Limits
 from tasks.openai_format.batch import Batch
 
@@ -166,6 +167,6 @@ class BatchDocument(Batch):
         if not self.finished:
             self.bedrock.lease.epoch += 1
 
-    def public(self) -> Batch:
+    def public(self) -> BatchResult:
         """The batch as users see it."""
-        return Batch.model_validate(self.model_dump(exclude={"bedrock"}))
+        return result_of(self)

@@ -14,9 +14,10 @@ from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
 from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens
 from tasks.storage.reader import Source
+from tasks.support.markdown import plain
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
-from tasks.support.words import counted
+from tasks.support.words import counted, dollars
 
 #: Around the texts that a judge reads.
 FRAME_TOKENS = 60
@@ -134,6 +135,22 @@ def summary(estimates: list[Estimate]) -> list[dict[str, Any]]:
     """The estimates as plain data."""
     rows: list[dict[str, Any]] = msgspec.to_builtins(estimates)
     return rows
+
+
+def estimates_table(estimates: list[Estimate]) -> list[dict[str, str]]:
+    """The estimates as rows of a table in the UI, whose cells are markdown."""
+    return [
+        {
+            "variant": plain(each.label),
+            "requests": f"{each.requests:,}",
+            "jobs": f"{each.jobs:,}",
+            "tokens in": f"{each.input_tokens:,}",
+            "tokens out, at most": f"{each.max_output_tokens:,}",
+            "input": "unknown" if each.input_cost_usd is None else dollars(each.input_cost_usd),
+            "at most": "unknown" if each.max_cost_usd is None else dollars(each.max_cost_usd),
+        }
+        for each in estimates
+    ]
 
 
 @task(name="estimate", task_run_name="estimate", **STAGE_OPTIONS)

@@ -9,7 +9,7 @@ from tasks.bedrock.limits import Limits
 from tasks.bedrock.prices import Rate, rate_for
 from tasks.errors import ConfigurationError
 from tasks.inputs.survey import Survey
-from tasks.support.words import counted
+from tasks.support.words import counted, dollars
 
 #: How far the tokens that are counted from the text alone may be off; how it was measured stands in
 #: deployments/docs/check.md.
@@ -58,11 +58,6 @@ class Estimate(msgspec.Struct, frozen=True):
         price = f"at most {dollars(self.max_cost_usd)}, {dollars(self.input_cost_usd or 0)} of it for the input"
         basis = f"{self.rate.basis.replace('_', ' ')} prices of {self.rate.seen}"
         return f"{what}, {tokens}: {price}{beside} ({TOKENS_ERROR}; {basis})"
-
-
-def dollars(amount: float) -> str:
-    """US dollars as people read them; cents of cents where it is little."""
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 
 def estimate(
@@ -114,6 +109,6 @@ def require_within(estimate: Estimate, max_cost_usd: float | None) -> None:
     if estimate.max_cost_usd > max_cost_usd:
         raise ConfigurationError(
             f"This may cost up to {dollars(estimate.max_cost_usd)} ({dollars(estimate.input_cost_usd or 0)} for the "
-            f"input alone), more than max_cost_usd={max_cost_usd:,.2f}; nothing was uploaded. Raise it, or lower "
+            f"input alone), more than max_cost_usd={max_cost_usd:,.2f}; nothing was submitted. Raise it, or lower "
             "max_tokens in the requests."
         )

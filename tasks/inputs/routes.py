@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from tasks.bedrock.prices import rate_for
-from tasks.inputs.estimate import Estimate, dollars
+from tasks.inputs.estimate import Estimate
 from tasks.inputs.survey import Prefix, Survey
-from tasks.support.words import counted
+from tasks.support.words import counted, dollars
 
 
 class _Cache(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ The conversion is the pipeline's own: what is said here is what a run does.
 import base64
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ from tasks.codecs.encoder import EncodedRequest, Encoder
 from tasks.errors import PipelineError
 from tasks.fast.line import encoder_for
 from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens
+from tasks.openai_format.prompts import prefix_of
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 from tasks.support.causes import Causes
 
@@ -32,21 +33,6 @@ _PIXEL: Final = base64.b64decode(
 )
 
 _decode_context = msgspec.json.Decoder(Context).decode
-
-
-class _Prompt(msgspec.Struct):
-    messages: Any = None
-    instructions: Any = None
-    input: Any = None
-    prompt: Any = None
-    tools: Any = None
-
-
-class _Line(msgspec.Struct):
-    body: _Prompt
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
 
 
 class Prefix(msgspec.Struct):
@@ -169,13 +155,7 @@ class Survey:
 
     def _compare(self, line: bytes, weight: int) -> None:
         """Hold the beginning of a prompt against those that begin alike."""
-        try:
-            body = _decode_line(line).body
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        tools = msgspec.json.encode(body.tools).decode() if body.tools else ""
-        text = "".join(_texts([tools, body.instructions, body.messages, body.input, body.prompt]))
-        text = text[:_PREFIX_CHARACTERS]
+        text = prefix_of(line, _PREFIX_CHARACTERS)
         known = self._prefixes.get(text[:_HEAD_CHARACTERS])
         if known is None:
             if len(self._prefixes) < _MOST_PREFIXES:
@@ -190,22 +170,6 @@ class Survey:
     def prefixes(self) -> list[Prefix]:
         """The beginnings that at least two prompts share."""
         return [prefix for prefix in self._prefixes.values() if prefix.seen > 1]
-
-
-def _texts(value: Any) -> list[str]:
-    """The texts of a prompt in their order, pictures left out; what comes behind too much of it is not looked at."""
-    found: list[str] = []
-    stack, size = [value], 0
-    while stack and size < _PREFIX_CHARACTERS:
-        item = stack.pop()
-        if isinstance(item, str):
-            found.append(item)
-            size += len(item)
-        elif isinstance(item, dict):
-            stack += [item[name] for name in ("text", "content") if name in item]
-        elif isinstance(item, list):
-            stack += reversed(item)
-    return found
 
 
 def _common(first: str, second: str) -> str:

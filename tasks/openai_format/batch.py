@@ -1,7 +1,7 @@
 """OpenAI's Batch object (https://platform.openai.com/docs/api-reference/batch/object).
 
 `Batch` is what `batch_inference` returns and what `batch.json` holds; every OpenAI field keeps its name,
-type and unit (timestamps are unix seconds). `output_file`, `error_file` and `parquet_file` are ours: URIs.
+type and unit (timestamps are unix seconds). `output_file`, `error_file`, `parquet_file` (URIs) and `cost_usd` are ours.
 """
 
 from typing import Literal
@@ -85,6 +85,8 @@ class Batch(_Object):
     output_file: str | None = None
     error_file: str | None = None
     parquet_file: str | None = None
+    #: What the answered requests cost by their tokens, in US dollars; None where no price is known.
+    cost_usd: float | None = None
 
     @property
     def finished(self) -> bool:

@@ -18,7 +18,7 @@ from tasks.bedrock.records import OutputRecord, RecordError, decode_output_lines
 from tasks.fast.answers import PlainAnswers
 from tasks.results.outputs import OutputObject, ShardOutput
 from tasks.storage.reader import UNLIMITED, Source, read_lines
-from tasks.support.columns import Mask, Offsets
+from tasks.support.columns import Bytes, Mask, Offsets
 from tasks.support.scratch import ScratchFile
 
 #: What is known of a record. A greater one goes before a lesser one, and among equals the later.
@@ -88,6 +88,8 @@ class Answers:
         self._file = ScratchFile()
         self._end = 0
         self.oddities: Counter[str] = Counter()
+        #: The shards whose output was read, by the number of a job; 0 is none.
+        self.shards: list[str] = [""]
 
     def __enter__(self) -> "Answers":
         return self
@@ -98,8 +100,13 @@ class Answers:
     def load(self, outputs: list[ShardOutput]) -> None:
         """Read all output objects once, those of the first round first."""
         # A second outcome from the same job is odd, one from a later job or round is not.
-        jobs = [list(job) for output in outputs for _, job in groupby(output.found(), key=lambda o: o.attempt)]
-        for number, objects in enumerate(jobs, 1):
+        jobs = [
+            (output.shard, list(job))
+            for output in outputs
+            for _, job in groupby(output.found(), key=lambda found: found.attempt)
+        ]
+        self.shards = ["", *(shard for shard, _ in jobs)]
+        for number, (_, objects) in enumerate(jobs, 1):
             source = min(number, 255)
             for data in _read_small([o for o in objects if o.bytes <= _SMALL_OBJECT]):
                 self._add(data, source)
@@ -206,6 +213,12 @@ class Answers:
                 return self._starts[place] + choice
         self.oddities["output records that were never asked for"] += 1
         return None
+
+    def sources(self, rows: Offsets) -> Bytes:
+        """By row, the place in `shards` of the shard that its outcome came from."""
+        known = np.frombuffer(self._source, dtype=np.uint8)[rows]
+        found: Bytes = np.minimum(known, min(len(self.shards) - 1, 255)).astype(np.uint8)
+        return found
 
     def get(self, row: int) -> bytes:
         """The modelOutput of an answered record, or the encoded RecordError of a failed one."""

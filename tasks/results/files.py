@@ -34,6 +34,7 @@ RESULT_SCHEMA = pa.schema(
         pa.field("model", pa.string()),
         pa.field("file", pa.string()),
         pa.field("embedding", pa.list_(pa.float32())),
+        pa.field("cost_usd", pa.float64()),
     ]
 )
 
@@ -65,6 +66,8 @@ class ResultRow(NamedTuple):
     model: str | None = None
     file: str | None = None
     embedding: list[float] | None = None
+    #: By its tokens and the way in which it was asked.
+    cost_usd: float | None = None
 
 
 class Result(NamedTuple):

@@ -17,6 +17,9 @@ class RangeResult(msgspec.Struct):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     without_usage: int = 0
+    #: US dollars of the answers whose cost is known, and how many others there are.
+    cost_usd: float = 0.0
+    without_cost: int = 0
     #: Requests that failed for a cause that passes: asked again, they may be answered.
     retryable: int = 0
     finish_reasons: dict[str, int] = {}
@@ -40,3 +43,10 @@ def add_up(results: list[RangeResult]) -> BatchUsage:
         output_tokens_details=OutputTokensDetails(reasoning_tokens=sum(result.reasoning_tokens for result in results)),
         total_tokens=prompt + completion,
     )
+
+
+def cost_of(results: list[RangeResult]) -> float | None:
+    """US dollars of a batch's answers; None where it is not known of all of them."""
+    if any(result.without_cost for result in results):
+        return None
+    return round(sum(result.cost_usd for result in results), 6)

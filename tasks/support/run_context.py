@@ -1,6 +1,9 @@
 """The Prefect run that code runs in, and its log; also where there is none."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +21,43 @@ def current_run() -> UUID | None:
     return task_context.task_run.flow_run_id if task_context is not None else None
 
 
+#: What the lines of this context's log begin with.
+_name: ContextVar[str] = ContextVar("log_name", default="")
+
+
+@contextmanager
+def logs_named(name: str) -> Iterator[None]:
+    """Let every line that is logged herein begin with a name: of one of several batches that share a log."""
+    token = _name.set(name)
+    try:
+        yield
+    finally:
+        _name.reset(token)
+
+
+def log_name() -> str:
+    """What the lines of this context's log begin with; empty where there is one batch."""
+    return _name.get()
+
+
+class _NamedLog(logging.LoggerAdapter[Any]):
+    """Puts a name before each line."""
+
+    def __init__(self, log: Any, name: str) -> None:
+        super().__init__(log, {})
+        self._name = name
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        line = f"%s: {msg}" if args else "%s: %s"
+        self.logger.log(level, line, self._name, *(args or (msg,)), **kwargs)
+
+
 def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
     """The run's logger, or a plain one outside of a run."""
+    log: logging.Logger | logging.LoggerAdapter[Any]
     try:
-        return get_run_logger()
+        log = get_run_logger()
     except MissingContextError:
-        return logging.getLogger("bedrock-batch")
+        log = logging.getLogger("bedrock-batch")
+    name = _name.get()
+    return _NamedLog(log, name) if name else log

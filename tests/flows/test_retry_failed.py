@@ -10,6 +10,7 @@ from flows.compare import compare_models
 from flows.operations import cancel_batch, collect_batches
 from tasks.batch.paths import BatchRef
 from tasks.batch.store import read
+from tasks.openai_format.batch import Batch
 from tasks.settings import load_settings
 from tests.conftest import CLAUDE, NOVA, Sandbox, account, chat, write_chats, write_lines
 
@@ -92,7 +93,7 @@ def test_a_cancelled_batch_goes_on_with_jobs_that_never_were(
     assert len(sandbox.jobs(prefix)) == 1
     sandbox.faults(job_seconds=0.2)
     # And no process need wait for it.
-    batch = batch_inference(path, CLAUDE, retry_failed=True, wait=False)
+    batch: Batch = batch_inference(path, CLAUDE, retry_failed=True, wait=False)
     assert batch.status == "in_progress"
     for _ in range(200):
         if batch.finished:

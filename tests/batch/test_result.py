@@ -1,0 +1,68 @@
+"""A batch in Python and in a notebook: what it looks like, and its table."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.batch.result import BatchResult
+from tasks.errors import PipelineError
+from tasks.openai_format.batch import BatchError, BatchErrors, BatchUsage, RequestCounts
+from tests.conftest import chat, write_lines
+from tests.fakes import BUCKET, Cloud
+
+
+def batch(**fields: Any) -> BatchResult:
+    usual: dict[str, Any] = {
+        "id": "batch_1",
+        "endpoint": "/v1/chat/completions",
+        "model": "m",
+        "input_file_id": "in.jsonl",
+        "completion_window": "24h",
+        "status": "completed",
+        "created_at": 1000,
+        "completed_at": 4725,
+        "request_counts": RequestCounts(total=1200, completed=1199, failed=1),
+        "usage": BatchUsage(input_tokens=12_000, output_tokens=600),
+        "cost_usd": 0.0123,
+        "output_file": "s3://b/<output>.jsonl",
+    }
+    return BatchResult(**usual | fields)
+
+
+def test_how_it_reads() -> None:
+    assert repr(batch()).splitlines() == [
+        "Batch batch_1",
+        "  status    completed",
+        "  model     m",
+        "  requests  1,200: 1,199 answered, 1 failed",
+        "  tokens    12,000 in, 600 out",
+        "  cost      $0.0123",
+        "  took      1 h 2 min",
+        "  output    s3://b/<output>.jsonl",
+    ]
+    page = batch()._repr_html_()
+    assert "s3://b/&lt;output&gt;.jsonl" in page
+    errors = BatchErrors(data=[BatchError(code="empty_file", message="It is empty."), BatchError(code="b")])
+    failed = batch(status="failed", errors=errors, usage=None, cost_usd=None, completed_at=None)
+    assert "first error  empty_file: It is empty. (and 1 more error)" in repr(failed)
+
+
+def test_the_table(cloud: Cloud, tmp_path: Path) -> None:
+    table = pa.table({"custom_id": ["a", "b"], "line": [1, 3], "content": ["x", None], "file": ["in.jsonl"] * 2})
+    pq.write_table(table, tmp_path / "results.parquet")
+    cloud.s3.put("pre/results.parquet", (tmp_path / "results.parquet").read_bytes())
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"text": "Why?"}]}]
+    path = write_lines(tmp_path / "in.jsonl", [chat("a", "How?"), "", chat("b", messages=messages)])
+    done = batch(parquet_file=f"s3://{BUCKET}/pre/results.parquet", input_file_id=str(path))
+    assert done.to_arrow() == table
+    assert done.to_pandas(["custom_id"]).to_dict("list") == {"custom_id": ["a", "b"]}
+    with_prompts = done.to_arrow(["content"], prompts=True)
+    assert with_prompts.to_pydict() == {"content": ["x", None], "prompt": ["How?", "Be brief.\n\nWhy?"]}
+    write_lines(path, [chat("z")] * 3)
+    with pytest.raises(PipelineError, match="not the input of batch batch_1 any more"):
+        done.to_pandas(prompts=True)
+    with pytest.raises(PipelineError, match="no table of results"):
+        batch(status="in_progress").to_arrow()

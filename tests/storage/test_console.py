@@ -1,0 +1,29 @@
+"""Links into AWS's console: of the right region and partition, and none where nobody would be there."""
+
+from tasks.storage.console import Console
+from tasks.storage.uris import S3Uri
+
+URI = S3Uri("bucket", "pre fix/batch_1/output.jsonl")
+
+
+def test_links() -> None:
+    console = Console("https://s3.eu-west-1.amazonaws.com", "eu-west-1")
+    start = "https://eu-west-1.console.aws.amazon.com"
+    assert console.object(URI) == (
+        f"{start}/s3/object/bucket?region=eu-west-1&prefix=pre%20fix%2Fbatch_1%2Foutput.jsonl"
+    )
+    assert console.folder(S3Uri("bucket", "a/b")) == f"{start}/s3/buckets/bucket?region=eu-west-1&prefix=a%2Fb%2F"
+    assert console.jobs() == f"{start}/bedrock/home?region=eu-west-1#/batch-inference"
+
+
+def test_other_partitions() -> None:
+    china = Console("https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1").jobs()
+    assert (china or "").startswith("https://cn-north-1.console.amazonaws.cn/")
+    gov = Console("https://s3.us-gov-west-1.amazonaws.com", "us-gov-west-1").jobs()
+    assert (gov or "").startswith("https://us-gov-west-1.console.amazonaws-us-gov.com/")
+
+
+def test_no_console_of_another_store() -> None:
+    for endpoint in ("http://127.0.0.1:9000", "https://minio.example.com", "https://s3.amazonaws.com.evil.example"):
+        console = Console(endpoint, "us-east-1")
+        assert (console.object(URI), console.folder(URI), console.jobs()) == (None, None, None)
