@@ -7,15 +7,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run as current_run
 
 from flows.batch import batch_inference
-from flows.forms import described_by
+from flows.forms import described_by, run_name
 from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
 from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
-from tasks.comparison.estimate import estimate_cost, require_budget, summary
+from tasks.comparison.estimate import estimate_cost, estimates_table, require_budget, summary
 from tasks.comparison.joined import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
@@ -38,7 +39,8 @@ from tasks.inputs.summary import InputSummary
 from tasks.openai_format.batch import Batch
 from tasks.settings import copies_of, load_settings
 from tasks.storage.bucket import check_bucket
-from tasks.support.run_context import run_log
+from tasks.support.progress import display
+from tasks.support.run_context import logs_named, run_log
 from tasks.support.words import counted, cut
 from tasks.validate import validate
 
@@ -50,7 +52,7 @@ _Models = list[str | dict[str, Any]]
 def _run_name() -> str:
     parameters = current_run.parameters
     variants = counted(len(parameters.get("models") or ()), "variant")
-    return f"{PurePosixPath(str(parameters.get('input_file'))).name} on {variants}"
+    return run_name(f"{PurePosixPath(str(parameters.get('input_file'))).name} on {variants}")
 
 
 @flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[stop_all_on_cancel], persist_result=False)
@@ -113,7 +115,7 @@ def compare_models(
     require_budget(estimates, max_cost_usd)
     files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
-    with copies_of(buckets_of(data.sources)):
+    with copies_of(buckets_of(data.sources)), display():
         run_variants(comparison, variants, files, shared)
     answered = {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
     if not answered:
@@ -185,7 +187,8 @@ def run_variants(comparison: Comparison, variants: list[Variant], files: list[st
 
 def _batch(label: str, file: str, model: str, options: dict[str, Any]) -> Batch:
     one = batch_inference.with_options(flow_run_name=cut(label, 120), task_runner=side_by_side_runner())
-    batch: Batch = one(file, model, **options)
+    with logs_named(cut(label, 40)):
+        batch: Batch = one(file, model, **options)
     return batch
 
 
@@ -231,7 +234,9 @@ def estimate(
     variants = read_variants(models)
     data = _validated(input_file, endpoint, variants, "skip")
     judging = read_judge(judge)
-    return summary(estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint, judging))
+    estimates = estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint, judging)
+    create_table_artifact(key="estimate", table=estimates_table(estimates), description="Before anything is submitted")
+    return summary(estimates)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
 from flows.pipeline import drive
@@ -17,16 +18,17 @@ from tasks.batch.lease import trying_to_hold
 from tasks.batch.lifecycle import tidy
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_closed, open_batches
+from tasks.batch.result import BatchResult
 from tasks.batch.store import batch_ids, load, read
 from tasks.bedrock.events import batch_of_event
 from tasks.cancel import stop_batch
 from tasks.errors import BatchNotFoundError, PipelineError
 from tasks.fetch import find_output
 from tasks.normalize import answered_so_far
-from tasks.openai_format.batch import Batch
+from tasks.report import batch_markdown, batches_table
 from tasks.settings import load_settings
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
-from tasks.support.run_context import run_log
+from tasks.support.run_context import current_run, run_log
 from tasks.support.words import counted
 
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{32}")
@@ -43,7 +45,7 @@ def _ref(batch_id: str) -> BatchRef:
 
 
 @flow(name="list-batches", persist_result=False)
-def list_batches(limit: int = 100, after: str | None = None) -> list[Batch]:
+def list_batches(limit: int = 100, after: str | None = None) -> list[BatchResult]:
     """The batches under the configured prefix, the newest first.
 
     Args:
@@ -65,21 +67,29 @@ def list_batches(limit: int = 100, after: str | None = None) -> list[Batch]:
         if position is None:
             raise BatchNotFoundError(f"There is no batch {after[:80]!r} under {settings.root} to list from.")
         batches = batches[position + 1 :]
-    return batches[:limit]
+    shown = batches[:limit]
+    if current_run() is not None:
+        create_table_artifact(
+            key="batches", table=batches_table(shown), description=counted(len(shown), "batch", "batches")
+        )
+    return shown
 
 
 @flow(name="retrieve-batch", persist_result=False)
-def retrieve_batch(batch_id: str) -> Batch:
+def retrieve_batch(batch_id: str) -> BatchResult:
     """One batch as it stands in S3.
 
     Args:
         batch_id: The id, `batch_` and 32 hex digits.
     """
-    return read(_ref(batch_id)).public()
+    batch = read(_ref(batch_id)).public()
+    if current_run() is not None:
+        create_markdown_artifact(key="batch", markdown=batch_markdown(batch), description=f"Batch {batch.id}")
+    return batch
 
 
 @flow(name="cancel-batch", task_runner=TASK_RUNNER, persist_result=False)
-def cancel_batch(batch_id: str, collect: bool = True) -> Batch:
+def cancel_batch(batch_id: str, collect: bool = True) -> BatchResult:
     """Stop a batch's Bedrock jobs and collect what was answered; the rest is `batch_cancelled` in the error file.
 
     Where another run drives the batch, that run collects, and the batch is returned as `cancelling`.
@@ -91,7 +101,7 @@ def cancel_batch(batch_id: str, collect: bool = True) -> Batch:
     return cancel(_ref(batch_id), collect=collect)
 
 
-def cancel(ref: BatchRef, *, collect: bool = True) -> Batch:
+def cancel(ref: BatchRef, *, collect: bool = True) -> BatchResult:
     """`cancel_batch`, also outside of a flow."""
     batch = stop_batch(ref)
     if batch.finished or not collect:
@@ -103,7 +113,7 @@ def cancel(ref: BatchRef, *, collect: bool = True) -> Batch:
 
 
 @flow(name="collect-batches", task_runner=TASK_RUNNER, persist_result=False)
-def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = None) -> list[Batch]:
+def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = None) -> list[BatchResult]:
     """Advance every open batch: submit what waits for a slot, look at the jobs, fetch and normalise what is done.
 
     Made for a schedule, so that no process need live as long as a batch: `batch_inference(..., wait=False)` submits
@@ -154,7 +164,7 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
     return batches
 
 
-def advance(ref: BatchRef) -> Batch | None:
+def advance(ref: BatchRef) -> BatchResult | None:
     """Take one batch as far as it goes now; None where there is no such batch."""
     loaded = load(ref)
     if loaded is None:
