@@ -414,7 +414,7 @@ def normalize(ref: BatchRef, document: BatchDocument, range_: Range, outputs: di
     release_memory()
     log = run_log()
     if result.again:
-        again = counted(sum(piece.records for piece in result.again), "record is", "records are")
+        again = counted(sum(remainder.records for remainder in result.again), "record is", "records are")
         log.info("%s: %s asked again", range_.name, again)
         return result
     answers, errors = counted(result.completed, "answer"), counted(result.failed, "error")

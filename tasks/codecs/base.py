@@ -196,9 +196,11 @@ class Chat(msgspec.Struct):
         """Leave earlier thoughts out, and count it: a model that is not to think does not know them again."""
         left_out = False
         for turn in self.turns:
-            kept: list[Part] = [part for part in turn.parts if not isinstance(part, Thinking)]
-            left_out |= len(kept) < len(turn.parts)
-            turn.parts = kept
+            for part in turn.parts:
+                if type(part) is Thinking:
+                    turn.parts = [part for part in turn.parts if type(part) is not Thinking]
+                    left_out = True
+                    break
         if left_out:
             policy.note("messages[].thinking_blocks")
 

@@ -18,6 +18,9 @@ _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NO_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
+_OF_TOOLS: Final = frozenset({ToolCall, ToolResult, Thinking})
+
+
 class Conversation(NamedTuple):
     """Turns in order, and the names of tools that were changed: the new one to the one that was given."""
 
@@ -34,18 +37,22 @@ def settle(
     there are. Raises RequestError for what has no such order: OpenAI refuses the same.
     """
     settled = _merged(turns)
-    _pair(settled, policy, field)
-    settled = _merged(settled)
+    plain = not any(type(part) in _OF_TOOLS for turn in settled for part in turn.parts)
+    if not plain:
+        _pair(settled, policy, field)
+        settled = _merged(settled)
     if not settled and not system:
         raise RequestError(f"'{field}' holds no user message with content.", field)
     if not settled or settled[0].role == "assistant":
         settled.insert(0, Turn("user", [Text(_OPENING)]))
-    for turn in settled:
-        turn.parts.sort(key=_rank)
     last = settled[-1]
     if last.role == "assistant" and isinstance(last.parts[-1], Text):
         # The beginning of an answer that the model goes on from: Claude refuses white space at its end.
         last.parts[-1] = Text(last.parts[-1].text.rstrip())
+    if plain:
+        return Conversation(settled, {})
+    for turn in settled:
+        turn.parts.sort(key=_rank)
     return Conversation(settled, _rename(settled, set(declared)))
 
 
@@ -57,11 +64,13 @@ def _merged(turns: list[Turn]) -> list[Turn]:
     """Turns that alternate, without blank texts and without thoughts that nothing was said to."""
     merged: list[Turn] = []
     for turn in turns:
-        parts = [part for part in turn.parts if not is_blank(part)]
+        parts = [part for part in turn.parts if not (type(part) is Text and not part.text.strip())]
         if merged and merged[-1].role == turn.role:
             merged[-1].parts += parts
         elif parts:
             merged.append(Turn(turn.role, parts))
+    if all(type(turn.parts[-1]) is not Thinking for turn in merged):
+        return merged
     said = [turn for turn in merged if not all(isinstance(part, Thinking) for part in turn.parts)]
     return said if len(said) == len(merged) else _merged(said)
 

@@ -42,7 +42,7 @@ def split_reasoning(
             if closed or finish == "length":
                 return thoughts.strip() or None, rest.lstrip()
             return None, thoughts.lstrip()
-    if tags is THINK:
+    if tags is THINK and "</think>" in text:
         end = _END_ONLY.search(text)
         if end is not None and "<think>" not in text[: end.start()]:
             return text[: end.start()].strip() or None, text[end.end() :].lstrip()

@@ -232,7 +232,8 @@ def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
             text += [each.text or "" for each in block.citations_content.content or ()]
     finish = _FINISH.get(response.stop_reason or "end_turn", "stop")
     answer = Answer("".join(text) if text or not calls else None, finish, _usage(response.usage), calls)
-    keep_thinking(answer, thinking)
+    if thinking:
+        keep_thinking(answer, thinking)
     return answer
 
 
