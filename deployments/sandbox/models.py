@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from deployments.sandbox import checks, native_answers, native_checks, synthetic
+from deployments.sandbox import checks, model_rules, native_answers, native_checks, synthetic
 from deployments.sandbox.checks import Refused
 
 #: Application inference profiles of the imitation's account, and the model behind each.
@@ -35,6 +35,8 @@ def answer(model_id: str, body: Any, invocation: str, *, batch: bool) -> dict[st
     name = base_model(model_id)
     checks.need(isinstance(body, dict), "Malformed input request, please reformat your input and try again.")
     try:
+        refusal = model_rules.problem(body, name)
+        checks.need(refusal is None, refusal or "")
         if invocation == "Converse":
             checks.need("embed" not in name, "This model does not support Converse.")
             checks.converse(body, name, batch=batch)

@@ -33,6 +33,7 @@ from tests.conftest import SAMPLES, lines_of
 CHAT_MODELS = [
     "anthropic.claude-3-haiku-20240307-v1:0", "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
     "us.anthropic.claude-haiku-4-5-20251001-v1:0", "us.anthropic.claude-sonnet-4-6", "global.anthropic.claude-opus-5",
+    "us.anthropic.claude-opus-5-5",
     "amazon.nova-lite-v1:0", "us.amazon.nova-2-lite-v1:0", "meta.llama2-13b-chat-v1", "us.meta.llama3-3-70b-instruct-v1:0",
     "us.meta.llama4-scout-17b-instruct-v1:0", "mistral.mistral-7b-instruct-v0:2", "mistral.mistral-large-2407-v1:0",
     "mistral.mistral-large-3-675b-instruct", "openai.gpt-oss-20b-1:0", "qwen.qwen3-32b-v1:0", "deepseek.v3-v1:0",
