@@ -74,7 +74,7 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     assert result.judge_batch is not None
     assert result.judge_batch.request_counts.total == 60 * 3 * 2
     assert result.judged is not None
-    assert result.judged["cost_usd"] is None, "no price is known of this judge"
+    assert 0 < result.judged["cost_usd"] < 1
     assert 0.5 < result.judged["first_position"]["count"] / result.judged["first_position"]["total"] < 0.65
     state = json.loads(sandbox.read(f"s3://{sandbox.bucket}/{prefix}/comparisons/{result.id}/comparison.json"))
     assert state["verdict"] == result.verdict
@@ -163,7 +163,12 @@ def test_expired_and_throttled_variants_are_compared_by_what_they_have(
         ([CLAUDE, CLAUDE], {}, ConfigurationError, "both called"),
         ([CLAUDE, NOVA], {"judge": {"model": CLAUDE, "requests": -1}}, ConfigurationError, "judge"),
         ([HAIKU, MICRO], {"max_cost_usd": 0.000001}, ConfigurationError, "nothing was submitted"),
-        ([HAIKU, MICRO], {"max_cost_usd": 1.0, "judge": CLAUDE}, ConfigurationError, "no price is known of"),
+        (
+            [HAIKU, MICRO],
+            {"max_cost_usd": 1.0, "judge": "cohere.command-r-v1:0"},
+            ConfigurationError,
+            "no price is known of",
+        ),
         ([CLAUDE, NOVA], {"reference": "nowhere.csv"}, InputFileError, "nowhere.csv"),
     ],
 )
