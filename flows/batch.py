@@ -63,7 +63,7 @@ def _run_name() -> str:
     persist_result=False,
 )
 @described_by(BatchParameters)
-def batch_inference(
+def batch_inference(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     input_file: PathText,
     model: str,
     endpoint: str | None = None,

@@ -34,7 +34,7 @@ def _run_name() -> str:
 
 
 @flow(name="check", flow_run_name=_run_name, persist_result=False)
-def check(
+def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     input_file: PathText,
     models: list[str | dict[str, Any]],
     reference: PathText | None = None,

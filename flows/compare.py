@@ -57,7 +57,7 @@ def _run_name() -> str:
 
 @flow(name="compare-models", flow_run_name=_run_name, on_cancellation=[stop_all_on_cancel], persist_result=False)
 @described_by(ComparisonParameters)
-def compare_models(
+def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     input_file: PathText,
     models: _Models,
     reference: PathText | None = None,

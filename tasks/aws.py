@@ -335,7 +335,7 @@ def back_off(attempt: int, cap_seconds: float = 5.0) -> None:
     time.sleep(random.uniform(0, min(cap_seconds, 2**attempt / 2)))
 
 
-def explain(error: BaseException, doing: str) -> PipelineError:
+def explain(error: BaseException, doing: str) -> PipelineError:  # noqa: PLR0911 (a list of cases)
     """One line: what failed while `doing` something, why, and the remedy."""
     code, message = code_of(error), message_of(error).rstrip(".")
     setting = _setting_problem(error) or _credential_problem(error)
@@ -395,7 +395,7 @@ def _transient(error: BaseException, doing: str) -> TransientError:
     return TransientError(f"AWS is not answering while {doing} ({reason}): {message_of(error)}")
 
 
-def _setting_problem(error: BaseException) -> str | None:
+def _setting_problem(error: BaseException) -> str | None:  # noqa: PLR0911 (a list of cases)
     """What is wrong with a setting of AWS, and the remedy; None where the error is another."""
     if isinstance(error, NoRegionError):
         return "No AWS region is set: set AWS_REGION (or a region in your AWS profile)."

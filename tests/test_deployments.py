@@ -60,7 +60,7 @@ def worker(prefect_cli: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
         process.wait(60)
 
 
-def test_deploy_run_and_cancel(
+def test_deploy_run_and_cancel(  # noqa: PLR0915 (a deployment's whole life)
     sandbox: Sandbox, tmp_path: Path, prefix: str, worker: "subprocess.Popen[bytes]"
 ) -> None:
     from prefect.client.orchestration import get_client

@@ -5,6 +5,8 @@ pipeline: what is wrong there must not be wrong here in the same way.
 """
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 
 JOB_NAME = re.compile(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}")
 ROLE_ARN = re.compile(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+")
@@ -27,6 +29,10 @@ MODEL_ID = re.compile(
 
 def problem(body: dict[str, object]) -> str | None:
     """What AWS would say to a CreateModelInvocationJob body that breaks a pattern; None where all is well."""
+    return next(chain(_of_fields(body), _of_places(body), _of_values(body), _of_tags(body.get("tags", []))), None)
+
+
+def _of_fields(body: dict[str, object]) -> Iterator[str]:
     checks = [
         ("jobName", JOB_NAME, 63, True),
         ("roleArn", ROLE_ARN, 2048, True),
@@ -38,35 +44,44 @@ def problem(body: dict[str, object]) -> str | None:
         if value is None and not required:
             continue
         if not isinstance(value, str) or not pattern.fullmatch(value) or len(value) > longest:
-            return _constraint(field, pattern)
+            yield _constraint(field, pattern)
+
+
+def _of_places(body: dict[str, object]) -> Iterator[str]:
     for outer, inner in (("inputDataConfig", "s3InputDataConfig"), ("outputDataConfig", "s3OutputDataConfig")):
         config = body.get(outer)
-        location = config.get(inner) if isinstance(config, dict) else None
-        uri = location.get("s3Uri") if isinstance(location, dict) else None
+        found = config.get(inner) if isinstance(config, dict) else None
+        location = found if isinstance(found, dict) else {}
+        uri = location.get("s3Uri")
         if not isinstance(uri, str) or not S3_URI.fullmatch(uri) or len(uri) > 1024:
-            return _constraint(f"{outer}.{inner}.s3Uri", S3_URI)
-        key = location.get("s3EncryptionKeyId") if isinstance(location, dict) else None
+            yield _constraint(f"{outer}.{inner}.s3Uri", S3_URI)
+        key = location.get("s3EncryptionKeyId")
         if key is not None and not KMS_KEY.fullmatch(str(key)):
-            return _constraint(f"{outer}.{inner}.s3EncryptionKeyId", KMS_KEY)
-        owner = location.get("s3BucketOwner") if isinstance(location, dict) else None
+            yield _constraint(f"{outer}.{inner}.s3EncryptionKeyId", KMS_KEY)
+        owner = location.get("s3BucketOwner")
         if owner is not None and not ACCOUNT_ID.fullmatch(str(owner)):
-            return _constraint(f"{outer}.{inner}.s3BucketOwner", ACCOUNT_ID)
+            yield _constraint(f"{outer}.{inner}.s3BucketOwner", ACCOUNT_ID)
+
+
+def _of_values(body: dict[str, object]) -> Iterator[str]:
     hours = body.get("timeoutDurationInHours", 24)
     if not isinstance(hours, int) or not 24 <= hours <= 168:
-        return "Value at 'timeoutDurationInHours' failed to satisfy constraint: Member must be between 24 and 168"
+        yield "Value at 'timeoutDurationInHours' failed to satisfy constraint: Member must be between 24 and 168"
     if body.get("modelInvocationType", "InvokeModel") not in ("InvokeModel", "Converse"):
-        return "Value at 'modelInvocationType' failed to satisfy constraint: [InvokeModel, Converse]"
-    tags = body.get("tags", [])
+        yield "Value at 'modelInvocationType' failed to satisfy constraint: [InvokeModel, Converse]"
+
+
+def _of_tags(tags: object) -> Iterator[str]:
     if not isinstance(tags, list) or len(tags) > 200:
-        return "Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 200"
+        yield "Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 200"
+        return
     for tag in tags:
         if not (1 <= len(tag["key"]) <= 128 and len(tag["value"]) <= 256):
-            return "Value at 'tags' failed to satisfy constraint: length"
+            yield "Value at 'tags' failed to satisfy constraint: length"
         if not (TAG.fullmatch(tag["key"]) and TAG.fullmatch(tag["value"])):
-            return _constraint("tags", TAG)
+            yield _constraint("tags", TAG)
         if tag["key"].lower().startswith("aws:"):
-            return "aws: prefixed tag key names are not allowed for external use."
-    return None
+            yield "aws: prefixed tag key names are not allowed for external use."
 
 
 def _constraint(field: str, pattern: re.Pattern[str]) -> str:

@@ -71,7 +71,9 @@ def _is_blank(content: bytes) -> bool:
 PlainEncoder = Callable[[bytes, bytes], "tuple[str, list[bytes]] | None"]
 
 
-def plain_encoder(form: PlainForm, without_effect: frozenset[str], suffix: bytes = b"") -> PlainEncoder:
+def plain_encoder(  # noqa: C901 (a closure, for speed: see below)
+    form: PlainForm, without_effect: frozenset[str], suffix: bytes = b""
+) -> PlainEncoder:
     """A function from a line, and what to put before, to its custom_id and its modelInput; None for any unusual line.
 
     The modelInput comes in parts to be joined: the prefix given with the line first, `suffix` last.
@@ -95,7 +97,7 @@ def plain_encoder(form: PlainForm, without_effect: frozenset[str], suffix: bytes
     # Most files have the same parameters on every line. The types tell 1 from 1.0, which are equal.
     endings: dict[tuple[Any, ...], bytes] = {}
 
-    def encode(line: bytes, prefix: bytes) -> tuple[str, list[bytes]] | None:
+    def encode(line: bytes, prefix: bytes) -> tuple[str, list[bytes]] | None:  # noqa: C901, PLR0912 (once a line)
         try:
             parsed = decode(line)
             body = parsed.body

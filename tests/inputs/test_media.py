@@ -66,36 +66,33 @@ def test_whole_networks_are_closed(network: Any) -> None:
         assert not is_public(str(address))
 
 
+#: Where paths lead: a status, and what stands in Location.
+REDIRECTS = {
+    "/here": (302, "/dot.png"),
+    "/round": (301, "/round"),
+    "/inside": (302, "http://127.0.0.1:{port}/dot.png"),
+    "/metadata": (307, "http://169.254.169.254/latest/meta-data"),
+    "/nowhere": (302, "http://[::1"),
+    "/s3": (302, "s3://bucket/key"),
+    "/file": (302, "file:///etc/passwd"),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         host = self.headers["Host"]
-        if self.path == "/dot.png":
-            body, status, location = base64.b64decode(PNG), 200, None
-        elif self.path == "/big":
-            body, status, location = b"x" * (media.MAX_BYTES + 1), 200, None
-        elif self.path in ("/short", "/host"):
-            body, status, location = host.encode(), 200, None
-        elif self.path == "/here":
-            body, status, location = b"", 302, "/dot.png"
-        elif self.path == "/round":
-            body, status, location = b"", 301, "/round"
-        elif self.path == "/inside":
-            body, status, location = b"", 302, f"http://127.0.0.1:{host.rpartition(':')[2]}/dot.png"
-        elif self.path == "/metadata":
-            body, status, location = b"", 307, "http://169.254.169.254/latest/meta-data"
-        elif self.path == "/compressed":
-            body, status, location = gzip.compress(b"x" * 100), 200, None
-        elif self.path == "/nowhere":
-            body, status, location = b"", 302, "http://[::1"
-        elif self.path == "/s3":
-            body, status, location = b"", 302, "s3://bucket/key"
-        elif self.path == "/file":
-            body, status, location = b"", 302, "file:///etc/passwd"
-        else:
-            body, status, location = b"", 404, None
+        bodies = {
+            "/dot.png": base64.b64decode(PNG),
+            "/big": b"x" * (media.MAX_BYTES + 1),
+            "/short": host.encode(),
+            "/host": host.encode(),
+            "/compressed": gzip.compress(b"x" * 100),
+        }
+        body = bodies.get(self.path, b"")
+        status, location = REDIRECTS.get(self.path, (200 if self.path in bodies else 404, None))
         self.send_response(status)
         if location:
-            self.send_header("Location", location)
+            self.send_header("Location", location.format(port=host.rpartition(":")[2]))
         if self.path == "/compressed":
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body) + (self.path == "/short")))

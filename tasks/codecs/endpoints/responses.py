@@ -49,7 +49,7 @@ _REPEATED: Final = (
 )
 
 
-def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
+def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:  # noqa: C901 (field by field)
     """The neutral form of a responses body. Raises RequestError naming the field that is wrong."""
     for field in _STATEFUL:
         if body.get(field) is not None:
