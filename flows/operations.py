@@ -55,6 +55,11 @@ def list_batches(limit: int = 100, after: str | None = None) -> list[BatchResult
     Raises:
         PipelineError: There is no batch `after`, or `limit` is less than 1.
     """
+    return newest_batches(limit, after)
+
+
+def newest_batches(limit: int, after: str | None = None) -> list[Batch]:
+    """`list_batches`, also outside of a flow."""
     if limit < 1:
         raise PipelineError(f"limit must be 1 or more, not {limit}.")
     settings = load_settings()

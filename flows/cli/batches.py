@@ -20,10 +20,10 @@ _batch_id = click.argument("batch_id", metavar="BATCH_ID")
 def list_command(limit: int, after: str | None, as_json: bool, quiet: bool) -> int:
     """List the batches under the configured bucket and prefix, the newest first."""
     from flows.cli.printing import print_batches
-    from flows.operations import list_batches
+    from flows.operations import newest_batches
 
-    # Nothing is run: no Prefect server is needed.
-    print_batches(list_batches.fn(limit, after), as_json=as_json, quiet=quiet)
+    # No flow is run: no Prefect server is needed.
+    print_batches(newest_batches(limit, after), as_json=as_json, quiet=quiet)
     return DONE
 
 
@@ -55,12 +55,12 @@ def _job(job: Any) -> str:
 @folder_option
 def output_command(batch_id: str, errors: bool, incomplete: bool, output_dir: Path | None) -> int:
     """Write a finished batch's output lines to standard output; or download all its files with --output-dir."""
-    from flows.operations import output_lines, retrieve_batch
+    from flows.operations import output_lines, read_document
 
     if output_dir:
         from flows.cli.saving import save_batch
 
-        for place in save_batch(retrieve_batch.fn(batch_id), output_dir).values():
+        for place in save_batch(read_document(batch_id).public(), output_dir).values():
             click.echo(place)
         return DONE
     out = sys.stdout.buffer

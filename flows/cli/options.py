@@ -14,7 +14,7 @@ from tasks.support.words import cut
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: What a command says in its own way.
-_SPECIAL = {"metadata", "output_data_config", "models", "judge", "note", "wait"}
+_SPECIAL = {"metadata", "output_data_config", "models", "note", "wait"}
 
 
 def options_of(parameters: type[Parameters], only: Collection[str] | None = None) -> Callable[[F], F]:
@@ -47,7 +47,7 @@ def _option(parameters: type[Parameters], name: str, info: FieldInfo, each: Help
         flag,
         type=_type(info.annotation),
         show_default=value.get("default") is not None,
-        metavar=None if each.choices else name.rpartition("_")[2].upper(),
+        metavar=None if each.choices else _metavar(name, each),
         help=(f"{text} ({choices})." if choices else f"{text}.") + said,
         callback=_checked(parameters, name),
         **value,
@@ -61,18 +61,28 @@ def _type(annotation: Any) -> Any:
     return float if kind is float or get_args(kind)[:1] == (float,) else str
 
 
+def _metavar(name: str, each: Help) -> str:
+    return (each.flag or "").partition(" ")[2] or name.rpartition("_")[2].upper()
+
+
 def _checked(parameters: type[Parameters], name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """What the parameter's own type refuses is a mistake of usage."""
 
     def check(context: click.Context, option: click.Parameter, value: Any) -> Any:
         try:
+            if isinstance(value, str) and _takes_json(parameters.model_fields[name]):
+                value = text_or_json(value)
             if value is not None:
                 parameters.require_valid(name, value)
-        except ValueError as error:
+        except (ValueError, ConfigurationError) as error:
             raise click.BadParameter(str(error), context, option) from None
         return value
 
     return check
+
+
+def _takes_json(info: FieldInfo) -> bool:
+    return any(get_origin(kind) is dict for kind in get_args(info.annotation))
 
 
 def _special(name: str, text: str, required: bool) -> Callable[[F], F]:
@@ -85,8 +95,6 @@ def _special(name: str, text: str, required: bool) -> Callable[[F], F]:
         return click.option(
             "--model", "models", multiple=True, required=required, metavar="MODEL|JSON", help=f"{text}. Repeatable."
         )
-    if name == "judge":
-        return click.option("--judge", metavar="MODEL|JSON", help=f"{text}.")
     if name == "wait":
         return click.option(
             "--wait/--no-wait", default=True, help="Wait for the end (the default); or submit and leave."
@@ -103,21 +111,19 @@ def parameters_from(said: dict[str, Any]) -> dict[str, Any]:
         location = given.pop("output_location")
         given["output_data_config"] = {"s3OutputDataConfig": {"s3Uri": location}} if location else None
     if "models" in given:
-        given["models"] = [_model(text) for text in given["models"]]
-    if given.get("judge"):
-        given["judge"] = _model(given["judge"])
+        given["models"] = [text_or_json(text) for text in given["models"]]
     return given
 
 
-def _model(text: str) -> str | dict[str, Any]:
-    """A model id, or a variant in JSON."""
+def text_or_json(text: str) -> str | dict[str, Any]:
+    """A text such as a model id, or what stands in its place in JSON. Raises ConfigurationError."""
     if not text.lstrip().startswith("{"):
         return text
     try:
-        variant: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise ConfigurationError(f"{cut(text, 80)!r} is no JSON: {error}") from None
-    return variant
+    return found
 
 
 def output_options(function: F) -> F:

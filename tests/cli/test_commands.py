@@ -119,6 +119,7 @@ def test_a_margin_decides_the_exit_status(within: bool | None, status: int) -> N
         (["compare", "x"], "Missing option '--model'"),
         (["compare", "x", "--model", "m", "--margin", "101"], "margin: Input should be less than or equal to 100"),
         (["compare", "x", "--model", "m", "--choices", "all"], "'all' is not one of"),
+        (["compare", "x", "--model", "m", "--judge", '{"model":'], "is no JSON"),
         (["list", "--limit", "0"], "--limit"),
     ],
 )

@@ -40,7 +40,9 @@ class Kinds(msgspec.Struct, frozen=True):
 _DEFAULTS = {"detail": "auto"}
 
 
-def check_keys(value: Any, keys: Keys | Kinds, where: str, policy: Policy) -> None:
+def check_keys(  # noqa: C901, PLR0912 (a walk of a tree, key by key)
+    value: Any, keys: Keys | Kinds, where: str, policy: Policy
+) -> None:
     """Refuse, or count, the keys that nobody reads in an object or in each of a list. Raises RequestError."""
     if isinstance(value, list):
         for index, item in enumerate(value):
