@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tasks.batch.parameters import BatchParameters
+
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _TEXT = {"type": "string"}
@@ -128,10 +130,16 @@ _SCHEMAS: dict[str, Any] = {
             "role_arn": _TEXT,
             "job_name": _TEXT,
             "output_data_config": {"type": "object"},
-            "on_invalid": {"type": "string", "enum": ["fail", "skip"]},
-            "unsupported": {"type": "string", "enum": ["error", "drop"]},
-            "below_minimum": {"type": "string", "enum": ["on_demand", "pad", "fail"]},
-            "invocation": {"type": "string", "enum": ["auto", "InvokeModel", "Converse"]},
+            **{
+                name: {
+                    "type": "string",
+                    "enum": list(each.choices),
+                    "default": info.default,
+                    "description": each.description,
+                }
+                for name, info, each in BatchParameters.described()
+                if each.choices
+            },
             "retry_failed": {"type": "boolean"},
             "max_cost_usd": {"type": "number", "minimum": 0},
             "reuse": {"type": "boolean", "default": True, "description": "false: a fresh sample."},

@@ -10,18 +10,14 @@ from tasks.api.errors import InvalidCallError
 from tasks.api.files import expiry
 from tasks.api.tenants import Tenant
 from tasks.batch.options import parse_window
+from tasks.batch.parameters import BatchParameters
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, canonical_endpoint
 from tasks.storage.uris import is_s3
 
 ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)
 #: OpenAI's bounds of metadata (https://platform.openai.com/docs/api-reference/batch/create).
 _METADATA_ENTRIES, _KEY_CHARACTERS, _VALUE_CHARACTERS = 16, 64, 512
-_CHOICES = {
-    "on_invalid": ("fail", "skip"),
-    "unsupported": ("error", "drop"),
-    "below_minimum": ("on_demand", "pad", "fail"),
-    "invocation": ("auto", "InvokeModel", "Converse"),
-}
+_CHOICES = {name: tuple(each.choices) for name, _, each in BatchParameters.described() if each.choices}
 _FLAGS = ("retry_failed", "reuse")
 #: Where a model is named beside the body, in the order of precedence.
 _MODEL_HEADERS = ("x-portkey-aws-bedrock-model", "x-amzn-bedrock-modelid")
