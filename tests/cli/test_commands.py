@@ -95,7 +95,7 @@ def test_what_is_said_arrives() -> None:
         "--reference labels.csv"
     )
     compared = said(compare_command, "in.jsonl", "--model", "m", *options.split())
-    assert (compared["extract"], compared["choices"], compared["margin"]) == ('{"regex":"x"}', "any", 2.5)
+    assert (compared["extract"], compared["choices"], compared["margin"]) == ({"regex": "x"}, "any", 2.5)
     assert (compared["cluster_by"], compared["slice_by"], compared["label_column"]) == ("user", "a,b", "truth")
 
 
