@@ -55,10 +55,15 @@ def list_batches(limit: int = 100, after: str | None = None) -> list[BatchResult
     Raises:
         PipelineError: There is no batch `after`, or `limit` is less than 1.
     """
-    return newest_batches(limit, after)
+    shown = newest_batches(limit, after)
+    if current_run() is not None:
+        create_table_artifact(
+            key="batches", table=batches_table(shown), description=counted(len(shown), "batch", "batches")
+        )
+    return shown
 
 
-def newest_batches(limit: int, after: str | None = None) -> list[Batch]:
+def newest_batches(limit: int, after: str | None = None) -> list[BatchResult]:
     """`list_batches`, also outside of a flow."""
     if limit < 1:
         raise PipelineError(f"limit must be 1 or more, not {limit}.")
@@ -72,12 +77,7 @@ def newest_batches(limit: int, after: str | None = None) -> list[Batch]:
         if position is None:
             raise BatchNotFoundError(f"There is no batch {after[:80]!r} under {settings.root} to list from.")
         batches = batches[position + 1 :]
-    shown = batches[:limit]
-    if current_run() is not None:
-        create_table_artifact(
-            key="batches", table=batches_table(shown), description=counted(len(shown), "batch", "batches")
-        )
-    return shown
+    return batches[:limit]
 
 
 @flow(name="retrieve-batch", persist_result=False)
