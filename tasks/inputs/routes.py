@@ -1,8 +1,8 @@
 """Which way of asking a file is the cheapest, told from it alone: a batch, on demand, on demand with a cached prefix.
 
-Source of the cache's rules: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html (the least number
-of tokens of a cached prefix), and the prices of https://aws.amazon.com/bedrock/pricing/ as of October 2026. Batch jobs
-take no cache points.
+The factors of cached reads and writes, and the fewest tokens a model caches, are those that vendors and third parties
+name (Anthropic: reads at a tenth, writes at five quarters; Nova: reads at a quarter); they were not read off AWS's own
+price list, so this is advice and decides nothing. Batch jobs take no cache points.
 """
 
 import re
