@@ -188,9 +188,13 @@ class Chat(msgspec.Struct):
 
     @property
     def uses_tools(self) -> bool:
-        return bool(self.tools) or any(
-            isinstance(part, ToolCall | ToolResult) for turn in self.turns for part in turn.parts
-        )
+        if self.tools:
+            return True
+        for turn in self.turns:
+            for part in turn.parts:
+                if type(part) is ToolCall or type(part) is ToolResult:
+                    return True
+        return False
 
     def leave_out_thinking(self, policy: Policy) -> None:
         """Leave earlier thoughts out, and count it: a model that is not to think does not know them again."""

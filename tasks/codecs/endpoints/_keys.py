@@ -36,6 +36,7 @@ class Kinds(msgspec.Struct, frozen=True):
     default: str | None = None
 
 
+_NESTED = frozenset({dict, list})
 #: Values of counted keys that ask for what happens anyway.
 _DEFAULTS = {"detail": "auto"}
 
@@ -57,13 +58,14 @@ def check_keys(  # noqa: C901, PLR0912 (a walk of a tree, key by key)
         if found is None:
             return
         keys = found
+    read, nested = keys.read, keys.within
     for key, item in value.items():
-        if item is None or key in keys.without_effect:
+        if key in read:
+            # Nearly every one: most are no objects.
+            if key in nested and type(item) in _NESTED:
+                check_keys(item, nested[key], f"{where}.{key}", policy)
+        elif item is None or key in keys.without_effect:
             continue
-        if key in keys.read:
-            within = keys.within.get(key)
-            if within is not None:
-                check_keys(item, within, f"{where}.{key}", policy)
         elif key in keys.counted:
             if _DEFAULTS.get(key) != item:
                 policy.note(_unindexed(f"{where}.{key}"))

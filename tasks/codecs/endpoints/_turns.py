@@ -37,7 +37,7 @@ def settle(
     there are. Raises RequestError for what has no such order: OpenAI refuses the same.
     """
     settled = _merged(turns)
-    plain = not any(type(part) in _OF_TOOLS for turn in settled for part in turn.parts)
+    plain = _plain(settled)
     if not plain:
         _pair(settled, policy, field)
         settled = _merged(settled)
@@ -56,6 +56,14 @@ def settle(
     return Conversation(settled, _rename(settled, set(declared)))
 
 
+def _plain(turns: list[Turn]) -> bool:
+    for turn in turns:
+        for part in turn.parts:
+            if type(part) in _OF_TOOLS:
+                return False
+    return True
+
+
 def is_blank(part: Part) -> bool:
     return isinstance(part, Text) and not part.text.strip()
 
@@ -69,7 +77,10 @@ def _merged(turns: list[Turn]) -> list[Turn]:
             merged[-1].parts += parts
         elif parts:
             merged.append(Turn(turn.role, parts))
-    if all(type(turn.parts[-1]) is not Thinking for turn in merged):
+    for turn in merged:
+        if type(turn.parts[-1]) is Thinking:
+            break
+    else:
         return merged
     said = [turn for turn in merged if not all(isinstance(part, Thinking) for part in turn.parts)]
     return said if len(said) == len(merged) else _merged(said)
