@@ -421,7 +421,9 @@ def _listen(runner: Runner, over: threading.Event) -> None:
 
 def main() -> None:
     """Drive the orders until standard input ends, or a signal comes."""
-    logging.basicConfig(level=os.environ.get("BEDROCK_BATCH_API_LOG_LEVEL", "INFO"), stream=sys.stderr)
+    # Prefect has given the root logger its handler, and its own level.
+    logging.basicConfig(stream=sys.stderr)
+    log.setLevel(os.environ.get("BEDROCK_BATCH_API_LOG_LEVEL", "").strip().upper() or "INFO")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_NoTraces())
     spare_memory()
