@@ -79,8 +79,14 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values = json.loads(json.dumps(DEFAULTS))
-        self._random = random.Random(1)
+        self.reset()
+
+    def reset(self) -> dict[str, Any]:
+        """No faults; those to come strike as after any other reset."""
+        with self._lock:
+            self._values = json.loads(json.dumps(DEFAULTS))
+            self._random = random.Random(1)
+            return dict(self._values)
 
     def set(self, changes: dict[str, Any]) -> dict[str, Any]:
         unknown = changes.keys() - DEFAULTS.keys()

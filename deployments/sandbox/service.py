@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from deployments.sandbox import models, patterns, rubbish, synthetic
 from deployments.sandbox.checks import Refused
-from deployments.sandbox.faults import ACCOUNT, DEFAULTS, Faults, Journal
+from deployments.sandbox.faults import ACCOUNT, Faults, Journal
 from deployments.sandbox.jobs import Jobs
 
 #: The exception that AWS names with a status; 402 and 409 stand for two that come as 400.
@@ -168,7 +168,7 @@ class Bedrock:
             return _json(self._journal.snapshot())
         if parts == ["reset"] and request.method == "POST":
             self._journal.reset()
-            return _json(self._faults.set(DEFAULTS))
+            return _json(self._faults.reset())
         if parts == ["jobs"]:
             return _json([job.describe() for job in self._jobs.all()])
         if parts == ["faults"] and request.method == "POST":

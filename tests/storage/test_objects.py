@@ -35,7 +35,11 @@ def test_the_reason_that_a_head_request_is_not_given(sandbox: Sandbox, prefix: s
     assert aws.code_of(caught.value) == code
 
 
-def test_deleting_is_best_effort(sandbox: Sandbox, prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_deleting_is_best_effort(
+    sandbox: Sandbox, prefix: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is said once in a run, and all tests are outside of any.
+    monkeypatch.setattr("tasks.storage.objects._said", set())
     uri = S3Uri(sandbox.bucket, f"{prefix}/a")
     sandbox.s3.put_object(Bucket=uri.bucket, Key=uri.key, Body=b"x")
     sandbox.faults(s3_denied=["DeleteObject"])
