@@ -70,6 +70,8 @@ _LEAST_WAIT, _MOST_WAIT = 1.0, 60.0
 _LEAST_PAUSE, _MOST_PAUSE = 0.5, 10.0
 #: How often an order is begun that fails for reasons that are not its own.
 _MOST_TRIES = 20
+#: How often a batch is opened again, for an order that still wants it, after another order had it stopped.
+_MOST_REOPENED = 3
 _SWEEP_SECONDS = 600.0
 #: What passes by itself: the order is tried again.
 _PASSING = (TransientError, LostLeaseError, StateConflictError)
@@ -273,12 +275,13 @@ class Runner:
         """Keep the order's end, where its batch is over; but open a batch again that ended because of another order."""
         ref = order.ref(tenant)
         assert ref is not None
-        if (
-            batch.status == "cancelled"
-            and not get_order(tenant, order.id).cancelling_at
-            and forget_stopped(tenant, ref)
-        ):
+        for _ in range(_MOST_REOPENED):
+            if batch.status != "cancelled" or get_order(tenant, order.id).cancelling_at:
+                break
+            if not forget_stopped(tenant, ref):
+                break
             try:
+                # A stop that was on its way may still reach it: then once more.
                 batch = _run(tenant, order, again=True)
             except BatchFailedError as error:
                 batch = error.batch

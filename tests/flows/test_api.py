@@ -273,7 +273,7 @@ def test_orders_of_a_prefect_server(
     runs = PrefectRuns(load_tenants())
     runs.tell(order.id)
     with contextlib.closing(runs):
-        until(runs.trouble, "Prefect has no such deployment", 30)
+        until(runs.trouble, "Prefect has no such deployment")
         run_orders.to_deployment(name="api").apply()  # type: ignore[union-attr]
         runs.tell(order.id)
 
@@ -281,7 +281,7 @@ def test_orders_of_a_prefect_server(
             with get_client(sync_client=True) as prefect:
                 return any(run.parameters == {"order_id": order.id} for run in prefect.read_flow_runs())
 
-        until(asked_for, "a run was asked for", 30)
+        until(asked_for, "a run was asked for")
     assert run_orders(order.id) == 1
     end = get_order(tenant, order.id).final
     assert end is not None

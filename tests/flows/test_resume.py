@@ -39,8 +39,24 @@ def test_worker_processes_end_with_a_killed_run(
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
     monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "processes")
     path = str(write_chats(tmp_path / "in.jsonl", 400))
-    run = runs.start("batch_inference", path, CLAUDE, **FAST)
-    until(lambda: "part-00000" in run.log.read_text(), "a worker has begun")
+    from prefect.settings import PREFECT_API_URL
+
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        # Not forked from a process with threads, as those of the nursery are: it starts processes itself.
+        run = subprocess.Popen(
+            [sys.executable, "-m", "flows.batch", path, "--model", CLAUDE, "--poll-seconds", "0.05"],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
+            stdout=out,
+            stderr=out,
+        )
+
+    def begun() -> bool:
+        assert run.poll() is None, log.read_text()[-3000:]
+        return "part-00000" in log.read_text()
+
+    until(begun, "a worker has begun")
     workers = _children(run.pid)
     assert len(workers) >= 2
     run.kill()
