@@ -59,7 +59,7 @@ def test_a_run_that_fails_takes_its_note_along(cloud: Cloud, error: BaseExceptio
 
 def test_a_note_that_cannot_be_deleted_hides_no_error(cloud: Cloud) -> None:
     cloud.s3.refuse("DeleteObject", "AccessDenied", 403)
-    with pytest.raises(PipelineError, match="^the run's own$"), run_noted(REF):
+    with pytest.raises(PipelineError, match=r"^the run's own$"), run_noted(REF):
         raise PipelineError("the run's own")
     assert cloud.s3.keys() == [NOTE]
 
