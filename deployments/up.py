@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from deployments.processes import end
 from deployments.sandbox import NOTICE, running
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,13 +58,7 @@ def _prefect_server(port: int) -> Iterator[None]:
         _wait_for(f"http://127.0.0.1:{port}/api/health", server)
         yield
     finally:
-        assert server.stdin is not None
-        server.stdin.close()
-        server.terminate()
-        try:
-            server.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        end(server, _STOP_SECONDS)
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
@@ -101,13 +96,7 @@ def _api_server(port: int) -> Iterator[None]:
     try:
         yield
     finally:
-        assert server.stdin is not None
-        server.stdin.close()
-        server.terminate()
-        try:
-            server.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        end(server, _STOP_SECONDS)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

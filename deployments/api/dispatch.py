@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+from deployments.processes import end
 from tasks.api.documents import list_names
 from tasks.api.tenants import Tenants
 from tasks.errors import PipelineError
@@ -78,7 +79,7 @@ class OwnRunner:
             self._over.wait(1.0)
         if not self._over.is_set():
             log.warning("The runner, or its Prefect server, ended: it is started again")
-            _end(self._runner)
+            end(self._runner, _STOP_SECONDS)
 
     def _start_prefect(self) -> "tuple[str, subprocess.Popen[bytes]]":
         with socket.socket() as listening:
@@ -113,21 +114,9 @@ class OwnRunner:
         self._over.set()
         for process in (self._runner, self._prefect):
             if process is not None:
-                _end(process)
+                end(process, _STOP_SECONDS)
         self._thread.join(_STOP_SECONDS)
         shutil.rmtree(self._home, ignore_errors=True)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(OSError):
-        if process.stdin is not None:
-            process.stdin.close()
-        process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 class PrefectRuns:

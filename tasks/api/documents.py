@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tasks import aws
 from tasks.batch.store import is_conflict
 from tasks.errors import PipelineError, StateConflictError
-from tasks.storage.objects import read_object
+from tasks.storage.objects import find_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 
@@ -29,14 +29,10 @@ D = TypeVar("D", bound=Document)
 
 def read_document(uri: S3Uri, kind: type[D]) -> tuple[D, str] | None:
     """A document and its ETag; None where there is none. Raises PipelineError."""
-    try:
-        body, etag = read_object(uri)
-    except ClientError as error:
-        if aws.code_of(error) in ("NoSuchKey", "404"):
-            return None
-        raise aws.explain(error, f"reading {uri}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"reading {uri}") from error
+    found = find_object(uri)
+    if found is None:
+        return None
+    body, etag = found
     try:
         return kind.model_validate_json(body), etag
     except ValidationError as error:

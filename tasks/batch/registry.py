@@ -12,14 +12,13 @@ from contextvars import ContextVar
 from uuid import UUID
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.batch.paths import BatchRef
 from tasks.errors import PipelineError
 from tasks.settings import load_settings
 from tasks.storage.listing import list_folder
-from tasks.storage.objects import delete_object, read_object
+from tasks.storage.objects import delete_object, find_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 from tasks.support.run_context import current_run
@@ -105,14 +104,10 @@ def list_notes(root: S3Uri) -> Iterator[tuple[UUID, str]]:
 
 def _batch_id(uri: S3Uri) -> str | None:
     """What a note says; None where there is none, or none that can be read as one."""
-    try:
-        body, _ = read_object(uri)
-    except ClientError as error:
-        if aws.code_of(error) in ("NoSuchKey", "404"):
-            return None
-        raise aws.explain(error, f"reading {uri}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"reading {uri}") from error
+    found = find_object(uri)
+    if found is None:
+        return None
+    body, _ = found
     try:
         return msgspec.json.decode(body, type=_Pointer).batch_id
     except msgspec.MsgspecError:

@@ -10,7 +10,7 @@ from tasks import aws
 from tasks.batch.document import BatchDocument
 from tasks.batch.paths import BatchRef
 from tasks.errors import BatchNotFoundError, LostLeaseError, PipelineError, StateConflictError
-from tasks.storage.objects import read_object
+from tasks.storage.objects import find_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 
@@ -21,14 +21,10 @@ _CONFLICTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
     """batch.json and its ETag, or None. Raises PipelineError when it cannot be read or is not ours."""
     uri = ref.document
-    try:
-        body, etag = read_object(uri)
-    except ClientError as error:
-        if aws.code_of(error) in ("NoSuchKey", "404"):
-            return None
-        raise aws.explain(error, f"reading {uri}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"reading {uri}") from error
+    found = find_object(uri)
+    if found is None:
+        return None
+    body, etag = found
     try:
         return BatchDocument.model_validate_json(body), etag
     except ValidationError as error:

@@ -44,6 +44,17 @@ def read_object(uri: S3Uri, most: int | None = None, **options: Any) -> tuple[by
     raise AssertionError("unreachable")
 
 
+def find_object(uri: S3Uri) -> tuple[bytes, str] | None:
+    """An object and its ETag; None where there is none. Raises PipelineError."""
+    with aws.translated(f"reading {uri}"):
+        try:
+            return read_object(uri)
+        except ClientError as error:
+            if aws.code_of(error) not in ("NoSuchKey", "404"):
+                raise
+    return None
+
+
 def head_object(uri: S3Uri) -> "HeadObjectOutputTypeDef":
     """What S3 says of an object. Raises ClientError, with NoSuchKey where there is no such object, or BotoCoreError."""
     try:
