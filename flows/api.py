@@ -168,6 +168,8 @@ class Runner:
             if order.claim is None or order.claim.until < now:
                 _close(tenant, order, ended_alone(order))
         elif order.cancelling_at and order.id not in self._stopped:
+            # Before it is under way: the next look must not stop it as well.
+            self._stopped.add(order.id)
             self._start(order, lambda: self._stop(tenant, order))
         elif self._due.get(order.id, 0.0) > now:
             pass
@@ -219,8 +221,7 @@ class Runner:
         shared = live[order.root(tenant), order.batch_id]
         if order.cancelling_at and ref is not None and not shared and order.id not in self._stopped:
             self._stopped.add(order.id)
-            note_stopped(tenant, ref)
-            stop_batch(ref)
+            self._stop_once(tenant, order, ref)
 
     def _begin(self, tenant: Tenant, order: Order) -> None:
         """Read the input, open the batch or find it, and take it as far as it goes."""
@@ -253,10 +254,17 @@ class Runner:
     def _stop(self, tenant: Tenant, order: Order) -> None:
         ref = order.ref(tenant)
         assert ref is not None
-        note_stopped(tenant, ref)
-        stop_batch(ref)
-        self._stopped.add(order.id)
+        self._stop_once(tenant, order, ref)
         self._advance(tenant, order)
+
+    def _stop_once(self, tenant: Tenant, order: Order, ref: BatchRef) -> None:
+        """Stop a batch; again only where that failed: a second stop could reach one that is open again for others."""
+        try:
+            note_stopped(tenant, ref)
+            stop_batch(ref)
+        except Exception:
+            self._stopped.discard(order.id)
+            raise
 
     def _advance(self, tenant: Tenant, order: Order) -> None:
         ref = order.ref(tenant)

@@ -1,5 +1,6 @@
 """What the runner does with orders: begun once, shared, cancelled alone, tried again, ended and announced."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -171,6 +172,49 @@ def test_cancelling_stops_the_batch_and_collects(pipeline: Pipeline) -> None:
     cancel_order(tenant(), order.id)
     each.look()
     assert shown(order)["status"] == "cancelled"
+
+
+def test_a_stop_that_is_under_way_is_not_begun_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one could reach a batch that is open again by then, for an order that still wants it."""
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    runner().look()
+    cancel_order(tenant(), order.id)
+    each = Runner(Tenants((tenant(),)), threads=2)
+    begun, go_on, stops = threading.Event(), threading.Event(), []
+
+    def stop(ref: BatchRef) -> None:
+        stops.append(ref)
+        begun.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(api, "stop_batch", stop)
+    each.look()
+    assert begun.wait(60)
+    each.look()
+    go_on.set()
+    each.close(60)
+    assert len(stops) == 1
+
+
+def test_a_stop_that_fails_is_tried_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    cancel_order(tenant(), order.id)
+    stops: list[BatchRef] = []
+
+    def stop(ref: BatchRef) -> None:
+        stops.append(ref)
+        if len(stops) == 1:
+            raise TransientError("AWS is not answering")
+
+    monkeypatch.setattr(api, "stop_batch", stop)
+    each.look()
+    due(each).look()
+    due(each).look()
+    assert len(stops) == 2
 
 
 def test_one_callers_cancel_leaves_anothers_batch_alone(pipeline: Pipeline) -> None:
