@@ -70,8 +70,6 @@ _LEAST_WAIT, _MOST_WAIT = 1.0, 60.0
 _LEAST_PAUSE, _MOST_PAUSE = 0.5, 10.0
 #: How often an order is begun that fails for reasons that are not its own.
 _MOST_TRIES = 20
-#: How often a batch is opened again, for an order that still wants it, after another order had it stopped.
-_MOST_REOPENED = 3
 _SWEEP_SECONDS = 600.0
 #: What passes by itself: the order is tried again.
 _PASSING = (TransientError, LostLeaseError, StateConflictError)
@@ -283,16 +281,13 @@ class Runner:
         """Keep the order's end, where its batch is over; but open a batch again that ended because of another order."""
         ref = order.ref(tenant)
         assert ref is not None
-        for _ in range(_MOST_REOPENED):
-            if batch.status != "cancelled" or get_order(tenant, order.id).cancelling_at:
-                break
-            if not forget_stopped(tenant, ref):
-                break
-            try:
-                # A stop that was on its way may still reach it: then once more.
-                batch = _run(tenant, order, again=True)
-            except BatchFailedError as error:
-                batch = error.batch
+        if batch.status == "cancelled" and not get_order(tenant, order.id).cancelling_at:
+            if forget_stopped(tenant, ref):
+                try:
+                    batch = _run(tenant, order, again=True)
+                except BatchFailedError as error:
+                    batch = error.batch
+            batch = _completed_if_whole(ref, batch)
         if batch.finished:
             _close(tenant, order, ended(order, batch))
         self._wait(order)
@@ -303,6 +298,15 @@ class Runner:
         for future in list(self._running.values()):
             with contextlib.suppress(Exception):
                 future.result(max(0.0, end - time.monotonic()))
+
+
+def _completed_if_whole(ref: BatchRef, batch: Batch) -> Batch:
+    """A cancelled batch of which nothing is left to be asked: complete, for who did not have it stopped."""
+    loaded = load(ref)
+    if batch.status != "cancelled" or loaded is None or loaded[0].bedrock.unanswered != 0:
+        return batch
+    whole = {"status": "completed", "completed_at": batch.cancelled_at, "cancelling_at": None, "cancelled_at": None}
+    return batch.model_copy(update=whole)
 
 
 def _debugging() -> bool:

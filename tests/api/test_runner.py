@@ -255,6 +255,26 @@ def test_a_batch_that_was_stopped_for_another_order_is_opened_again(pipeline: Pi
     assert [call.get("retry_failed", False) for call in pipeline.calls if "model" in call][-1] is not operator
 
 
+def test_a_stop_that_came_after_the_last_answer_ends_only_the_order_that_asked(pipeline: Pipeline) -> None:
+    """Nothing is left to be asked again: the other order has all of its answers."""
+    one = create(tenant(), upload(tenant()).id)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    other = create(tenant(), upload(tenant()).id)
+    counts = RequestCounts(total=1, completed=1)
+    pipeline.turns = [
+        lambda: pipeline.batch("cancelled", cancelled_at=5, request_counts=counts, section={"unanswered": 0})
+    ]
+    cancel_order(tenant(), one.id)
+    each.look()
+    assert shown(one)["status"] == "cancelled"
+    end = shown(other)
+    assert (end["status"], end["cancelled_at"], end["cancelling_at"]) == ("completed", None, None)
+    assert end["completed_at"] >= end["created_at"]
+    assert end["request_counts"]["completed"] == 1
+
+
 @pytest.mark.parametrize("status", ["cancelled", "expired"])
 def test_a_batch_that_was_cancelled_before_is_opened_again(pipeline: Pipeline, status: str) -> None:
     order = create(tenant(), upload(tenant()).id)
