@@ -147,6 +147,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """What a test's command sets in this process (`flows.cli` sets Prefect's log level) ends with the test."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def _no_hidden_server(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that has not asked for a Prefect server starts none: Prefect does so by itself, in half a minute."""
     if "prefect" not in sys.modules or SERVERS.intersection(request.fixturenames):

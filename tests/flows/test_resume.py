@@ -47,7 +47,7 @@ def test_worker_processes_end_with_a_killed_run(
         run = subprocess.Popen(
             [sys.executable, "-m", "flows.batch", path, "--model", CLAUDE, "--poll-seconds", "0.05"],
             cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
+            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PREFECT_LOGGING_LEVEL": "INFO"},
             stdout=out,
             stderr=out,
         )
