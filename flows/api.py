@@ -24,7 +24,7 @@ from flows.batch import batch_inference
 from flows.operations import advance
 from flows.runners import TASK_RUNNER, spare_memory
 from tasks import aws
-from tasks.api.files import StoredFile, delete_expired, save_file
+from tasks.api.files import StoredFile, delete_expired, results_uri, save_file
 from tasks.api.orders import (
     CLAIM_SECONDS,
     Notice,
@@ -59,6 +59,7 @@ from tasks.errors import (
 )
 from tasks.openai_format.batch import Batch
 from tasks.settings import Settings, load_settings, settings_in_force
+from tasks.storage.copying import copy_object
 from tasks.storage.objects import delete_object, head_object
 from tasks.storage.uris import S3Uri, parse_input_uri
 
@@ -314,7 +315,8 @@ def _debugging() -> bool:
 
 
 def _settings(tenant: Tenant, order: Order) -> Settings:
-    return msgspec.structs.replace(tenant.settings, root=order.root(tenant))
+    kms_key = order.kms_key or tenant.settings.kms_key
+    return msgspec.structs.replace(tenant.settings, root=order.root(tenant), kms_key=kms_key)
 
 
 def _run(tenant: Tenant, order: Order, *, again: bool = False) -> Batch:
@@ -337,7 +339,7 @@ def _run(tenant: Tenant, order: Order, *, again: bool = False) -> Batch:
         "model": order.model,
         "endpoint": order.endpoint or None,
         "completion_window": order.completion_window,
-        "metadata": order.metadata,
+        "metadata": {**order.tags, **order.metadata},
         **order.options,
         "wait": False,
         **({"retry_failed": True} if again else {}),
@@ -357,7 +359,7 @@ def _close(tenant: Tenant, order: Order, end: Batch) -> None:
     """Keep an order's end: its files first, so that who sees the end finds them."""
     for uri, file_id in ((end.output_file, end.output_file_id), (end.error_file, end.error_file_id)):
         if uri is not None and file_id is not None:
-            save_file(tenant, _result_file(order, uri, file_id))
+            save_file(tenant, _result_file(tenant, order, uri, file_id))
     notices = [
         Notice(hook=place, event_id=f"evt_{uuid.uuid4().hex}")
         for place, hook in enumerate(tenant.webhooks)
@@ -373,10 +375,15 @@ def _close(tenant: Tenant, order: Order, end: Batch) -> None:
     _announce(tenant, order)
 
 
-def _result_file(order: Order, uri: str, file_id: str) -> StoredFile:
+def _result_file(tenant: Tenant, order: Order, uri: str, file_id: str) -> StoredFile:
     place = parse_input_uri(uri)
     with aws.translated(f"reading {uri}"):
         head = head_object(place)
+        if order.kms_key and not head.get("SSEKMSKeyId", "").endswith(order.kms_key):
+            # The batch was written for an equal order, under another key: this one has copies of its own.
+            source, place = place, results_uri(tenant, file_id)
+            copy_object(source, place, order.kms_key)
+            head = head_object(place)
     now = int(time.time())
     name = f"{order.id}_{'output' if file_id.endswith('output') else 'error'}.jsonl"
     expires = now + order.output_expires_after if order.output_expires_after else None
@@ -386,7 +393,7 @@ def _result_file(order: Order, uri: str, file_id: str) -> StoredFile:
         created_at=now,
         filename=name,
         purpose="batch_output",
-        uri=uri,
+        uri=str(place),
         etag=head["ETag"],
         expires_at=expires,
     )

@@ -8,7 +8,6 @@ from typing import Literal
 import pyarrow.parquet as pq
 from prefect import task
 
-from tasks import aws
 from tasks.batch.document import BatchDocument, Range
 from tasks.batch.paths import BatchRef, result_piece
 from tasks.batch.store import update
@@ -19,8 +18,9 @@ from tasks.openai_format.requests import custom_id_of
 from tasks.results.files import copy_groups, table_writer
 from tasks.results.totals import RangeResult, add_up, cost_of
 from tasks.shards.index import read_index
+from tasks.storage.copying import copy_object
 from tasks.storage.objects import local_copy
-from tasks.storage.reader import UNLIMITED, open_source, read_lines, source_at
+from tasks.storage.reader import UNLIMITED, read_lines, source_at
 from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.support.progress import advance
@@ -29,7 +29,6 @@ from tasks.support.run_context import run_log
 from tasks.support.words import counted, tally
 
 OUTPUT, ERRORS, PARQUET = "output.jsonl", "errors.jsonl", "results.parquet"
-_COPY_BYTES = 4 << 20
 
 
 def put_together(
@@ -206,7 +205,7 @@ def publish(
         return document
     for name, uri in ((OUTPUT, document.output_file), (ERRORS, document.error_file), (PARQUET, document.parquet_file)):
         if uri is not None:
-            _copy(parse_input_uri(uri), target.join(name), kms_key or ref.kms_key, owner)
+            copy_object(parse_input_uri(uri), target.join(name), kms_key or ref.kms_key, owner)
     abort_uploads(target)
 
     def change(current: BatchDocument) -> None:
@@ -214,16 +213,6 @@ def publish(
             current.bedrock.published.append(str(target))
 
     return update(ref, change)
-
-
-def _copy(source: S3Uri, target: S3Uri, kms_key: str | None, owner: str | None) -> None:
-    with (
-        aws.translated(f"copying {source} to {target}"),
-        open_source(source_at(source)) as body,
-        S3Writer(target, kms_key, owner=owner) as out,
-    ):
-        while block := body.read(_COPY_BYTES):
-            out.write(block)
 
 
 @task(name="assemble", task_run_name="assemble", **STAGE_OPTIONS)

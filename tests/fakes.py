@@ -225,7 +225,8 @@ class S3(Service):
         if "Range" in given and first >= len(body):
             raise refusal("InvalidRange", 416)
         body = body[first : int(wanted[2]) + 1 if wanted[2] else None]
-        return body, {"ETag": stored.etag, "ContentLength": len(body), "LastModified": stored.modified}
+        key = {name: stored.options[name] for name in ("SSEKMSKeyId",) if name in stored.options}
+        return body, {"ETag": stored.etag, "ContentLength": len(body), "LastModified": stored.modified, **key}
 
     def GetObject(self, Key: str, **given: Any) -> dict[str, Any]:
         self._require_bucket(given)

@@ -15,7 +15,7 @@ from deployments.api.openapi import document
 from deployments.api.server import Server
 from deployments.api.wire import ClientDisconnect, Json, answer_of, chunks, error_answer, json_body, limit_of, page
 from flows.operations import results_so_far
-from tasks.api.calls import read_call
+from tasks.api.calls import named_key, read_call
 from tasks.api.errors import ConflictError, InvalidCallError
 from tasks.api.estimates import cost_estimate as estimate_of
 from tasks.api.files import (
@@ -72,10 +72,11 @@ def _audit(request: Request, action: str, identifier: str) -> None:
 async def create_file(request: Request) -> Response:
     """POST /files"""
     tenant = _tenant(request)
+    kms_key = named_key(tenant, request.headers)
     opened: list[FileUpload] = []
 
     def begin() -> Callable[[bytes], Any]:
-        opened.append(FileUpload(tenant))
+        opened.append(FileUpload(tenant, kms_key))
         return opened[0].write
 
     form = FileForm("file", begin)
@@ -174,7 +175,8 @@ def _content(request: Request, stored: StoredFile) -> Response:
 async def create_upload(request: Request) -> Response:
     """POST /uploads"""
     body = await json_body(request)
-    upload = await run_in_threadpool(begin_upload, _tenant(request), body)
+    kms_key = named_key(_tenant(request), request.headers)
+    upload = await run_in_threadpool(begin_upload, _tenant(request), body, kms_key)
     _audit(request, "upload.create", upload.id)
     return Json(upload.public())
 

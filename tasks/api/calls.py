@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from tasks import aws
 from tasks.api.errors import InvalidCallError
 from tasks.api.files import expiry
 from tasks.api.tenants import Tenant
@@ -17,12 +18,15 @@ from tasks.storage.uris import is_s3
 ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)
 #: OpenAI's bounds of metadata (https://platform.openai.com/docs/api-reference/batch/create).
 _METADATA_ENTRIES, _KEY_CHARACTERS, _VALUE_CHARACTERS = 16, 64, 512
+#: AWS's bound of a tag's value; in number and keys, tags are held to the bounds of metadata.
+_TAG_CHARACTERS = 256
 _CHOICES = {name: tuple(each.choices) for name, _, each in BatchParameters.described() if each.choices}
 _FLAGS = ("retry_failed", "reuse")
 #: Where a model is named beside the body, in the order of precedence.
 _MODEL_HEADERS = ("x-portkey-aws-bedrock-model", "x-amzn-bedrock-modelid")
 _ROLE_HEADERS = ("x-portkey-aws-role-arn", "x-amzn-bedrock-rolearn")
-_KEY_HEADERS = ("x-portkey-amz-server-side-encryption-aws-kms-key-id", "x-amzn-bedrock-outputencryptionkeyid")
+_KEY_HEADERS = ("x-amzn-bedrock-outputencryptionkeyid", "x-portkey-amz-server-side-encryption-aws-kms-key-id")
+_TAGS_HEADER = "x-amzn-bedrock-tags"
 _TEXTS = ("job_name", "model", "role_arn")
 _TAKEN = frozenset(
     {
@@ -55,6 +59,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     reuse: bool = True
     #: Fields that nobody here knows: they have no effect.
     ignored: tuple[str, ...] = ()
+    #: Tags of the jobs, beside the metadata; and the KMS key of everything that is written for this call.
+    tags: dict[str, str] = {}
+    kms_key: str | None = None
 
     @property
     def window_seconds(self) -> int:
@@ -79,21 +86,30 @@ def read_call(tenant: Tenant, body: dict[str, Any], headers: Mapping[str, str]) 
     if config is not None:
         tenant.check_output(config)
         options["output_data_config"] = config
-    key = _first(headers, _KEY_HEADERS)
-    if key:
-        tenant.check_key(key)
+    tags = _tags(headers.get(_TAGS_HEADER))
     _check_place(tenant, headers)
     return Call(
         input_file_id=_input(body),
         endpoint=_endpoint(body),
         completion_window=_window(body),
-        metadata=_metadata(body.get("metadata"), headers.get("x-amzn-bedrock-tags")),
+        metadata=_metadata(body["metadata"] if body.get("metadata") is not None else tags),
         model=tenant.model_named(model) if model else None,
         output_expires_after=expiry(body.get("output_expires_after"), "output_expires_after"),
         options=options,
         reuse=body.get("reuse") is not False,
         ignored=tuple(sorted(str(name)[:64] for name in body.keys() - _TAKEN)[:20]),
+        tags=tags,
+        kms_key=named_key(tenant, headers),
     )
+
+
+def named_key(tenant: Tenant, headers: Mapping[str, str]) -> str | None:
+    """The KMS key that a header names, for what is written; None without one. Raises ForbiddenError."""
+    for name in _KEY_HEADERS:
+        if headers.get(name):
+            tenant.check_key(headers[name], name)
+            return headers[name]
+    return None
 
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
@@ -151,11 +167,30 @@ def _window(body: dict[str, Any]) -> str:
     return given
 
 
-def _metadata(given: Any, tags: str | None) -> dict[str, str]:
-    """The batch's metadata; where there is none, AWS's header of tags (`key=value,key=value`)."""
-    if given is None:
-        pairs = (pair.partition("=") for pair in (tags or "").split(",") if "=" in pair)
-        given = {unquote(key.strip()): unquote(value.strip()) for key, _, value in pairs}
+def _tags(text: str | None) -> dict[str, str]:
+    """AWS's header of tags: `key=value,key=value`, URL-encoded where need be, or an object in JSON."""
+    if not text or not text.strip():
+        return {}
+    try:
+        if text.lstrip().startswith("{"):
+            tags = msgspec.json.decode(text, type=dict[str, str])
+        else:
+            pairs = [pair.split("=", 1) for pair in text.split(",") if pair.strip()]
+            tags = {unquote(key.strip()): unquote(value.strip()) for key, value in pairs}
+    except ValueError:
+        raise InvalidCallError("X-Amzn-Bedrock-Tags must be key=value,key=value.", param=_TAGS_HEADER) from None
+    if len(tags) > _METADATA_ENTRIES or any(
+        not 0 < len(key) <= _KEY_CHARACTERS or len(value) > _TAG_CHARACTERS for key, value in tags.items()
+    ):
+        raise InvalidCallError(
+            f"X-Amzn-Bedrock-Tags holds at most {_METADATA_ENTRIES} tags, with keys of at most {_KEY_CHARACTERS} "
+            f"characters and values of at most {_TAG_CHARACTERS}.",
+            param=_TAGS_HEADER,
+        )
+    return tags
+
+
+def _metadata(given: Any) -> dict[str, str]:
     if not isinstance(given, dict) or len(given) > _METADATA_ENTRIES:
         raise InvalidCallError(f"metadata must be an object of at most {_METADATA_ENTRIES} entries.", param="metadata")
     for key, value in given.items():
@@ -169,7 +204,12 @@ def _metadata(given: Any, tags: str | None) -> dict[str, str]:
 
 
 def _check_place(tenant: Tenant, headers: Mapping[str, str]) -> None:
-    """Refuse a bucket that is not the tenant's: silence would let a caller think that it counts."""
+    """Refuse a bucket or region that is not the tenant's: silence would let a caller think that it counts."""
+    region, ours = headers.get("x-portkey-aws-region"), aws.s3().meta.region_name
+    if region and region != ours:
+        raise InvalidCallError(
+            f"This server works in the region {ours}; leave x-portkey-aws-region out.", param="x-portkey-aws-region"
+        )
     bucket = headers.get("x-portkey-aws-s3-bucket")
     known = {tenant.settings.root.bucket, *(uri.bucket for uri in (*tenant.inputs, *tenant.outputs)), "unused"}
     if bucket and bucket.removeprefix("s3://").strip("/") not in known:

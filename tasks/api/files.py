@@ -139,11 +139,12 @@ class FileUpload:
     What is written to it goes out in parts; `abort` leaves nothing behind.
     """
 
-    def __init__(self, tenant: Tenant) -> None:
+    def __init__(self, tenant: Tenant, kms_key: str | None = None) -> None:
+        """`kms_key`: what its bytes are encrypted with, instead of the tenant's default."""
         self.id = new_id("file")
         self._tenant = tenant
         self._uri = data_uri(tenant, self.id)
-        self._writer = S3Writer(self._uri, tenant.settings.kms_key, "application/octet-stream")
+        self._writer = S3Writer(self._uri, kms_key or tenant.settings.kms_key, "application/octet-stream")
         self._head = bytearray()
         self._bytes = 0
 
@@ -187,6 +188,11 @@ class FileUpload:
 
 def data_uri(tenant: Tenant, file_id: str) -> S3Uri:
     return tenant.home.join("data", file_id)
+
+
+def results_uri(tenant: Tenant, file_id: str) -> S3Uri:
+    """Where an order's own copy of a result file lies, if it has one."""
+    return tenant.home.join("results", file_id)
 
 
 def _folder(tenant: Tenant, purpose: Purpose) -> S3Uri:
@@ -255,8 +261,7 @@ def _remove(tenant: Tenant, file_id: str, purpose: Purpose) -> None:
     uri = _document(tenant, file_id)
     with aws.translated(f"deleting {uri}"):
         aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
-    if purpose == "batch":
-        delete_object(data_uri(tenant, file_id))
+    delete_object(data_uri(tenant, file_id) if purpose == "batch" else results_uri(tenant, file_id))
 
 
 def delete_expired(tenant: Tenant, now: float, needed: frozenset[str] = frozenset()) -> int:

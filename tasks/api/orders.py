@@ -70,9 +70,13 @@ class Order(Document):
     #: Parameters of `batch_inference` beside these, given ones only.
     options: dict[str, Any] = Field(default_factory=dict)
     output_expires_after: int | None = None
-    #: Of a fresh sample: batches in a folder of its own.
+    #: Of a fresh sample: batches in a folder of its own, or in that of the order whose sample a retry completes.
     fresh: bool = False
+    sample: str | None = None
     retry_of: str | None = None
+    #: Tags of its jobs, beside the metadata; and the KMS key of what is written for it, where it is not the tenant's.
+    tags: dict[str, str] = Field(default_factory=dict)
+    kms_key: str | None = None
     #: The batch it stands on, once its input was read.
     batch_id: str | None = None
     attached_at: int | None = None
@@ -91,11 +95,11 @@ class Order(Document):
         """The batch it stands on; None while that is unknown."""
         if self.batch_id is None:
             return None
-        return BatchRef(self.root(tenant), self.batch_id, tenant.settings.kms_key)
+        return BatchRef(self.root(tenant), self.batch_id, self.kms_key or tenant.settings.kms_key)
 
     def root(self, tenant: Tenant) -> S3Uri:
         """The folder that holds `batches/`."""
-        return tenant.settings.root.join("samples", self.id) if self.fresh else tenant.settings.root
+        return tenant.settings.root.join("samples", self.sample or self.id) if self.fresh else tenant.settings.root
 
 
 class Same(Document):
@@ -166,6 +170,8 @@ def _checked(tenant: Tenant, call: Call) -> Order:
         options=call.options,
         output_expires_after=call.output_expires_after,
         fresh=not call.reuse,
+        tags=call.tags,
+        kms_key=call.kms_key,
     )
 
 
@@ -226,7 +232,10 @@ def retry_order(tenant: Tenant, order_id: str) -> Order:
         options={**old.options, "retry_failed": True},
         output_expires_after=old.output_expires_after,
         fresh=old.fresh,
+        sample=(old.sample or old.id) if old.fresh else None,
         retry_of=old.id,
+        tags=old.tags,
+        kms_key=old.kms_key,
     )
     return _keep(tenant, order, hashlib.sha256(f"retry {old.id}".encode()).hexdigest(), None)
 

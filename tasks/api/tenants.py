@@ -161,11 +161,13 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
                 code="role_not_allowed",
             )
 
-    def check_key(self, key: Any) -> None:
+    def check_key(self, key: Any, param: str = "output_data_config") -> None:
+        """Raise ForbiddenError for a KMS key that is not on the list. `param` is where it was named."""
         if not isinstance(key, str) or key not in self.kms_keys:
             raise ForbiddenError(
-                "s3EncryptionKeyId is none of the KMS keys of this key: leave it out, or have it added to `kms_keys`.",
-                param="output_data_config",
+                f"The KMS key in {param} is none of those of this API key: leave it out, or have it added to "
+                "`kms_keys`.",
+                param=param,
                 code="kms_key_not_allowed",
             )
 

@@ -34,6 +34,8 @@ class Upload(Document):
     purpose: str
     status: Literal["pending", "completed", "cancelled"] = "pending"
     file_expires_after: int | None = None
+    #: What the file is encrypted with, where that is not the tenant's default.
+    kms_key: str | None = None
     file: StoredFile | None = None
 
     def public(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _document(tenant: Tenant, upload_id: str) -> S3Uri:
     return _folder(tenant, upload_id).join("upload.json")
 
 
-def begin_upload(tenant: Tenant, body: dict[str, Any]) -> Upload:
+def begin_upload(tenant: Tenant, body: dict[str, Any], kms_key: str | None = None) -> Upload:
     """A new upload. Raises InvalidCallError, TooLargeError."""
     size, purpose, name = body.get("bytes"), body.get("purpose"), body.get("filename")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -81,6 +83,7 @@ def begin_upload(tenant: Tenant, body: dict[str, Any]) -> Upload:
         filename=file_name(name),
         purpose="batch",
         file_expires_after=expiry(body.get("expires_after")),
+        kms_key=kms_key,
     )
     write_document(_document(tenant, identifier), upload, tenant.settings.kms_key)
     return upload
@@ -104,11 +107,11 @@ class PartUpload:
     """A part on its way."""
 
     def __init__(self, tenant: Tenant, upload_id: str) -> None:
-        _pending(get_upload(tenant, upload_id))
+        kms_key = _pending(get_upload(tenant, upload_id)).kms_key
         self.id = new_id("part")
         self._upload_id, self._bytes = upload_id, 0
         uri = _folder(tenant, upload_id).join("parts", self.id)
-        self._writer = S3Writer(uri, tenant.settings.kms_key, "application/octet-stream")
+        self._writer = S3Writer(uri, kms_key or tenant.settings.kms_key, "application/octet-stream")
 
     def write(self, data: bytes) -> None:
         """Add bytes. Raises TooLargeError, PipelineError."""
@@ -143,7 +146,7 @@ def complete_upload(tenant: Tenant, upload_id: str, body: dict[str, Any]) -> Upl
         raise InvalidCallError("part_ids must be the ids of the parts, in their order.", param="part_ids")
     if digest is not None and not isinstance(digest, str):
         raise InvalidCallError("md5 must be text.", param="md5")
-    file = FileUpload(tenant)
+    file = FileUpload(tenant, upload.kms_key)
     try:
         written, found = _join(tenant, upload_id, parts or [], file)
         if written != upload.bytes:

@@ -64,6 +64,53 @@ def test_the_model_of_a_call_goes_before_that_of_the_lines(cloud: Cloud) -> None
 
 
 @pytest.mark.parametrize(
+    ("header", "tags"),
+    [
+        ("team=search, stage = prod", {"team": "search", "stage": "prod"}),
+        ("team=a%2Cb%3D,empty=", {"team": "a,b=", "empty": ""}),
+        ('{"team": "search"}', {"team": "search"}),
+        ("", {}),
+        ("team", None),
+        ("=search", None),
+        ('{"team": 5}', None),
+        ('{"team"', None),
+        ("team=" + "x" * 257, None),
+        (",".join(f"t{number}=" for number in range(17)), None),
+    ],
+)
+def test_tags_in_awss_header(cloud: Cloud, header: str, tags: dict[str, str] | None) -> None:
+    """They go onto the jobs, beside the metadata: neither takes the other's place."""
+    body = {"input_file_id": "x", "metadata": {"own": "note"}}
+    if tags is None:
+        with pytest.raises(InvalidCallError) as error:
+            read_call(tenant(), body, {"x-amzn-bedrock-tags": header})
+        assert error.value.param == "x-amzn-bedrock-tags"
+        return
+    call = read_call(tenant(), body, {"x-amzn-bedrock-tags": header})
+    assert (call.tags, call.metadata) == (tags, {"own": "note"})
+
+
+@pytest.mark.parametrize(
+    "header", ["x-amzn-bedrock-outputencryptionkeyid", "x-portkey-amz-server-side-encryption-aws-kms-key-id"]
+)
+def test_a_key_of_kms_in_a_header_is_kept_or_refused(cloud: Cloud, header: str) -> None:
+    owner = tenant(kms_keys=("arn:aws:kms:us-east-1:1:key/mine",))
+    body = {"input_file_id": upload(owner).id}
+    order = place_order(owner, read_call(owner, body, {header: owner.kms_keys[0]}))
+    assert order.kms_key == owner.kms_keys[0]
+    assert place_order(owner, read_call(owner, body, {})).id != order.id
+    with pytest.raises(ForbiddenError) as error:
+        read_call(owner, body, {header: "arn:aws:kms:us-east-1:1:key/anothers"})
+    assert error.value.param == header
+
+
+def test_a_region_that_is_not_the_servers_is_refused(cloud: Cloud) -> None:
+    assert read_call(tenant(), {"input_file_id": "x"}, {"x-portkey-aws-region": "us-east-1"})
+    with pytest.raises(InvalidCallError, match="us-east-1"):
+        read_call(tenant(), {"input_file_id": "x"}, {"x-portkey-aws-region": "eu-west-1"})
+
+
+@pytest.mark.parametrize(
     ("body", "param"),
     [
         ({"input_file_id": None}, "input_file_id"),
@@ -242,6 +289,17 @@ def test_a_retry_is_a_new_order_for_what_has_no_answer(cloud: Cloud) -> None:
     assert again.id == retry_order(owner, order.id).id != order.id
     assert again.options["retry_failed"] is True
     assert (again.retry_of, again.metadata) == (order.id, {"a": "b"})
+
+
+def test_a_retry_of_a_fresh_sample_completes_that_very_sample(cloud: Cloud) -> None:
+    """In a folder of its own it would find no answer, and pay for all of them again."""
+    owner = tenant()
+    order = create(owner, upload(owner).id, reuse=False)
+    _finish(order)
+    again = retry_order(owner, order.id)
+    assert again.root(owner) == order.root(owner) == owner.settings.root.join("samples", order.id)
+    _finish(again)
+    assert retry_order(owner, again.id).root(owner) == order.root(owner)
 
 
 def test_an_order_keeps_what_a_newer_replica_wrote(cloud: Cloud) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from flows import api
 from flows.api import Runner
-from tasks.api.files import get_file
-from tasks.api.orders import Order, cancel_order, get_order, open_orders, order_uri
+from tasks.api.calls import read_call
+from tasks.api.files import delete_file, get_file, read_bytes
+from tasks.api.orders import Order, cancel_order, get_order, open_orders, order_uri, place_order
 from tasks.api.tenants import Tenant, Tenants, Webhook
 from tasks.api.views import view
 from tasks.api.webhooks import event_of, signature
@@ -19,6 +20,7 @@ from tasks.batch.registry import run_noted
 from tasks.errors import BatchFailedError, ConfigurationError, InputFileError, TransientError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
 from tasks.settings import load_settings
+from tasks.storage.uris import parse_input_uri
 from tests.api.callers import create, tenant, upload
 from tests.builders import document, store
 from tests.fakes import Cloud
@@ -35,7 +37,7 @@ class Pipeline:
         self.turns: list[Callable[[], Batch]] = []
 
     def __call__(self, **given: Any) -> Batch:
-        self.calls.append({**given, "root": load_settings().root})
+        self.calls.append({**given, "root": load_settings().root, "kms_key": load_settings().kms_key})
         return self.turns.pop(0)() if len(self.turns) > 1 else self.turns[0]()
 
     def batch(self, status: str, *, work: bool = True, **fields: Any) -> Batch:
@@ -293,6 +295,30 @@ def test_a_fresh_sample_has_a_folder_of_its_own(pipeline: Pipeline) -> None:
     runner().look()
     assert pipeline.calls[0]["root"] == tenant().settings.root.join("samples", order.id)
     assert shown(order)["status"] == "completed"
+
+
+def test_tags_and_the_key_of_kms_go_on_to_the_batch(pipeline: Pipeline) -> None:
+    """And an order whose batch an equal one had written under another key has result files under its own."""
+    owner = tenant(kms_keys=("arn:key/default", "arn:key/own"))
+    body = {"input_file_id": upload(owner).id, "metadata": {"a": "b"}}
+    headers = {"x-amzn-bedrock-outputencryptionkeyid": "arn:key/own", "x-amzn-bedrock-tags": "a=c,team=x"}
+    order = place_order(owner, read_call(owner, body, headers))
+    pipeline.cloud.s3.put("x/output.jsonl", b"{}\n", SSEKMSKeyId="arn:key/default")
+    pipeline.turns = [
+        lambda: pipeline.batch("completed", completed_at=9, output_file="s3://bucket/x/output.jsonl"),
+    ]
+    runner(owner).look()
+    assert pipeline.calls[0]["metadata"] == {"a": "b", "team": "x"}
+    assert pipeline.calls[0]["kms_key"] == "arn:key/own"
+    end = view(get_order(owner, order.id), None)
+    assert (end["status"], end["metadata"]) == ("completed", {"a": "b"})
+    stored = get_file(owner, end["output_file_id"])
+    assert b"".join(read_bytes(stored)) == b"{}\n"
+    place = parse_input_uri(stored.uri)
+    assert pipeline.cloud.s3.objects[place.key].options["SSEKMSKeyId"] == "arn:key/own"
+    delete_file(owner, stored.id)
+    assert place.key not in pipeline.cloud.s3.objects
+    assert "x/output.jsonl" in pipeline.cloud.s3.objects
 
 
 def test_a_runner_that_died_is_followed_by_another(pipeline: Pipeline) -> None:
