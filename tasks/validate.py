@@ -357,9 +357,12 @@ def validate_input(
         summary = Validator(wanted, served, sample, surveys, every).run(sources, work)
     if not summary.requests:
         summary.codes = {"empty_file": 1}
-    if summary.invalid * 2 > summary.requests:
+    if summary.invalid:
+        first = summary.first_invalid[0].request
+        # A file that starts with a good line is mostly one of requests, unless its bytes are no text.
+        few = summary.invalid * 2 <= summary.requests and first not in summary.source_starts
         # Files of several folders may share a name.
-        summary.mistake = mistake_of(sources[summary.source_of(summary.first_invalid[0].request)])
+        summary.mistake = mistake_of(sources[summary.source_of(first)], few=few)
     return summary
 
 

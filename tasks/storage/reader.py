@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import io
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -130,8 +131,32 @@ def _local_files(input_file: str) -> list[Path]:
         if found:
             return found
     if path.is_dir():
-        raise InputFileError(f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file.")
-    raise InputFileError(f"There is no file {input_file!r}; give a path, a folder, a glob or an s3:// URI.")
+        others = sorted(p.name for p in path.iterdir() if p.is_file())
+        there = f" (but {', '.join(others[:3])}{', …' if len(others) > 3 else ''})" if others else ""
+        raise InputFileError(
+            f"The folder {input_file!r} holds no .jsonl, .jsonl.gz or .jsonl.zst file{there}; name a file, or a glob."
+        )
+    raise InputFileError(f"There is no file {_shown(input_file)!r}; {_remedy(input_file, path)}.")
+
+
+def _shown(input_file: str) -> str:
+    """A path as it was given; of a URL, not what may be a secret in it."""
+    return re.sub(r"(?<=://)[^/@]*@|[?#].*", "…", input_file) if "://" in input_file else input_file
+
+
+def _remedy(input_file: str, path: Path) -> str:
+    if input_file.startswith(("http://", "https://")):
+        return "it is a URL: download the file (`curl -fL URL -o batch.jsonl`), and give that"
+    if "://" in input_file:
+        return "of URIs, only s3:// is read: copy the file here, or to S3"
+    if re.fullmatch(r"file-[A-Za-z0-9_-]+", input_file):
+        return (
+            "it is the id of a file at OpenAI's API: download it (`openai api files.content`, or GET "
+            "/v1/files/ID/content), and give that"
+        )
+    if path.exists():
+        return "it is no regular file (a pipe, perhaps): save it to one, since it is read more than once"
+    return "give a path, a folder, a glob or an s3:// URI"
 
 
 def _find_in_s3(input_file: str) -> list[Source]:
