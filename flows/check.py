@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,7 @@ from tasks.comparison.reference import read_reference
 from tasks.comparison.variants import Variant, changer, read_variants
 from tasks.doctor import Diagnosis, diagnose
 from tasks.errors import ConfigurationError
+from tasks.inputs.summary import InputSummary
 from tasks.inputs.survey import Survey
 from tasks.settings import load_settings
 from tasks.support.markdown import one_line, plain
@@ -70,16 +73,38 @@ def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     Raises:
         PipelineError: The input or a parameter cannot be read.
     """
+    found = check_file(partial(validate, on_invalid=on_invalid), **locals())
+    create_markdown_artifact(key="check", markdown=found.markdown(), description=f"Check of {input_file}"[:200])
+    for line in found.lines():
+        run_log().info("%s", one_line(line, 2000))
+    return found
+
+
+def check_file(  # noqa: PLR0913 (as of the flow)
+    read: Callable[..., InputSummary],
+    *,
+    input_file: str,
+    models: list[str | dict[str, Any]],
+    reference: str | None,
+    endpoint: str | None,
+    completion_window: str,
+    on_invalid: Literal["fail", "skip"],
+    unsupported: Literal["error", "drop"],
+    below_minimum: Literal["on_demand", "pad", "fail"],
+    invocation: Literal["auto", "InvokeModel", "Converse"],
+    fetch_images: bool,
+    every: int,
+) -> Check:
+    """`check`, also outside of a flow, where `read` is `read_input`: without Prefect's server."""
     variants = read_variants(models)
     labels = read_reference(reference).answers.keys() if reference else None
     surveys = {each.label: _survey(each, unsupported, invocation, fetch_images, endpoint) for each in variants}
     served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
     seen = list(surveys.values())
     with display():
-        summary = validate(input_file, endpoint, served, None, on_invalid, seen, every)
-    shutil.rmtree(summary.work, ignore_errors=True)
+        summary = read(input_file, endpoint, served, sample=None, surveys=seen, every=every)
     try:
-        found = examine(
+        return examine(
             summary,
             surveys,
             on_invalid=on_invalid,
@@ -89,10 +114,8 @@ def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    create_markdown_artifact(key="check", markdown=found.markdown(), description=f"Check of {input_file}"[:200])
-    for line in found.lines():
-        run_log().info("%s", one_line(line, 2000))
-    return found
+    finally:
+        shutil.rmtree(summary.work, ignore_errors=True)
 
 
 def _survey(

@@ -16,7 +16,7 @@ from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
 from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
-from tasks.comparison.estimate import estimate_cost, estimates_table, require_budget, summary
+from tasks.comparison.estimate import estimate_all, estimate_cost, estimates_table, require_budget, summary
 from tasks.comparison.joined import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
@@ -42,7 +42,7 @@ from tasks.storage.bucket import check_bucket
 from tasks.support.progress import display
 from tasks.support.run_context import logs_named, run_log
 from tasks.support.words import counted, cut
-from tasks.validate import validate
+from tasks.validate import read_input, validate
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 
@@ -143,10 +143,14 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
 
 def _validated(input_file: str, endpoint: str | None, variants: list[Variant], on_invalid: OnInvalid) -> InputSummary:
     """Check the input once, for all, before anything is uploaded."""
-    served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
-    data: InputSummary = validate(input_file, endpoint, served, None, on_invalid)
+    data: InputSummary = validate(input_file, endpoint, _served(variants), None, on_invalid)
     require_valid(data, on_invalid)
     return data
+
+
+def _served(variants: list[Variant]) -> frozenset[str]:
+    """The endpoints that any of the models serves."""
+    return frozenset().union(*(variant.endpoints for variant in variants))
 
 
 def run_variants(comparison: Comparison, variants: list[Variant], files: list[str], shared: dict[str, Any]) -> None:
@@ -231,12 +235,26 @@ def estimate(
     Tokens are estimated from the text (four bytes each, 1,600 an image) and the requests' own limits; prices are batch
     prices where they are known, else half of on demand, and say which. Nothing is submitted.
     """
-    variants = read_variants(models)
+    variants, judging = read_variants(models), read_judge(judge)
     data = _validated(input_file, endpoint, variants, "skip")
-    judging = read_judge(judge)
     estimates = estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint, judging)
     create_table_artifact(key="estimate", table=estimates_table(estimates), description="Before anything is submitted")
     return summary(estimates)
+
+
+def estimate_file(
+    input_file: str,
+    models: _Models,
+    endpoint: str | None,
+    completion_window: str,
+    judge: str | dict[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """`estimate`, also outside of a flow: without Prefect's server."""
+    variants, judging = read_variants(models), read_judge(judge)
+    with display():
+        data = read_input(input_file, endpoint, _served(variants))
+    require_valid(data, "skip")
+    return summary(estimate_all(variants, data.sources, data.valid, completion_window, data.endpoint, judging))
 
 
 if __name__ == "__main__":

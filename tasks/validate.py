@@ -366,6 +366,25 @@ def validate_input(
     return summary
 
 
+def read_input(
+    input_file: str,
+    endpoint: str | None,
+    served: frozenset[str],
+    sample: Sampler | None = None,
+    surveys: Sequence[Survey] = (),
+    every: int = SURVEY_EVERY,
+) -> InputSummary:
+    """`validate`, also outside of a run: nothing is logged, and no artifact made. Its caller removes `work`."""
+    work = scratch_folder()
+    try:
+        summary = validate_input(input_file, endpoint, served, work, sample, surveys, every)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    release_memory()
+    return summary
+
+
 @task(name="validate", task_run_name="validate", **STAGE_OPTIONS)
 def validate(
     input_file: str,
@@ -377,14 +396,14 @@ def validate(
     every: int = SURVEY_EVERY,
 ) -> InputSummary:
     """Read the whole input and report every bad line, before anything is uploaded."""
+    summary = read_input(input_file, endpoint, served, sample, surveys, every)
+    _report(summary, on_invalid)
+    return summary
+
+
+def _report(summary: InputSummary, on_invalid: Literal["fail", "skip"]) -> None:
+    """Say in the run's log, and in an artifact, what is wrong with an input."""
     log = run_log()
-    work = scratch_folder()
-    try:
-        summary = validate_input(input_file, endpoint, served, work, sample, surveys, every)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    release_memory()
     files = counted(len(summary.sources), "file") if len(summary.sources) > 1 else summary.sources[0].name
     bad_lines = counted(summary.invalid, "bad line")
     log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
@@ -411,4 +430,3 @@ def validate(
             description=f"{bad_lines} ({outcome}). {'; '.join(map(plain, listed(summary.causes, _SHOWN_CAUSES)))}."
             + (f" The first {len(rows)} are shown." if len(rows) > 1 else ""),
         )
-    return summary

@@ -40,11 +40,13 @@ def check_command(sandbox: bool, as_json: bool, quiet: bool, **said: Any) -> int
     What is wrong with it, what each model would refuse or drop, and whether a reference fits. Exit status: 0 all would
     be sent, 1 the batch would fail, 3 some requests would be refused, 4 every one would be.
     """
-    with surroundings(sandbox=sandbox, quiet=True):
-        from flows.check import check
+    # No flow is run: no Prefect server is needed.
+    with surroundings(sandbox=sandbox, quiet=quiet, server=False):
+        from flows.check import check_file
         from flows.cli.printing import print_json
+        from tasks.validate import read_input
 
-        found = check(**parameters_from(said))
+        found = check_file(read_input, **parameters_from(said))
     if as_json:
         print_json(found.to_dict())
     elif not quiet:

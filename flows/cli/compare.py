@@ -36,13 +36,12 @@ def compare_command(
     every other variant is shown to be at most so much less accurate than the first.
     """
     parameters = parameters_from(said)
+    if estimate_only:
+        return _estimate({name: parameters[name] for name in _ESTIMATED}, sandbox=sandbox, as_json=as_json, quiet=quiet)
     with surroundings(sandbox=sandbox, quiet=quiet):
-        from flows.compare import compare_models, estimate
+        from flows.compare import compare_models
         from tasks.batch.registry import telling
 
-        if estimate_only:
-            print_estimate(estimate(**{name: parameters[name] for name in _ESTIMATED}), as_json=as_json)
-            return DONE
         batches: list[str] = []
         try:
             with telling(lambda ref: batches.append(ref.batch_id)):
@@ -100,10 +99,15 @@ def estimate_command(sandbox: bool, as_json: bool, quiet: bool, **said: Any) -> 
 
     INPUT_FILE is a path, an s3:// URI, a folder or a glob of .jsonl files; gzip and zstd are read as they are.
     """
-    with surroundings(sandbox=sandbox, quiet=True):
-        from flows.compare import estimate
+    return _estimate(parameters_from(said), sandbox=sandbox, as_json=as_json, quiet=quiet)
 
-        rows = estimate(**parameters_from(said))
+
+def _estimate(parameters: dict[str, Any], *, sandbox: bool, as_json: bool, quiet: bool) -> int:
+    # No flow is run: no Prefect server is needed.
+    with surroundings(sandbox=sandbox, quiet=quiet, server=False):
+        from flows.compare import estimate_file
+
+        rows = estimate_file(**parameters)
     if not quiet or as_json:
         print_estimate(rows, as_json=as_json)
     return DONE

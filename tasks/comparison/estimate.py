@@ -153,6 +153,22 @@ def estimates_table(estimates: list[Estimate]) -> list[dict[str, str]]:
     ]
 
 
+def estimate_all(
+    variants: list[Variant],
+    sources: list[Source],
+    requests: int,
+    window: str,
+    endpoint: str | None = None,
+    judge: Judge | None = None,
+    below_minimum: str = "on_demand",
+) -> list[Estimate]:
+    """`estimate_cost`, also outside of a run: nothing is logged."""
+    estimates = estimate_variants(variants, sources, requests, window, endpoint)
+    if judge is not None and len(variants) > 1:
+        estimates.append(estimate_judge(judge, variants, estimates, requests, window, below_minimum))
+    return estimates
+
+
 @task(name="estimate", task_run_name="estimate", **STAGE_OPTIONS)
 def estimate_cost(
     variants: list[Variant],
@@ -165,9 +181,7 @@ def estimate_cost(
 ) -> list[Estimate]:
     """Estimate requests, jobs, tokens and dollars of each variant, and of the judge, and say them."""
     log = run_log()
-    estimates = estimate_variants(variants, sources, requests, window, endpoint)
-    if judge is not None and len(variants) > 1:
-        estimates.append(estimate_judge(judge, variants, estimates, requests, window, below_minimum))
+    estimates = estimate_all(variants, sources, requests, window, endpoint, judge, below_minimum)
     for each in estimates:
         cost = "an unknown price" if each.max_cost_usd is None else f"at most ${each.max_cost_usd:,.2f}"
         basis = f" ({each.rate.basis}, {each.rate.seen})" if each.rate else ""

@@ -1,6 +1,7 @@
 """The command line without a run: help, options, usage, exit statuses, and what it imports."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tasks.comparison.parameters import ComparisonParameters
 from tasks.comparison.result import Comparison
 from tasks.errors import PipelineError
 from tasks.openai_format.batch import Batch, RequestCounts
+from tests.conftest import CLAUDE, NOVA, chat, write_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"prefect", "boto3", "botocore", "pyarrow", "numpy", "pandas"}
@@ -214,3 +216,32 @@ def test_completion_knows_commands_and_choices(monkeypatch: pytest.MonkeyPatch) 
         "completion",
     ]
     assert [each.value for each in completion.get_completions(["run", "--on-invalid"], "s")] == ["skip"]
+
+
+def test_check_and_estimate_start_no_server(tmp_path: Path) -> None:
+    """Whole processes: Prefect's client is never made, standard output is JSON alone, and nothing is said beside it."""
+    lines = [chat(f"r{i}", max_tokens=10) for i in range(110)]
+    path = str(write_lines(tmp_path / "in.jsonl", [*lines, chat("odd", logit_bias={"1": 2})]))
+    code = (
+        "import sys\n"
+        "import prefect.server.api.server as server\n"
+        "server.SubprocessASGIServer.start = None\n"
+        "from flows.cli.main import main\n"
+        "sys.exit(main())"
+    )
+    for call, status in (
+        (["check", path, "--model", NOVA], cli.SOME_FAILED),
+        (["estimate", path, "--model", NOVA, "--model", CLAUDE, "--judge", CLAUDE], cli.DONE),
+        (["compare", path, "--model", NOVA, "--model", CLAUDE, "--estimate"], cli.DONE),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *call, "--json"],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (status, "")
+        found = json.loads(done.stdout)
+        assert (found["requests"] if call[0] == "check" else found[0]["requests"]) == 111

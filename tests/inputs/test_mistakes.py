@@ -1,6 +1,7 @@
 """Files that are no batch file as a whole: they are told from bad lines, and the command that is named mends them."""
 
 import gzip
+import io
 import json
 import re
 import shutil
@@ -271,9 +272,11 @@ def test_what_is_compressed_is_mended_in_one_command(pack: Callable[[bytes], byt
 
 def test_tar_archives_are_mended_in_one_command(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text(jsonl(LINES))
-    for mode, name in (("w", "in.tar"), ("w:gz", "in.tar.gz")):
-        with tarfile.open(tmp_path / name, mode) as archive:
-            archive.add(tmp_path / "one.jsonl", "one.jsonl")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(tmp_path / "one.jsonl", "one.jsonl")
+    for name, content in (("in.tar", packed.getvalue()), ("in.tar.gz", gzip.compress(packed.getvalue()))):
+        (tmp_path / name).write_bytes(content)
         mistake = summary(tmp_path / name, tmp_path / "work").mistake
         command = re.search(r"make one of it: `(.*)`\.$", mistake or "")
         assert command
