@@ -51,10 +51,12 @@ check: $(STAMP)  ## Formatting, lint, types and the import contract.
 bench: $(STAMP)  ## Measure convert and normalise beside two floors, in one run.
 	$(BIN)/python -m tests.bench
 
-tools: $(STAMP)  ## Other people's tools (inspect_ai, LiteLLM, langbatch, instructor, schemathesis) on the API server.
+tools: $(STAMP)  ## Other people's tools (inspect_ai, LiteLLM, langbatch, instructor, Airflow, Node's clients, schemathesis) on the API server.
 	$(PYTHON) -m venv .tools/venv
 	.tools/venv/bin/python -m pip install --quiet -r tests/api/tools/requirements.txt
 	.tools/venv/bin/python -m pip install --quiet --upgrade --no-deps openai==3.57.0
+	.tools/venv/bin/python -m uv venv --quiet --allow-existing --python .tools/venv/bin/python .tools/airflow
+	.tools/venv/bin/python -m uv pip install --quiet --python .tools/airflow/bin/python -r tests/api/tools/airflow.txt
 	if command -v npm > /dev/null; then npm install --silent --prefix .tools openai@6 portkey-ai@3; fi
 	.tools/venv/bin/python tests/api/tools/run.py --server $(CURDIR)/$(BIN)/python
 

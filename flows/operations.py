@@ -201,11 +201,11 @@ def batch_output(batch_id: str, errors: bool = False, incomplete: bool = False) 
 
 
 def output_lines(batch_id: str, errors: bool = False, incomplete: bool = False) -> Iterator[bytes]:
-    """`batch_output`, as the bytes of each line."""
+    """`batch_output`, as the bytes of each line, without its end."""
     ref = _ref(batch_id)
     batch = read(ref).public()
     if not batch.finished and incomplete:
-        yield from results_so_far(ref, errors=errors)
+        yield from (line.removesuffix(b"\n") for line in results_so_far(ref, errors=errors))
         return
     if not batch.finished:
         raise PipelineError(
@@ -218,7 +218,7 @@ def output_lines(batch_id: str, errors: bool = False, incomplete: bool = False) 
 
 
 def results_so_far(ref: BatchRef, *, errors: bool = False) -> Iterator[bytes]:
-    """The result lines of a batch that runs, as far as its jobs are over: read from their output, in the input's order.
+    """The result lines of a batch that runs, with their ends, as far as its jobs are over, in the input's order.
 
     Those of the first ranges of the input, up to one whose jobs still run. What may be asked again is left out.
     """

@@ -3,6 +3,10 @@
 import json
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
+from flows.cli.batches import output_command
 from flows.operations import results_so_far
 from tasks.batch.document import BatchDocument
 from tasks.bedrock.names import record_id
@@ -57,6 +61,20 @@ def test_finished_jobs_are_told_in_the_order_of_the_input(cloud: Cloud) -> None:
     assert ids() == ["id-0", "id-2"]
     # It is asked again: its error is not the last word.
     assert ids(errors=True) == []
+
+
+@pytest.mark.parametrize("second_done", [False, True])
+def test_the_command_says_that_it_is_incomplete(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, second_done: bool
+) -> None:
+    batch(cloud, (True, second_done))
+    monkeypatch.setenv("BEDROCK_BATCH_BUCKET", REF.root.bucket)
+    monkeypatch.setenv("BEDROCK_BATCH_PREFIX", REF.root.key)
+    done = CliRunner().invoke(output_command, [REF.batch_id, "--incomplete"])
+    lines = [json.loads(line)["custom_id"] for line in done.stdout.splitlines()]
+    assert lines == ["id-0", "id-2", *(["id-3", "id-5"] if second_done else [])]
+    assert done.stdout.count("\n") == len(lines)
+    assert f"incomplete: {REF.batch_id} is in_progress; {len(lines)} of its 6 requests are here." in done.stderr
 
 
 def test_what_lies_behind_a_job_that_runs_is_not_told(cloud: Cloud) -> None:

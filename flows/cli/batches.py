@@ -63,10 +63,16 @@ def output_command(batch_id: str, errors: bool, incomplete: bool, output_dir: Pa
         for place in save_batch(read_document(batch_id).public(), output_dir).values():
             click.echo(place)
         return DONE
-    out = sys.stdout.buffer
+    # As it stood before its lines were read: it may end meanwhile.
+    batch = read_document(batch_id).public() if incomplete else None
+    out, count = sys.stdout.buffer, 0
     for line in output_lines(batch_id, errors, incomplete):
         out.write(line + b"\n")
+        count += 1
     out.flush()
+    if batch is not None and not batch.finished:
+        here = f"{count:,} of its {batch.request_counts.total:,} requests"
+        click.echo(f"incomplete: {batch_id} is {batch.status}; {here} are here.", err=True)
     return DONE
 
 

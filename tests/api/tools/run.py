@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY, MODEL = "sandbox-key-0123456789", "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+#: `.tools`, beside the environment that runs this.
+TOOLS_FOLDER = Path(sys.prefix).parent
 FINAL = ("completed", "failed", "expired", "cancelled")
 
 
@@ -125,7 +127,7 @@ def instructor(url: str, folder: Path) -> None:
 
 def node(url: str, folder: Path) -> None:
     """The page's JavaScript, where `make tools` found npm."""
-    modules = Path(sys.prefix).parent / "node_modules"
+    modules = TOOLS_FOLDER / "node_modules"
     if not modules.exists():
         print("skipped: no npm")
         return
@@ -136,6 +138,29 @@ def node(url: str, folder: Path) -> None:
         script = folder / f"{number}.mjs"
         script.write_text(text.partition("```")[0].replace("http://127.0.0.1:8000/v1", url))
         subprocess.run(["node", str(script)], cwd=folder, check=True, timeout=120)
+
+
+def acceptance(url: str, folder: Path) -> None:
+    """The script that holds a server to what the JavaScript clients need, where it lies beside the project."""
+    script = ROOT.parent / "shared" / "acceptance" / "accept_node.mjs"
+    modules = TOOLS_FOLDER / "node_modules"
+    if not (modules.exists() and script.exists()):
+        print("skipped: no npm, or no script")
+        return
+    (folder / "node_modules").symlink_to(modules)
+    (folder / script.name).write_bytes(script.read_bytes())
+    (folder / "requests.jsonl").write_text(lines(30, "accept"))
+    given = ["--base-url", url, "--key", KEY, "--jsonl", "requests.jsonl", "--model", MODEL]
+    subprocess.run(["node", script.name, *given], cwd=folder, check=True, timeout=600)
+
+
+def airflow(url: str, folder: Path) -> None:
+    python = TOOLS_FOLDER / "airflow" / "bin" / "python"
+    if not python.exists():
+        print("skipped: Airflow is not installed")
+        return
+    script = ROOT / "tests" / "api" / "tools" / "run_airflow.py"
+    subprocess.run([str(python), str(script), url, KEY, MODEL, str(folder)], check=True, timeout=300)
 
 
 def schemathesis(url: str, folder: Path) -> None:
@@ -153,7 +178,7 @@ def schemathesis(url: str, folder: Path) -> None:
     )
 
 
-TOOLS = (inspect_ai, litellm, langbatch, instructor, node, schemathesis)
+TOOLS = (inspect_ai, litellm, langbatch, instructor, airflow, node, acceptance, schemathesis)
 
 
 def main() -> int:
