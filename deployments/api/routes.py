@@ -195,6 +195,7 @@ async def create_part(request: Request) -> Response:
         except BaseException:
             await run_in_threadpool(part.abort)
             raise
+    _audit(request, "upload.part", made["id"])
     return Json(made)
 
 
@@ -277,21 +278,20 @@ async def batch_output(request: Request) -> Response:
     tenant, identifier = _tenant(request), request.path_params["id"]
     order = await run_in_threadpool(get_order, tenant, identifier)
     if order.final is None:
-        return await _unfinished(tenant, order)
+        return await _unfinished(request, order)
     if output_uri(order) is None or order.final.output_file_id is None:
         return Response(b"", headers={"content-type": _BYTES})
     return _content(request, await run_in_threadpool(get_file, tenant, order.final.output_file_id))
 
 
-async def _unfinished(tenant: Tenant, order: Order) -> Response:
+async def _unfinished(request: Request, order: Order) -> Response:
     """What is finished of a batch that runs. Raises ConflictError where nothing is."""
-    ref = order.ref(tenant)
+    ref = order.ref(_tenant(request))
     lines = await run_in_threadpool(lambda: _peeked(results_so_far(ref)) if ref is not None else None)
     if lines is None:
         raise ConflictError(f"The batch {order.id} has no output yet.")
-    return StreamingResponse(
-        lines, headers={"content-type": _BYTES, "x-incomplete": "true", "cache-control": "no-store"}
-    )
+    headers = {"content-type": _BYTES, "x-incomplete": "true", "cache-control": "no-store"}
+    return Response(headers=headers) if request.method == "HEAD" else StreamingResponse(lines, headers=headers)
 
 
 def _peeked(lines: Iterator[bytes]) -> Iterator[bytes] | None:

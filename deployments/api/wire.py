@@ -22,8 +22,6 @@ from tasks.errors import PipelineError, TransientError
 
 #: The most bytes of a JSON body.
 MOST_JSON = 1 << 20
-#: Seconds that a body may make no progress.
-BODY_SECONDS = 60.0
 _STATUSES: tuple[tuple[type[CallError], int], ...] = (
     (ForbiddenError, 403),
     (NotFoundError, 404),
@@ -65,7 +63,8 @@ def error_answer(
 def answer_of(error: Exception) -> Json:
     """The answer to what a handler raised. What is not the caller's fault is told by the request id alone."""
     if isinstance(error, SlowBodyError):
-        return error_answer(408, str(error))
+        # What comes after all belongs to no request.
+        return error_answer(408, str(error), headers={"connection": "close"})
     if isinstance(error, CallError):
         status = next(status for kind, status in _STATUSES if isinstance(error, kind))
         return error_answer(status, str(error), error.param, error.code)
@@ -98,7 +97,7 @@ async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
     stream, size = request.stream().__aiter__(), 0
     while True:
         try:
-            chunk = await asyncio.wait_for(stream.__anext__(), BODY_SECONDS)
+            chunk = await asyncio.wait_for(stream.__anext__(), request.app.state.server.tenants.body_seconds)
         except StopAsyncIteration:
             return
         except TimeoutError:

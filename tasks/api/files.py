@@ -228,8 +228,20 @@ def list_files(
 ) -> tuple[list[StoredFile], bool]:
     """A page of files, the newest first or the oldest, and whether there are more.
 
-    One listing for each purpose, and a read for each file. The oldest first costs a listing of all names.
+    One listing for each purpose, and a read for each file. The oldest first costs a listing of all names. Clients take
+    an empty page for the end: where all of a page have expired, it is the next one.
     """
+    while True:
+        found, more, last = _page(tenant, purpose, limit, after, ascending)
+        if found or not more:
+            return found, more
+        after = last
+
+
+def _page(
+    tenant: Tenant, purpose: str | None, limit: int, after: str | None, ascending: bool
+) -> tuple[list[StoredFile], bool, str | None]:
+    """Those of a page that have not expired, whether there are more, and the id that the page ends with."""
     purposes = [each for each in PURPOSES if purpose in (None, each)]
     start = key_of("file", after) if after else ""
     limit = min(limit, MOST_LISTED)
@@ -248,7 +260,9 @@ def list_files(
     more = more or len(keys) > limit
     chosen = [entry for entry in keys[:limit] if id_of("file", entry[0])]
     found = read_documents((_folder(tenant, each).join(f"{key}.json") for key, each in chosen), StoredFile)
-    return [stored for stored in found if stored is not None and not _expired(stored, None)], more
+    last = id_of("file", chosen[-1][0]) if chosen else None
+    there = [stored for stored in found if stored is not None and not _expired(stored, None)]
+    return there, more and last is not None, last
 
 
 def delete_file(tenant: Tenant, file_id: str) -> None:

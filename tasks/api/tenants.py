@@ -74,6 +74,7 @@ class _Configuration(_Table):
     tenants: dict[str, _Tenant] = Field(default_factory=dict)
     model_names: dict[str, str] = Field(default_factory=dict)
     webhooks: tuple[Webhook, ...] = ()
+    body_seconds: float = Field(default=60.0, gt=0)
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +179,8 @@ class Tenants(msgspec.Struct, frozen=True):
     all: tuple[Tenant, ...]
     #: Whoever calls without a key, where the server was told so.
     keyless: Tenant | None = None
+    #: Seconds that a request's body may make no progress.
+    body_seconds: float = 60.0
 
     def of_key(self, key: str | None) -> Tenant | None:
         """Whose key it is; None where it is nobody's. Takes the same time, whoever's it is."""
@@ -212,7 +215,7 @@ def load_tenants(*, keyless: bool = False) -> Tenants:
         )
     roots = tuple(tenant.settings.root for tenant in tenants)
     everyone = tuple(_closed(tenant, roots) for tenant in tenants)
-    return Tenants(everyone, everyone[0] if keyless else None)
+    return Tenants(everyone, everyone[0] if keyless else None, configuration.body_seconds)
 
 
 def _closed(tenant: Tenant, roots: tuple[S3Uri, ...]) -> Tenant:

@@ -1,6 +1,8 @@
 """Files in S3: there when complete, the tenant's own only, paged, and gone when their time is over."""
 
 import gzip
+import itertools
+import time
 
 import pytest
 
@@ -105,6 +107,21 @@ def test_a_file_goes_when_its_time_is_over(cloud: Cloud) -> None:
     assert delete_expired(tenant(), now) == 1
     assert not list(filter(lambda key: short.id in key, cloud.s3.keys()))
     assert get_file(tenant(), long.id, now)
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_a_page_of_expired_files_is_not_the_end(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, ascending: bool) -> None:
+    """Clients take an empty page for it."""
+    clock = itertools.count(1_790_000_000)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    stay, _ = upload(tenant()), [upload(tenant(), expires_after=3600) for _ in range(5)]
+    newest = upload(tenant())
+    clock = itertools.count(1_790_009_000)
+    first, more = list_files(tenant(), purpose=None, limit=1, after=None, ascending=ascending)
+    assert more
+    last, more = list_files(tenant(), purpose=None, limit=1, after=first[0].id, ascending=ascending)
+    assert not more
+    assert [*first, *last] == ([stay, newest] if ascending else [newest, stay])
 
 
 @pytest.mark.parametrize("value", [{}, {"seconds": 3600}, {"anchor": "created_at", "seconds": 3599}, "x", {"anchor": "created_at", "seconds": True}, {"anchor": "created_at", "seconds": "1e4"}, {"anchor": "created_at", "seconds": 2_592_001}])  # fmt: skip

@@ -1,13 +1,18 @@
 """The server over HTTP, on the fake S3: what comes back for what clients send, and for what they should not send."""
 
+import contextlib
 import hashlib
 import json
 import logging
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from deployments.api import routes
@@ -21,6 +26,7 @@ from tests.api.callers import LINE, tenant
 from tests.builders import document
 from tests.conftest import CLAUDE
 from tests.fakes import Cloud
+from tests.waiting import until
 
 KEY = "acme-key-0123456789"
 
@@ -416,3 +422,49 @@ def test_a_region_or_bucket_that_is_not_ours_is_refused(client: TestClient) -> N
     file = post_file(client)["id"]
     reply = client.post("batches", json={"input_file_id": file}, headers={"x-portkey-aws-s3-bucket": "another"})
     error_of(reply, 400)
+
+
+def test_a_body_that_stops_coming_is_given_up(cloud: Cloud) -> None:
+    """A client that keeps its connection open and sends nothing more: it gets an answer, and leaves nothing in S3."""
+    tenants = Tenants((tenant(concurrent_uploads=1),), body_seconds=0.2)
+    with serving(create_app(tenants, Dispatcher())) as port, socket.create_connection(("127.0.0.1", port), 60) as slow:
+        begun = b"--e\r\n" + PURPOSE + b"\r\n--e\r\n" + FILE + b"x" * (6 << 20)
+        head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 99999999\r\n"
+        slow.sendall(head.encode() + b"content-type: multipart/form-data; boundary=e\r\n\r\n" + begun)
+        answer = b"".join(iter(lambda: slow.recv(1 << 16), b""))
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"message":"The body stopped coming."' in answer
+        # Its place is another's again.
+        form_of_another = form(FILE, PURPOSE)
+        headers = {**form_of_another["headers"], "authorization": f"Bearer {KEY}"}
+        reply = httpx.post(f"http://127.0.0.1:{port}/v1/files", content=form_of_another["content"], headers=headers)
+        assert reply.status_code == 200
+    assert not cloud.s3.uploads
+    assert len(cloud.s3.keys("prefix/acme/api/data")) == 1
+
+
+def test_a_connection_that_breaks_off_leaves_nothing(cloud: Cloud) -> None:
+    with serving(create_app(Tenants((tenant(),)), Dispatcher())) as port:
+        with socket.create_connection(("127.0.0.1", port), 60) as broken:
+            head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 99999999\r\n"
+            begun = b"--e\r\n" + PURPOSE + b"\r\n--e\r\n" + FILE + b"x" * (6 << 20)
+            broken.sendall(head.encode() + b"content-type: multipart/form-data; boundary=e\r\n\r\n" + begun)
+            until(lambda: cloud.s3.uploads, "an upload has begun")
+        until(lambda: not cloud.s3.uploads, "it is aborted")
+    assert not cloud.s3.keys()
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[int]:
+    """A real server, on a thread: yields its port."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        until(lambda: server.started, "the server listens")
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(60)
