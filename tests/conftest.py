@@ -224,7 +224,7 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     from tests.direct import call_directly
 
-    call_directly(monkeypatch)
+    call_directly(monkeypatch.setattr)
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
         yield
 

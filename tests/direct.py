@@ -5,10 +5,10 @@ Stages then run one after the other and are not retried, and artifacts are made 
 """
 
 import uuid
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from prefect import Flow, Task
 from prefect.artifacts import Artifact
 from prefect.utilities.callables import get_call_parameters
@@ -29,9 +29,9 @@ def _create(self: Any, **_: Any) -> Any:
     return SimpleNamespace(id=uuid.uuid4())
 
 
-def call_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every flow and task called directly."""
-    monkeypatch.setattr(Flow, "__call__", _call_flow)
-    monkeypatch.setattr(Task, "__call__", _call_task)
-    monkeypatch.setattr(Artifact, "create", _create)
-    monkeypatch.setattr(tasks.poll, "update_progress_artifact", lambda *_, **__: None)
+def call_directly(replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Have every flow and task called directly: in this process, or by a `replace` that takes it back."""
+    replace(Flow, "__call__", _call_flow)
+    replace(Task, "__call__", _call_task)
+    replace(Artifact, "create", _create)
+    replace(tasks.poll, "update_progress_artifact", lambda *_, **__: None)

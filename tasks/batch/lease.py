@@ -188,7 +188,20 @@ class Lease:
             if not self.lost and _now() - self._sure > _DOUBT_SECONDS:
                 self._ask()
         if self.lost:
-            raise LostLeaseError(f"Another runner has taken batch {self.ref.batch_id} over; it carries on there.")
+            raise self.taken_over()
+
+    def taken_over(self) -> LostLeaseError:
+        """What is raised where another runner has taken over."""
+        return LostLeaseError(f"Another runner has taken batch {self.ref.batch_id} over; it carries on there.")
+
+    def explains(self, error: BaseException) -> bool:
+        """Whether an error may be no more than that another runner has taken over, and tidied files away."""
+        if not isinstance(error, PipelineError) or isinstance(error, (BatchFailedError, LostLeaseError)):
+            return False
+        with self._lock, contextlib.suppress(PipelineError):
+            if self._thread is not None and not self.lost:
+                self._ask()
+        return self.lost
 
     def _ask(self) -> None:
         """Learn from batch.json whether the lease is still held."""
@@ -355,7 +368,10 @@ def _given_back(lease: Lease) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        taken_over = lease.explains(error)
         # Workers of this run may still be writing, unless the batch came to its end.
         lease.release(failed=not isinstance(error, BatchFailedError))
+        if taken_over:
+            raise lease.taken_over() from error
         raise
     lease.release()

@@ -376,6 +376,25 @@ def test_who_was_relieved_changes_nothing(cloud: Cloud) -> None:
     assert mine.id not in lease._living
 
 
+def test_what_fails_since_another_took_over_says_that(cloud: Cloud) -> None:
+    """Files that the other one has tidied away are missed by who wakes late: that is not the news."""
+    store(cloud, document(epoch=3))
+    missing = PipelineError("NoSuchKey")
+    with pytest.raises(LostLeaseError, match="has taken batch") as raised, holding(REF):
+        after = held_by(cloud)
+        raise missing
+    assert raised.value.__cause__ is missing
+    assert stored() == after
+
+
+@pytest.mark.parametrize("error", [PipelineError("x"), ValueError("x"), BatchFailedError("x", None)])  # type: ignore[arg-type]
+def test_what_fails_while_the_lease_is_held_is_told_as_it_is(cloud: Cloud, error: Exception) -> None:
+    store(cloud, document(epoch=3))
+    with pytest.raises(type(error)) as raised, holding(REF):
+        raise error
+    assert raised.value is error
+
+
 # Giving back
 
 

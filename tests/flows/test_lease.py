@@ -81,17 +81,18 @@ def test_a_driver_that_wakes_late_changes_nothing(
         at=(operation, number, text),
         moment=moment,
         number=signal.SIGSTOP,
+        prefect=False,
         poll_seconds=0.05,
     )
     paused.wait_until_stopped()
     try:
-        other = runs.start("batch_inference", path, CLAUDE, patch=SOON, poll_seconds=0.05)
+        other = runs.start("batch_inference", path, CLAUDE, patch=SOON, prefect=False, poll_seconds=0.05)
         batch = Batch.model_validate(other.finish())
         kept, before = named(prefix), objects(sandbox, prefix)
     finally:
         paused.kill(signal.SIGCONT)
     assert paused.wait() == 0
-    assert paused.reply["error"] == "LostLeaseError"
+    assert paused.reply["error"] == "LostLeaseError", paused.log.read_text()[-3000:]
     after = objects(sandbox, prefix)
     assert {key: after.get(key) for key in kept} == {key: before[key] for key in kept}, "as the other left them"
     account(sandbox, batch, IDS)
@@ -128,7 +129,7 @@ def test_a_driver_that_wakes_on_demand_pays_for_what_was_on_its_way(
     finally:
         paused.kill(signal.SIGCONT)
     assert paused.wait() == 0
-    assert paused.reply["error"] == "LostLeaseError"
+    assert paused.reply["error"] == "LostLeaseError", paused.log.read_text()[-3000:]
     after = objects(sandbox, prefix)
     assert {key: after.get(key) for key in [*kept, *answers]} == {key: before[key] for key in [*kept, *answers]}
     account(sandbox, batch, IDS[:90])
@@ -245,17 +246,18 @@ def test_gathered_shards_are_not_written_again(
         model,
         at=("PutObject", 1, "/input/part-gathered"),
         number=signal.SIGSTOP,
+        prefect=False,
         poll_seconds=0.05,
     )
     paused.wait_until_stopped()
     try:
-        other = runs.start("batch_inference", path, model, patch=SOON, poll_seconds=0.05)
+        other = runs.start("batch_inference", path, model, patch=SOON, prefect=False, poll_seconds=0.05)
         batch = Batch.model_validate(other.finish())
         kept, before = named(prefix), objects(sandbox, prefix)
     finally:
         paused.kill(signal.SIGCONT)
     assert paused.wait() == 0
-    assert paused.reply["error"] == "LostLeaseError"
+    assert paused.reply["error"] == "LostLeaseError", paused.log.read_text()[-3000:]
     after = objects(sandbox, prefix)
     assert {key: after.get(key) for key in kept} == {key: before[key] for key in kept}
     account(sandbox, batch, [f"req-{i}" for i in range(360)])
