@@ -95,11 +95,7 @@ def winners(table: Table, runs: int) -> None:
     for repeats, same in ((10, 1.0), (10, 0.5), (3, 1.0)):
         wrong = 0
         for rng in seeds(runs):
-            texts = 40
-            base = np.repeat(correlated(rng, [0.8, 0.8], texts), repeats, axis=0)
-            fresh = correlated(rng, [0.8, 0.8], texts * repeats)
-            scores = np.where(rng.random((len(base), 1)) < same, base, fresh)
-            wrong += bool(claims_of(scores, np.repeat(np.arange(texts), repeats)))
+            wrong += bool(claims_of(*repeated(rng, [0.8, 0.8], 40, repeats, same)))
         table.errs(f"40 texts {repeats} times, {same:.0%} of repeats answered alike", wrong, runs)
 
 
@@ -117,6 +113,30 @@ def not_worse(table: Table, runs: int) -> None:
         tests = [PairedScores(scores[:, n], scores[:, 0], np.arange(500)).above(-0.02) for n in (1, 2, 3)]
         wrong += min(intervals.holm(tests)) < SIGNIFICANT / 2
     table.errs("three candidates at once, 500 requests", wrong, runs, 0.025)
+    for share, margin, texts, repeats, same in NOT_WORSE_REPEATED:
+        wrong = 0
+        for rng in seeds(runs):
+            scores, clusters = repeated(rng, [share, share - margin], texts, repeats, same)
+            wrong += PairedScores(scores[:, 1], scores[:, 0], clusters).above(-margin) < SIGNIFICANT / 2
+        what = f"margin {margin:.0%}, accuracy {share:.0%}, {texts} texts {repeats} times, {same:.0%} alike"
+        table.errs(what, wrong, runs, 0.025)
+
+
+#: Accuracy, margin, texts, repeats, and the share of repeats that are answered alike.
+NOT_WORSE_REPEATED = (
+    (0.9, 0.05, 40, 5, 1.0),
+    (0.95, 0.02, 100, 3, 0.7),
+    (0.99, 0.02, 40, 10, 0.5),
+    (0.99, 0.02, 100, 3, 1.0),
+    (0.7, 0.1, 15, 5, 0.9),
+)
+
+
+def repeated(rng: Any, shares: list[float], texts: int, repeats: int, same: float) -> tuple[Any, Any]:
+    """Answers to texts that come several times, a share of them answered alike each time; and which text each is."""
+    base = np.repeat(correlated(rng, shares, texts), repeats, axis=0)
+    fresh = correlated(rng, shares, texts * repeats)
+    return np.where(rng.random((len(base), 1)) < same, base, fresh), np.repeat(np.arange(texts), repeats)
 
 
 def judges(table: Table, runs: int) -> None:
@@ -148,24 +168,30 @@ def shares(table: Table, runs: int) -> None:
         table.covers(f"difference of {first:.0%} and {second:.0%}, {count} requests", hits, runs, runs)
 
 
+#: Texts, repeats, accuracy, the difference, and the share of repeats that are answered alike.
+CLUSTERED = (
+    (40, 10, 0.8, 0.1, 0.9),
+    (40, 10, 0.95, 0.02, 0.5),
+    (40, 10, 0.99, 0.02, 0.8),
+    (100, 3, 0.9, 0.1, 0.9),
+    (100, 3, 0.99, 0.02, 0.7),
+    (15, 5, 0.7, 0.1, 0.9),
+)
+
+
 def clustered(table: Table, runs: int) -> None:
     table.title("The same where requests repeat (clusters)")
-    for texts, repeats, share in ((40, 10, 0.8), (100, 3, 0.9), (15, 5, 0.7)):
+    for texts, repeats, share, less, same in CLUSTERED:
         hits = difference = 0
         for rng in seeds(runs):
-            scores = np.repeat(correlated(rng, [share, share - 0.1], texts), repeats, axis=0)
-            flips = rng.random(scores.shape) < 0.1
-            again = correlated(rng, [share, share - 0.1], texts * repeats)
-            scores = np.where(flips, again, scores)
-            clusters = np.repeat(np.arange(texts), repeats)
+            scores, clusters = repeated(rng, [share, share - less], texts, repeats, same)
             low, high = intervals.clustered_share(scores[:, 0], clusters) or (1, 0)
             hits += low <= share <= high
             low, high = PairedScores(scores[:, 0], scores[:, 1], clusters).interval or (1, 0)
-            difference += low <= 0.1 <= high
-        table.covers(f"accuracy {share:.0%}, {texts} texts {repeats} times", hits, runs, runs)
-        table.covers(
-            f"difference of 10 points, {texts} texts {repeats} times", difference, runs, runs, claimed=texts > 30
-        )
+            difference += low <= less <= high
+        what = f"{texts} texts {repeats} times, {same:.0%} alike"
+        table.covers(f"accuracy {share:.0%}, {what}", hits, runs, runs)
+        table.covers(f"difference of {less:.0%}, {what}", difference, runs, runs)
 
 
 def means(table: Table, runs: int) -> None:

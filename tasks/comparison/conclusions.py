@@ -112,7 +112,7 @@ def _not_worse(numbers: Numbers, margin: float) -> list[Conclusion]:
                 None,
                 pair.compared,
                 pair.clusters,
-                "Tango's score" if pair.clusters == pair.compared else "t of clusters",
+                "Tango's score" if pair.clusters == pair.compared else "Tango's score of clusters",
                 (values[1], values[0]) if second else values,
                 margin=margin,
             )

@@ -97,12 +97,27 @@ def clustered_share(scores: Any, clusters: Any) -> Interval | None:
     if len(sums) < LEAST_CLUSTERS:
         return None
     share = float(np.mean(scores))
-    variance = _cluster_variance(sums, sizes)
-    # Without any variation each cluster counts as one; so it does at the most.
-    effective = share * (1 - share) / variance if variance > 0 else float(len(sums))
-    effective = min(max(effective, 1.0), float(count) if len(sums) == count else effective)
-    effective *= (_Z / float(stats.t.ppf(0.5 + LEVEL / 2, len(sums) - 1))) ** 2
+    wrong = int((sums < sizes).sum())
+    effective = _effective(sums, sizes, share * (1 - share), min(wrong, int((sums > 0).sum())))
     return proportion(share * effective, effective)
+
+
+def _effective(sums: Any, sizes: Any, variance: float, telling: int) -> float:
+    """So many independent values say as much of a mean as these, which come in clusters.
+
+    `variance` is that of one value were all independent; `telling`, how many clusters differ from the rest. Of fewer
+    than ten, how much values of a cluster have in common cannot be told, and they count as one.
+    """
+    count = float(sizes.sum())
+    alike = float((sizes**2).sum()) / count
+    effect = _cluster_variance(sums, sizes) * count / variance if variance > 0 else 0.0
+    if telling < _FEW or not effect:
+        effect = max(effect, alike)
+    elif alike > 1:
+        # What is in one cluster is not more telling than what is not.
+        effect = max(effect, 1.0)
+    # With few clusters, their variance is not well known: Student's t.
+    return count / effect * (_Z / float(stats.t.ppf(0.5 + LEVEL / 2, len(sums) - 1))) ** 2
 
 
 def by_cluster(values: Any, clusters: Any) -> Any:
@@ -114,8 +129,10 @@ def by_cluster(values: Any, clusters: Any) -> Any:
 def _cluster_variance(sums: Any, sizes: Any) -> float:
     """The variance of a mean whose values come in clusters (the linearised ratio estimator)."""
     groups, total = len(sums), float(sizes.sum())
+    if groups < 2:
+        return 0.0
     residues = sums - sizes * (float(sums.sum()) / total)
-    return groups / (groups - 1) * float((residues**2).sum()) / total**2 if groups > 1 else 0.0
+    return groups / (groups - 1) * float((residues**2).sum()) / total**2
 
 
 def of_table(
@@ -246,7 +263,7 @@ def _tango(only_first: float, only_second: float, total: float, difference: floa
     return distance / math.sqrt(variance)
 
 
-def paired_difference(only_first: int, only_second: int, total: int) -> Interval | None:
+def paired_difference(only_first: float, only_second: float, total: float) -> Interval | None:
     """Tango's score interval of a difference of two shares of the same requests, first minus second."""
     if not total:
         return None
@@ -263,25 +280,38 @@ def paired_difference(only_first: int, only_second: int, total: int) -> Interval
     return bound(-1 + 1e-9, _Z), bound(1 - 1e-9, -_Z)
 
 
-def above(only_first: int, only_second: int, total: int, least: float) -> float:
+def above(only_first: float, only_second: float, total: float, least: float) -> float:
     """One-sided p-value: how likely such a difference, or a larger one, is if the true one is `least`."""
     return float(stats.norm.sf(_tango(only_first, only_second, total, least))) if total else 1.0
 
 
 class PairedScores:
-    """Two variants' scores of the same requests, in clusters: a test and an interval of their mean difference."""
+    """Two variants' scores of the same requests, in clusters: a test and an interval of their mean difference.
+
+    Interval and one-sided test are Tango's. Where requests repeat, or scores are no whole ones, he is given the number
+    of independent requests that say as much: Student's t, of clusters, calls 12 % of the variants that are worse by the
+    margin not worse where 40 texts are repeated ten times at 99 % accuracy.
+    """
 
     def __init__(self, first: Any, second: Any, clusters: Any, scale: int = 1) -> None:
         self.total = len(first)
         differences = first - second
         self.difference = float(differences.mean()) if self.total else None
-        sums = by_cluster(differences, clusters)
-        self._sizes = by_cluster(np.ones(self.total), clusters)
+        sums, sizes = by_cluster(differences, clusters), by_cluster(np.ones(self.total), clusters)
         self.clusters = len(sums)
         self._scaled = np.rint(sums * scale).astype(np.int64)
-        self._sums = sums
+        self._error = math.sqrt(_cluster_variance(sums, sizes))
+        #: Requests that only the first, or the second, got right, of how many; None where too little is known.
+        self._counts: tuple[float, float, float] | None = None
+        better, worse = float(np.maximum(differences, 0).sum()), float(np.maximum(-differences, 0).sum())
         self._single = self.clusters == self.total and set(np.unique(differences)) <= {-1.0, 0.0, 1.0}
-        self._better, self._worse = int((self._scaled > 0).sum()), int((self._scaled < 0).sum())
+        if self._single:
+            self._counts = better, worse, self.total
+        elif self.clusters >= LEAST_CLUSTERS:
+            variance = (better + worse) / self.total - float(differences.mean()) ** 2
+            telling = int((by_cluster(np.abs(differences), clusters) > 0).sum())
+            effective = _effective(sums, sizes, variance, telling)
+            self._counts = better * effective / self.total, worse * effective / self.total, effective
 
     @property
     def p_value(self) -> float:
@@ -289,29 +319,11 @@ class PairedScores:
 
     @property
     def interval(self) -> Interval | None:
-        if not self._by_counts:
-            if self.clusters < LEAST_CLUSTERS or self.difference is None:
-                return None
-            half = float(stats.t.ppf(0.5 + LEVEL / 2, self.clusters - 1)) * self._error
-            return max(-1.0, self.difference - half), min(1.0, self.difference + half)
-        return paired_difference(self._better, self._worse, self.clusters)
+        return None if self._counts is None else paired_difference(*self._counts)
 
     def above(self, least: float) -> float:
         """One-sided p-value of the difference being no more than `least`; 1 where nothing is known."""
-        if self._by_counts:
-            return above(self._better, self._worse, self.clusters, least)
-        if self.clusters < LEAST_CLUSTERS or self.difference is None:
-            return 1.0
-        return float(stats.t.sf((self.difference - least) / self._error, self.clusters - 1))
-
-    @property
-    def _by_counts(self) -> bool:
-        """Whether each cluster is one request, or all are alike: then counts say all."""
-        return self._single or self._error == 0
-
-    @property
-    def _error(self) -> float:
-        return math.sqrt(_cluster_variance(self._sums, self._sizes))
+        return 1.0 if self._counts is None else above(*self._counts, least)
 
     def needed(self, tests: int = 1) -> int | None:
         """How many requests would show this difference in four cases of five (Connor 1987); None if it is nil."""
@@ -323,5 +335,6 @@ class PairedScores:
 
     @property
     def _spread(self) -> float:
-        share = (self._better + self._worse) / self.total
+        better, worse, total = self._counts or (0.0, 0.0, 1.0)
+        share = (better + worse) / total
         return math.sqrt(max(share - (self.difference or 0.0) ** 2, 0.0)) or math.sqrt(share)

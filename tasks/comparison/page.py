@@ -50,7 +50,7 @@ _DEFINITIONS = {
         "On the same requests, so pairs are compared, not groups; requests that either lost to the run are left "
         "out. Interval: Tango's score interval. McNemar's mid-p test looks at the requests that only one of the two "
         "got right; p is corrected for all pairs with Holm's method, in the table as in the verdict. Where requests "
-        "repeat, the signs of whole clusters are flipped, and the interval is a t interval of clusters."
+        "repeat, the signs of whole clusters are flipped, and the interval is of as many requests as they are worth."
     ),
     "Same answer, Cohen's κ": (
         "Of the requests that both answered, those with equal answers; κ takes off what would be equal by chance "

@@ -91,3 +91,30 @@ def test_means_cover_theirs(count: int) -> None:
         for low, high in (intervals.mean(rng.exponential(2.0, count)) or (1, 0) for _ in range(seeds))
     )
     assert 0.85 * seeds <= covered < seeds
+
+
+def test_few_clusters_that_differ_do_not_show_that_one_is_not_worse() -> None:
+    """40 texts ten times each, and all but one text answered alike: the ten requests of that text are one."""
+    clusters = np.repeat(np.arange(40), 10)
+    first, second = np.ones(400), np.ones(400)
+    first[:3] = 0
+    paired = intervals.PairedScores(first, second, clusters)
+    assert paired.difference == pytest.approx(-0.0075)
+    assert paired.above(-0.02) > 0.1
+    low, high = paired.interval or (0, 0)
+    assert low < -0.05 < 0 < high
+    assert intervals.PairedScores(first, second, np.arange(400)).above(-0.02) < 0.05
+
+
+@pytest.mark.parametrize("value", [1.0, 0.5, 0.0, -1.0])
+def test_clusters_without_any_variation_have_an_interval(value: float) -> None:
+    clusters = np.repeat(np.arange(20), 3)
+    low, high = intervals.PairedScores(np.full(60, max(value, 0)), np.full(60, max(-value, 0)), clusters).interval or (
+        1,
+        0,
+    )
+    assert low < high
+    assert low <= value <= high
+    balanced = np.tile([1.0, 0.0], 30)
+    low, high = intervals.clustered_share(balanced, np.repeat(np.arange(30), 2)) or (1, 0)
+    assert 0.3 < low < 0.5 < high < 0.7
