@@ -2,7 +2,6 @@
 
 import heapq
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import combinations
@@ -13,9 +12,9 @@ import pyarrow.parquet as pq
 import xxhash
 
 from tasks.bedrock.models import parse_model
-from tasks.comparison.equality import unwrapped
 from tasks.comparison.intervals import Interval, holm, sign_test
 from tasks.comparison.measures import Share, share
+from tasks.comparison.replies import read_choice
 from tasks.errors import ConfigurationError
 from tasks.storage.objects import local_copy
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
@@ -29,52 +28,6 @@ RUBRIC = (
 _VERDICT = "\n\nAnswer with exactly one of: A, B, tie. No other word."
 #: Each text is cut at so many characters: a judge reads two answers at once.
 JUDGED_CHARACTERS = 12_000
-#: A reply that is nothing but a choice, and the choice at the end of a longer one.
-_CHOICE = r"(?:the\s+)?(?:answer|response|option)?[\s_]*(?P<choice>a|b|tie|tied|draw|both|equal)"
-_WHOLE = re.compile(
-    rf"(?:(?:(?:my|the|final)\s+)*(?:answer|verdict|choice|winner|preference|result)\s*(?:is|[:=])?\s*)?{_CHOICE}"
-    r"(?:\s+(?:wins|is\s+better))?",
-    re.IGNORECASE,
-)
-_FINAL = re.compile(
-    rf"(?:verdict|choice|winner|preference|result|conclusion|final\s+answer|answer)\W*(?:is|[:=])\W*{_CHOICE}\W*\Z",
-    re.IGNORECASE,
-)
-#: Mentions of a choice: "A" alone is one where no word follows that it could be the article of.
-_VERBS = r"(?:is|was|wins?|won|seems?|has|does|gives|looks|over|better|and|or)\b"
-_MENTIONS = re.compile(
-    r"\b(?:answer|response|option)[\s_]*(?P<named>[abAB])\b|\b(?P<tie>tie|tied|draw|equally)\b"
-    rf"|(?<![\w'’])(?P<alone>A(?!\s+(?!{_VERBS})[a-z])|B)(?![\w'’])",
-)
-_BETTER = re.compile(
-    r"(?:the\s+)?(?:answer|response|option)?[\s_]*(?P<choice>a|b)\s+(?:is\s+(?:(?!not?\b|never)\w+\s+)?better|wins)\b(?!.*\bbut\b).*",
-    re.IGNORECASE,
-)
-_DENIES = re.compile(r"\b(?:not|neither|nor|no|cannot|worse|loses?|unable|rather)\b|n['’]t\b", re.IGNORECASE)
-#: So much of a reply is read.
-_REPLY_CHARACTERS = 4000
-
-
-def read_choice(reply: str) -> str | None:
-    """What a judge chose: "a", "b" or "tie", by the reply as a whole; None where it says several things or nothing."""
-    text = " ".join(unwrapped(reply[:_REPLY_CHARACTERS]).split()).strip(" .!*_\"'`")
-    if text.startswith("{"):
-        text = _value(text)
-    for found in (_WHOLE.fullmatch(text), _FINAL.search(text), _BETTER.fullmatch(text)):
-        if found is not None:
-            choice = found["choice"].lower()
-            return choice if choice in ("a", "b") else "tie"
-    chosen = {(m["named"] or m["alone"] or "tie").lower() for m in _MENTIONS.finditer(text)}
-    return chosen.pop() if len(chosen) == 1 and not _DENIES.search(text) else None
-
-
-def _value(text: str) -> str:
-    """The one text in a JSON object such as {"winner": "A"}."""
-    try:
-        values = [value for value in dict(json.loads(text)).values() if isinstance(value, str)]
-    except (ValueError, TypeError, RecursionError):
-        return text
-    return values[0].strip() if len(values) == 1 else text
 
 
 class Judge(msgspec.Struct, frozen=True):
@@ -128,6 +81,8 @@ class Judged(msgspec.Struct):
     asked: int = 0
     failed: int = 0
     incomplete: int = 0
+    #: Of the unreadable answers, those that ended at the judge's max_tokens.
+    cut_off: int = 0
     #: Comparisons in which it chose the answer shown first, or second, whichever it was.
     both_first: int = 0
     both_second: int = 0
@@ -255,22 +210,24 @@ def read_verdicts(
 ) -> Judged:
     """Add up a judge's batch. `asked` is how many requests it had; `table` tells what the reference says of answers."""
     verdicts: dict[tuple[str, int, int], dict[str, str]] = defaultdict(dict)
-    unreadable = read = 0
+    unreadable = read = cut_off = 0
     for source in find_sources(output) if output else ():
         for block in read_lines(source, limit=UNLIMITED):
             for line in filter(None, block.lines):
                 row = msgspec.json.decode(line)
-                content = row["response"]["body"]["choices"][0]["message"].get("content") or ""
-                found = read_choice(content)
+                choice = row["response"]["body"]["choices"][0]
+                ended = choice.get("finish_reason") == "length"
+                found = read_choice(choice["message"].get("content") or "", cut_off=ended)
                 key, one, other, order = row["custom_id"].rsplit("-", 3)
                 read += 1
                 if found is None:
                     unreadable += 1
+                    cut_off += ended
                     continue
                 verdicts[key, int(one), int(other)][order] = found
     scores = _scores(table, labels, {key for key, _, _ in verdicts}) if table is not None else {}
     judged = _add_up(judge, labels, batch_id, verdicts, unreadable, scores)
-    judged.asked, judged.failed = max(asked, read), max(asked - read, 0)
+    judged.asked, judged.failed, judged.cut_off = max(asked, read), max(asked - read, 0), cut_off
     return judged
 
 

@@ -193,7 +193,8 @@ def _by_judge(judged: Judged, conclusions: list[Conclusion]) -> list[str]:
     if judged.asked and lost / judged.asked > _UNREAD:
         sentences.append(
             f"Of the judge's {counted(judged.asked, 'request')}, {judged.failed:,} had no answer and "
-            f"{judged.unreadable:,} answers named no choice; comparisons without both orders count for nothing."
+            f"{judged.unreadable:,} answers named no choice{_cut_off(judged)}; comparisons without both orders count "
+            "for nothing."
         )
     if sign_test(judged.both_first, judged.both_second) < 0.05:
         place = "first" if judged.both_first > judged.both_second else "second"
@@ -203,6 +204,10 @@ def _by_judge(judged: Judged, conclusions: list[Conclusion]) -> list[str]:
             f"{least:,} times); both orders were asked, so this blurs the result and does not tilt it."
         )
     return sentences
+
+
+def _cut_off(judged: Judged) -> str:
+    return f" ({judged.cut_off:,} of them were cut off: give the judge more max_tokens)" if judged.cut_off else ""
 
 
 def _preference(each: Conclusion, judge: str, tests: int) -> str:

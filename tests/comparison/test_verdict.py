@@ -9,7 +9,7 @@ import pytest
 from tasks.bedrock.prices import Rate
 from tasks.comparison.conclusions import conclude
 from tasks.comparison.extract import Extract
-from tasks.comparison.judge import Judge, Judged, _add_up, read_choice
+from tasks.comparison.judge import Judge, Judged, _add_up
 from tasks.comparison.verdict import verdict
 from tests.comparison.compared import LOST, REFUSED, Compared
 from tests.fakes import Cloud
@@ -329,35 +329,3 @@ def test_conclusions_are_what_the_sentences_say(cloud: Cloud, tmp_path: Path) ->
     assert (cost.claim, cost.holds, cost.n) == ("cheaper", False, 100)
     rows = msgspec.to_builtins([accuracy])
     assert set(rows[0]) >= {"claim", "variants", "difference", "interval", "adjusted_p", "n", "test"}
-
-
-@pytest.mark.parametrize(
-    ("reply", "choice"),
-    [
-        ("A", "a"),
-        (" b. ", "b"),
-        ("**B**", "b"),
-        ("tie", "tie"),
-        ("It's a tie", "tie"),
-        ("This is a close call: B", "b"),
-        ("answer_b", "b"),
-        ("Answer A", "a"),
-        ("The winner is A", "a"),
-        ("A is better than B", "a"),
-        ("A is not better than B", None),
-        ("Neither A nor B", None),
-        ("I prefer answer B.", "b"),
-        ("They are equally good", "tie"),
-        ("A good answer would be longer", None),
-        ('{"winner": "A"}', "a"),
-        ("After weighing A and B, final answer: B", "b"),
-        ("It is not A", None),
-        ("A/B", None),
-        ("", None),
-        ("C", None),
-        ("I can't judge", None),
-        ("Both are about a dog", None),
-    ],
-)
-def test_a_judges_reply_is_read_as_a_whole(reply: str, choice: str | None) -> None:
-    assert read_choice(reply) == choice
