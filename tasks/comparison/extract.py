@@ -6,6 +6,8 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 import jmespath
@@ -87,6 +89,13 @@ def as_text(value: Any) -> str:
         return value
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, datetime):
+        # A column of days is one of midnights.
+        return str(value.date() if value.time() == time() and value.tzinfo is None else value)
+    if isinstance(value, date | time | Decimal):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError):

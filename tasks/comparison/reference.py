@@ -1,8 +1,11 @@
 """The right answers, where the user has them: for each custom_id, from JSON lines, CSV or Parquet."""
 
+import ast
+import contextlib
 import csv
 import hashlib
 import io
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -19,6 +22,8 @@ from tasks.support.words import counted, cut
 
 #: Names of the column that holds the answer, where the call does not say.
 _ANSWERS = ("label", "reference", "answer", "expected", "ideal", "target")
+#: What separates the cells of a CSV file: the first with which its header has a custom_id.
+_DELIMITERS = ",;\t|"
 #: An integer, as pandas writes it into a column that has a hole.
 _WIDENED = re.compile(r"[-+]?\d+\.0", re.ASCII)
 
@@ -95,10 +100,12 @@ def _table(path: str) -> tuple[list[str], list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     for source in find_sources(path):
         name = source.name.lower().removesuffix(".gz").removesuffix(".zst")
+        if name.endswith((".xlsx", ".xls", ".ods")):
+            raise InputFileError(f"{path} is a spreadsheet: save its sheet as CSV (UTF-8).")
         if name.endswith(".parquet"):
             names, more = _from_parquet(source, path)
         elif name.endswith((".csv", ".tsv")):
-            names, more = _from_csv(source, path, "\t" if name.endswith(".tsv") else ",")
+            names, more = _from_csv(source, path)
         else:
             names, more = _from_lines(source, path)
         columns |= dict.fromkeys(names)
@@ -116,18 +123,40 @@ def _from_parquet(source: Source, path: str) -> tuple[list[str], list[dict[str, 
     return table.column_names, table.to_pylist()
 
 
-def _from_csv(source: Source, path: str, delimiter: str) -> tuple[list[str], list[dict[str, Any]]]:
+def _from_csv(source: Source, path: str) -> tuple[list[str], list[dict[str, Any]]]:
     with open_source(source) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         try:
-            table = csv.DictReader(text, delimiter=delimiter)
-            rows: list[dict[str, Any]] = list(table)
+            # The text is the BOM's reader's: a stream of its own would close it.
+            text = io.StringIO(stream.read().decode("utf-8-sig"), newline="")
+            found = csv.reader(text, delimiter=_delimiter(text), strict=True)
+            names = [name.strip() for name in next(found, [])]
+            cells = [row for row in found if row]
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InputFileError(f"{path} is no CSV file in UTF-8 ({type(error).__name__}).") from None
-    names = list(table.fieldnames or [])
+            raise InputFileError(
+                f"{path} is no CSV file in UTF-8 ({error if isinstance(error, csv.Error) else 'other characters'})."
+            ) from None
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise InputFileError(f"{path} has two columns {twice!r}: keep one.")
+    for number, row in enumerate(cells, 1):
+        if any(row[len(names) :]):
+            raise InputFileError(
+                f"{path}: row {number:,} (counted without a header) has {len(row)} cells, the header {len(names)}: "
+                "put cells with a separator in them in quotes."
+            )
+    rows: list[dict[str, Any]] = [dict(zip(names, [*row, *[None] * len(names)], strict=False)) for row in cells]
     for name in names:
         _narrow(rows, name)
     return names, rows
+
+
+def _delimiter(text: io.StringIO) -> str:
+    header = text.readline()
+    text.seek(0)
+    for delimiter in _DELIMITERS:
+        if "custom_id" in [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]:
+            return delimiter
+    return ","
 
 
 def _narrow(rows: list[dict[str, Any]], name: str) -> None:
@@ -145,15 +174,25 @@ def _from_lines(source: Source, path: str) -> tuple[list[str], list[dict[str, An
         for line in block.lines:
             if not line.strip():
                 continue
-            try:
-                row = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                raise InputFileError(f"{path} holds a line that is no JSON.") from None
+            row = _decoded(line)
             if not isinstance(row, dict):
-                raise InputFileError(f"{path} holds a line that is no JSON object.")
+                raise InputFileError(
+                    f"{path} holds a line that is no JSON object: write one object a line (pandas: to_json(…, "
+                    'orient="records", lines=True)), or CSV or Parquet under a name that ends so.'
+                )
             names |= dict.fromkeys(row)
             rows.append(row)
     return list(names), rows
+
+
+def _decoded(line: bytes) -> Any:
+    """A line of JSON; None where it is none. Python writes a missing number as NaN, which is not JSON."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(line)
+    return None
 
 
 def _text(value: Any) -> str | None:
@@ -169,20 +208,29 @@ def _accepted(value: Any) -> tuple[str, ...]:
     text = _text(value)
     if text is None:
         return ()
-    listed = value
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            listed = msgspec.json.decode(value.strip().encode("utf-8", "surrogatepass"))
-        except (msgspec.DecodeError, UnicodeError):
-            return (text,)
+    listed = _listed(value.strip()) if isinstance(value, str) else value
     if not isinstance(listed, list):
         return (text,)
     each = [one for one in map(_text, listed) if one is not None]
     return tuple(dict.fromkeys([*each, as_text(listed)])) if each else ()
 
 
+def _listed(text: str) -> Any:
+    """A list as JSON, or as pandas writes one into a CSV file: as Python has it."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    with contextlib.suppress(msgspec.DecodeError, UnicodeError):
+        return msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        found = ast.literal_eval(text)
+        # Not numpy's ['x' 'y'], which Python takes for one text.
+        return found if repr(found) == text else None
+    return None
+
+
 def _answer_column(names: list[str], path: str, column: str | None) -> str:
-    others = [name for name in names if name != "custom_id"]
+    # What has no name is the index that pandas writes.
+    others = [name for name in names if name and name != "custom_id"]
     if column is not None:
         if column not in others:
             raise InputFileError(f"{path} has no column {column!r}; it has {', '.join(names[:10])}.")

@@ -87,6 +87,62 @@ def test_cells_of_a_reference(tmp_path: Path) -> None:
     assert lines.answers == {"7": ("true",), "c": ("y", "2", '["y",2]'), "d": ('{"b":1}',)}
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "answers"),
+    [
+        ("custom_id;label\na;x, y\n", "r.csv", {"a": ("x, y",)}),
+        ("custom_id\tlabel\na\tx\n", "r.csv", {"a": ("x",)}),
+        ("custom_id|label\na|x\n", "r.csv", {"a": ("x",)}),
+        ("\ufeffcustom_id, label\na, x\n", "r.csv", {"a": (" x",)}),
+        (",custom_id,gold\n0,a,x\n", "r.csv", {"a": ("x",)}),
+        ("custom_id,label\na,None\nb,nan\nc,N/A\n", "r.csv", {"a": ("None",), "b": ("nan",), "c": ("N/A",)}),
+        ("custom_id,label\na,007\nb,+1\nc,\n", "r.csv", {"a": ("007",), "b": ("+1",)}),
+        (
+            "custom_id,label\na,\"['x', 'y']\"\nb,['x' 'y']\n",
+            "r.csv",
+            {"a": ("x", "y", '["x","y"]'), "b": ("['x' 'y']",)},
+        ),
+        ('{"custom_id": "a", "label": NaN}\n{"custom_id": "b", "label": 2.0}\n', "r.jsonl", {"b": ("2",)}),
+    ],
+)
+def test_what_other_programs_write(tmp_path: Path, text: str, name: str, answers: dict[str, Any]) -> None:
+    assert read(tmp_path, text, name).answers == answers
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("custom_id,label\nb,x\na,1,000\n", "r.csv", r"row 2 .* has 3 cells, the header 2: put cells .* in quotes"),
+        ("custom_id,label,label\na,x,y\n", "r.csv", "has two columns 'label': keep one"),
+        ("", "r.csv", "has no column custom_id; it has none"),
+        ('[{"custom_id": "a", "label": "x"}]', "r.json", "write one object a line"),
+        ("", "r.xlsx", "is a spreadsheet: save its sheet as CSV"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, name: str, message: str) -> None:
+    with pytest.raises(InputFileError, match=message):
+        read(tmp_path, text, name)
+
+
+def test_values_of_parquet_are_the_texts_that_people_write(tmp_path: Path) -> None:
+    from datetime import date, datetime
+    from decimal import Decimal
+
+    values: list[Any] = [
+        date(2024, 1, 2),
+        datetime(2024, 1, 2),
+        datetime(2024, 1, 2, 10, 30),
+        Decimal("1.50"),
+        b"x",
+        True,
+    ]
+    for value, text in zip(
+        values, ["2024-01-02", "2024-01-02", "2024-01-02 10:30:00", "1.50", "x", "true"], strict=True
+    ):
+        pd.DataFrame({"custom_id": ["a"], "label": [value]}).to_parquet(tmp_path / "r.parquet")
+        assert read_reference(str(tmp_path / "r.parquet")).answers == {"a": (text,)}
+
+
 def test_the_column_is_named_or_said(tmp_path: Path) -> None:
     text = "custom_id,answer,label,p\na,x,y,z\n"
     with pytest.raises(InputFileError, match=r"'label' and 'answer' could both .* label_column"):
