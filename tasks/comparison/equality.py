@@ -1,13 +1,13 @@
 """When two answers are the same: by steps, from the very same text to one that differs in nothing that matters.
 
 What is taken off is what a model puts around an answer: fences, paired quotes, markdown, a full stop. Signs and marks
-that can be a part of a label (`-1`, `A-`, `<5`, `C#`) stay. Numbers are compared without separators of thousands, JSON
-by its values.
+that can be a part of a label (`-1`, `A-`, `<5`, `C#`) stay. Numbers are compared by their values, JSON too.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -16,22 +16,37 @@ import msgspec
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "„": "“”", "‘": "’", "‚": "‘’", "«": "»", "»": "«", "‹": "›"}
 _QUOTES |= {"「": "」", "『": "』", "＂": "＂", "＇": "＇"}
 _EMPHASIS = ("***", "**", "__", "*")
-_STARTS = re.compile(r"(?:[-*+•]\s+(?=[^\W\d_])|#{1,6}\s+)")
+_STARTS = re.compile(r"(?:[-*+•>]\s+(?=[^\W\d_])|#{1,6}\s+)")
 _LANGUAGE = re.compile(r"[\w+.#-]*\s*")
 #: A full stop ends a sentence anywhere; other marks do behind a letter only ("5!" is a number of its own).
-_STOPS, _MARKS = ".。．｡", "!！,，、;；:："
+_STOPS, _MARKS = ".。．｡।۔", "!！,，、;；:："
 _PARENTHESES = {"(": ")", "[": "]", "（": "）"}
-_THOUSANDS = re.compile(r"[-+−]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", re.ASCII)
-_PLAIN_NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)?(?:\.\d+)?", re.ASCII)
+_CURRENCIES = "$€£¥"
+_THOUSANDS = re.compile(
+    rf"[-+−]?[{_CURRENCIES}]?[-+−]?\d{{1,3}}(?:(?P<mark>[,'’\u00a0\u2009\u202f])\d{{3}})(?:(?P=mark)\d{{3}})*(?:\.\d+)?"
+    rf"(?:\s?[%{_CURRENCIES}])?",
+    re.ASCII,
+)
+#: A sign, a currency, the number, and what it counts: 007 is none.
+_PLAIN_NUMBER = re.compile(
+    rf"(?P<sign>[-+]?)(?P<before>[{_CURRENCIES}]? ?)(?P<inner>-?)"
+    r"(?P<value>(?:0|[1-9]\d*)?(?:\.\d+)?(?:(?<=\d)e[-+]?\d{1,2})?)"
+    rf"(?P<after> ?[%{_CURRENCIES}]?)",
+    re.ASCII,
+)
+#: What cannot be seen: zero-width spaces, marks of byte order and direction, soft hyphens.
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+_ENDS_NUMBER = f"0123456789%{_CURRENCIES}"
 #: An unwrapping may be within another so often.
 _NESTED = 8
 
 
 def exact(text: str) -> str:
     """A text but for its spacing; of a number, without separators of thousands."""
-    found = " ".join(unicodedata.normalize("NFC", text).split())
-    return found.replace(",", "") if _THOUSANDS.fullmatch(found) else found
+    found = unicodedata.normalize("NFC", text).strip()
+    number = _THOUSANDS.fullmatch(found)
+    return " ".join((found.replace(number["mark"], "") if number else found).split())
 
 
 def normalise(text: str) -> str:
@@ -55,9 +70,11 @@ def _value(bare: str, ended: str) -> str:
     value = _json(bare)
     if value is not None:
         return value
+    if not ended.isascii() and (seen := _UNSEEN.sub("", ended).strip()) and seen != ended:
+        return normalise(seen)
     if ended.isascii():
         return _number(exact(ended).casefold())
-    plain = exact(unicodedata.normalize("NFKC", ended).translate(_DASHES)).casefold()
+    plain = exact(unicodedata.normalize("NFKC", exact(ended)).translate(_DASHES)).casefold()
     # The wide forms may have hidden quotes and marks.
     return _number(exact(_without_end(unwrapped(plain))))
 
@@ -111,12 +128,21 @@ def _without_end(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    if not text or text[-1] not in "0123456789" or not _PLAIN_NUMBER.fullmatch(text):
+    """A number in one form, with its currency or percent sign; any other text as it is."""
+    if (
+        not text
+        or text[-1] not in _ENDS_NUMBER
+        or (found := _PLAIN_NUMBER.fullmatch(text)) is None
+        or not found["value"]
+    ):
         return text
-    whole, point, fraction = text.lstrip("+").partition(".")
-    fraction = fraction.rstrip("0") if point else ""
-    whole = f"{whole}0" if whole in ("", "-") else whole
-    return f"{whole}.{fraction}" if fraction else "0" if whole == "-0" else whole
+    if found["sign"] and found["inner"]:
+        return text
+    # Decimal keeps every digit; its exponents are small here.
+    value = format(Decimal(found["value"]), "f")
+    value = value.rstrip("0").rstrip(".") if "." in value else value
+    sign = "-" if "-" in (found["sign"], found["inner"]) and value != "0" else ""
+    return f"{sign}{found['before'].strip()}{value}{found['after'].strip()}"
 
 
 def _json(text: str) -> str | None:

@@ -58,7 +58,10 @@ class Reader:
         if self._pattern is not None:
             # The last one: models think first, and answer then.
             found = deque(self._pattern.finditer(answer), maxlen=1)
-            return (found[0][1 if self._pattern.groups else 0] or "") if found else None
+            if not found:
+                return None
+            # The first group that took part: "Answer: (A)|Option (B)".
+            return next((each for each in found[0].groups() if each is not None), found[0][0])
         if self._path is not None:
             return self._at_path(answer)
         return answer
@@ -151,7 +154,9 @@ def score(scorer: Scorer, answer: str, reference: str | tuple[str, ...], request
     values = (answer, reference, request, custom_id)
     taken = inspect.signature(scorer).parameters
     try:
-        found = float(scorer(**{name: value for name, value in zip(_SCORED, values, strict=True) if name in taken}))
+        said = scorer(**{name: value for name, value in zip(_SCORED, values, strict=True) if name in taken})
+        # A text that is a number by chance is no score.
+        found = math.nan if isinstance(said, str | bytes) else float(said)
     except Exception as error:
         # The error's text may be the answer's.
         raise ConfigurationError(

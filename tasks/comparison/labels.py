@@ -17,6 +17,7 @@ _REMEMBERED = 200
 #: A label in a sentence is looked for in so many characters at its end.
 _SEARCHED = 20_000
 _WORD = re.compile(r"\w+")
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 
 
 class Matcher:
@@ -30,7 +31,8 @@ class Matcher:
         self.reader = reader or Reader()
         self._labels = _closed_set(reference)
         self._index: list[dict[str, set[str]]] = [defaultdict(set) for _ in range(4)]
-        for label in self._labels:
+        # Of free texts, those that only their least changed forms tell apart.
+        for label in self._labels or _alike(reference):
             for known, form in zip(self._index, forms(label), strict=True):
                 known[form].add(label)
         self._words = _words(self._labels)
@@ -48,7 +50,7 @@ class Matcher:
 
     def label(self, text: str) -> str | None:
         """The label of the reference that a text is; None where it is none, or could be several."""
-        if not self._labels:
+        if not self._index[3]:
             return None
         return self._remembered(text) if len(text) <= _REMEMBERED else self._resolve(text)
 
@@ -100,6 +102,16 @@ def _spaced(text: str) -> str:
     return f" {' '.join(_WORD.findall(normalise(text)))} "
 
 
+def _alike(reference: Reference | None) -> list[str]:
+    """Single words of a reference that are different, and the same but for case or marks: symbols, codes, grades."""
+    same: dict[str, set[str]] = defaultdict(set)
+    for accepted in reference.answers.values() if reference is not None else ():
+        for text in accepted:
+            if len(text) <= _REMEMBERED and len(text.split()) == 1:
+                same[normalise(text)].add(exact(text))
+    return sorted(text for texts in same.values() if len(texts) > 1 for text in texts)
+
+
 def _closed_set(reference: Reference | None) -> list[str]:
     if reference is None:
         return []
@@ -113,5 +125,7 @@ def _words(labels: list[str]) -> re.Pattern[str] | None:
     texts = sorted({re.escape(label) for label in labels if label}, key=len, reverse=True)
     if not texts:
         return None
-    # A sign before a number is a part of it; so is a mark behind a letter ("A-", "C#", "C++").
-    return re.compile(rf"(?<![\w+−<>-])(?:{'|'.join(texts)})(?![\w#+]|-(?!\s))", re.IGNORECASE)
+    # A sign before a number is a part of it; so is a mark behind a letter ("A-", "C#", "C++"). Chinese, Japanese and
+    # Thai put no spaces between words.
+    before, after = rf"(?:(?<![\w+−<>-])|(?<=[{_UNSPACED}]))", rf"(?:(?![\w#+]|-(?!\s))|(?=[{_UNSPACED}]))"
+    return re.compile(rf"{before}(?:{'|'.join(texts)}){after}", re.IGNORECASE)

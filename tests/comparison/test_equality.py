@@ -44,6 +44,16 @@ EQUAL = [
     ('{"a": 1, "b": [1, 2]}', '{"b":[1.0,2],"a":1}'),
     ('{"a": 1}', '```json\n{"a":1}\n```'),
     ("[1, 2]", "[1,2]"),
+    ("1000", "1e3"),
+    ("1000", "1'000"),
+    ("1000", "1\u202f000"),
+    ("$1000", "$1,000.00"),
+    ("-$5", "$-5"),
+    ("50%", "50.0 %"),
+    ("5€", "5 €"),
+    ("billing", "\ufeffbilling\u200b"),
+    ("billing", "> billing"),
+    ("हाँ", "हाँ।"),
 ]
 DIFFERENT = [
     ("-1", "1"),
@@ -64,6 +74,16 @@ DIFFERENT = [
     ("__init__", "init"),
     ("no", "not"),
     ("1,00", "100"),
+    ("1.000,50", "1,000.50"),
+    ("1 000", "1000"),
+    ("$5", "5"),
+    ("$5", "€5"),
+    ("%", "$"),
+    ("--5", "-5"),
+    ("1e", "1"),
+    (">5", "> 5"),
+    ("123456789012345678901", "123456789012345678902"),
+    ('{"a": 123456789012345678901}', '{"a": 123456789012345678902}'),
     ("[1, 2]", "[2, 1]"),
     ('{"a": "x"}', '{"a": "X"}'),
     ('"a" and "b"', 'a" and "b'),
@@ -100,6 +120,14 @@ LABELS = [
     ("m²", "m2"),
     ("(a)", "a", "a)"),
     ("a:b", "a:", "a"),
+    ("N/A", "None", "nan", "null", "NaN"),
+    ("１", "1", "①", "+1", "1.0"),
+    ("1e3", "1000", "1000.50", "1.000,50"),
+    ("007", "07", "7"),
+    ("50%", "50", "0.5"),
+    ('{"a":1}', '{"a":1.0}', '{"a": 1}'),
+    ("ß", "ss", "SS"),
+    (":)", ":(", "):"),
 ]
 
 
@@ -110,6 +138,17 @@ def test_no_two_labels_of_a_reference_are_one(labels: tuple[str, ...]) -> None:
     assert len({found.code(label) for label in labels}) == len(labels)
     for label in labels:
         assert [found.right(label, (other,)) for other in labels] == [label == other for other in labels]
+
+
+def test_no_two_words_of_a_long_reference_are_one() -> None:
+    """Symbols and codes are labels also where there are too many of them for a set."""
+    answers: dict[str, tuple[str, ...]] = {str(n): (f"id{n}",) for n in range(300)}
+    found = Matcher(Reference(answers | {"x": ("Co",), "y": ("CO",), "z": ("co.",)}))
+    assert not found.closed
+    assert [found.right("CO", (label,)) for label in ("Co", "CO", "co.")] == [False, True, False]
+    assert found.right("**Co**", ("Co",))
+    assert found.right("ID7.", ("id7",))
+    assert found.alike == ["CO", "Co", "co."]
 
 
 def test_answers_that_could_be_several_labels_are_none() -> None:
@@ -139,6 +178,7 @@ def test_free_texts_are_no_labels() -> None:
         ({"regex": r"Answer:\s*(\w+)"}, "Answer: A? No. Answer: B", "B"),
         ({"regex": r"[A-D]\b"}, "It is C", "C"),
         ({"regex": "x"}, "y", None),
+        ({"regex": "Answer: (A)|Option (B)"}, "Option B", "B"),
         ({"json": "label"}, '{"label": "x", "why": "…"}', "x"),
         ({"json": "$.a.b[0]"}, 'Here:\n```json\n{"a": {"b": [2.0]}}\n```\nDone.', "2"),
         ({"json": "a"}, '{"b": 1}', None),
@@ -165,6 +205,9 @@ def test_a_label_in_a_sentence() -> None:
     ]:
         read = found.read(answer)
         assert (read if read is None else found.label(read)) == want, answer
+    chinese = matcher("账单", "快递", extract=Extract(includes=True))
+    assert chinese.read("分类是账单。") == "账单"
+    assert chinese.read("账单或快递") is None
     free = Matcher(Reference({"1": ("Paris",)}), Reader(Extract(includes=True)))
     free._labels = []
     assert free.right("It is Paris, of course", ("Paris",))
@@ -183,6 +226,18 @@ def starts_alike(answer: str, reference: str) -> bool:
     return answer[:1] == reference[:1]
 
 
+def as_text(answer: str, reference: str) -> str:
+    return "1"
+
+
+def nothing(answer: str, reference: str) -> None:
+    return None
+
+
+def not_a_number(answer: str, reference: str) -> float:
+    return float("nan")
+
+
 def with_request(answer: str, reference: str, request: str) -> float:
     return 0.5 if request in answer else 7
 
@@ -193,6 +248,9 @@ def test_a_scorer_of_ones_own() -> None:
     assert score(reader.scorer, "abc", "axe", "?", "r1") == 1.0
     with pytest.raises(ConfigurationError, match=r"must return True, False or 0 to 1"):
         score(with_request, "secret", "y", "no", "r1")
+    for bad in (as_text, nothing, not_a_number):
+        with pytest.raises(ConfigurationError, match=r"The scorer .* (must return|failed with TypeError)"):
+            score(bad, "x", "y", "no", "r1")
     with pytest.raises(ConfigurationError, match=r"TypeError on request 'r1'") as caught:
         score(starts_alike, "secret", 3, "", "r1")  # type: ignore[arg-type]
     assert "secret" not in str(caught.value)
