@@ -49,9 +49,9 @@ def pieces(data: bytes, offsets: npt.NDArray[np.signedinteger[Any]]) -> pa.Array
 
 def slices(data: bytes, begins: Offsets, ends: Offsets) -> pa.Array:
     """What stands between each begin and its end, none of which overlap."""
-    both = np.empty(2 * len(begins), dtype=np.int32)
-    both[0::2], both[1::2] = begins, ends
-    return pieces(data, both)[::2] if len(both) == 2 else pieces(data, both).take(np.arange(0, len(both), 2))
+    both = np.full(2 * len(begins) + 1, len(data), dtype=np.int32)
+    both[:-1:2], both[1::2] = begins, ends
+    return pieces(data, both).take(np.arange(0, 2 * len(begins), 2))
 
 
 def is_utf8(data: bytes) -> bool:

@@ -1,11 +1,9 @@
-import re
+"""Which foundation model is behind an id, a profile or an ARN."""
 
 import pytest
 
-from deployments.sandbox import patterns
 from tasks.bedrock.limits import availability_warning
-from tasks.bedrock.models import parse_model
-from tasks.bedrock.names import batch_id, client_request_token, job_name, record_id
+from tasks.bedrock.models import Model, parse_model
 from tasks.codecs import codec_for
 
 
@@ -59,34 +57,41 @@ def test_what_is_no_model(model: str) -> None:
         parse_model(model)
 
 
-@pytest.mark.parametrize("wanted", [None, "", "---", "my job", "Ünïcode/../../x", "a" * 200, "x_y.z+w"])
-def test_job_names_and_tokens_fit_the_patterns(wanted: str | None) -> None:
-    batch = batch_id("00", "m", {})
-    name = job_name(batch, 12345, 3, wanted)
-    assert patterns.JOB_NAME.fullmatch(name)
-    assert len(name) <= 63
-    assert patterns.TOKEN.fullmatch(client_request_token("s3://b/p/" + batch, 1, 1))
-    assert patterns.S3_URI.fullmatch(f"s3://bucket/bedrock-batch/batches/{batch}/input/part-00000-1.jsonl")
+@pytest.mark.parametrize(
+    ("model", "name", "provider", "region"),
+    [
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5-20251001", "anthropic", None),
+        (" us.amazon.nova-2-lite-v1:0:256k ", "nova-2-lite", "amazon", None),
+        ("amazon.titan-embed-text-v2:0", "titan-embed-text", "amazon", None),
+        ("openai.gpt-oss-20b-1:0", "gpt-oss-20b-1", "openai", None),
+        ("meta.llama3-1-8b-instruct-v1:0:128k", "llama3-1-8b-instruct", "meta", None),
+        ("arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-pro-v1:0", "nova-pro", "amazon", "eu-west-1"),
+        ("arn:aws:bedrock:::foundation-model/amazon.nova-pro-v1:0", "nova-pro", "amazon", None),
+        (
+            "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abc",
+            "nova-micro",
+            "amazon",
+            "us-east-1",
+        ),
+        # A prefix that is none of a profile's is a provider's.
+        ("usa.model-v1", "model", "usa", None),
+        ("claude", "", "", None),
+        ("us", "", "", None),
+    ],
+)
+def test_the_parts_of_a_name(model: str, name: str, provider: str, region: str | None) -> None:
+    parsed = parse_model(model)
+    assert (parsed.id, parsed.name, parsed.provider, parsed.region) == (model.strip(), name, provider, region)
 
 
-def test_names_tell_everything_apart() -> None:
-    base = batch_id("00", "m", {"a": 1, "b": 2})
-    assert base == batch_id("00", "m", {"b": 2, "a": 1})
-    assert (
-        len(
-            {
-                base,
-                batch_id("01", "m", {"a": 1, "b": 2}),
-                batch_id("00", "n", {"a": 1, "b": 2}),
-                batch_id("00", "m", {"a": 1}),
-            }
-        )
-        == 4
-    )
-    assert re.fullmatch(r"batch_[0-9a-f]{32}", base)
-    tokens = {
-        client_request_token(folder, shard, attempt) for folder in "ab" for shard in (1, 11) for attempt in (1, 11)
-    }
-    assert len(tokens) == 8
-    assert record_id(7) == "r000000007"
-    assert record_id(7, 2) == "r000000007c0002"
+def test_nothing_is_known_of_the_model_behind_a_profile_of_ones_own() -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a.b"
+    assert parse_model(arn) == Model(arn, "", "", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "known"), [("us", True), ("us-gov", True), ("global", True), ("jp", True), ("moon", False)]
+)
+def test_regional_profiles(prefix: str, known: bool) -> None:
+    parsed = parse_model(f"{prefix}.amazon.nova-lite-v1:0")
+    assert parsed.base_id == ("amazon.nova-lite-v1:0" if known else f"{prefix}.amazon.nova-lite-v1:0")
