@@ -5,7 +5,6 @@ embedding models). Endpoints (`chat.py`, `responses.py` …) turn OpenAI bodies 
 endpoints multiply without knowing each other.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, Final, Literal, NoReturn, Protocol, runtime_checkable
 
@@ -338,22 +337,4 @@ class ChatCodec(Codec, Protocol):
 
 def dumps(value: Any) -> bytes:
     """Compact JSON; integers of any size keep their digits."""
-    try:
-        return msgspec.json.encode(value)
-    except OverflowError:
-        return _dumps_slowly(value)
-
-
-def _dumps_slowly(value: Any) -> bytes:
-    plain = msgspec.to_builtins(_unraw(value))
-    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _unraw(value: Any) -> Any:
-    if isinstance(value, msgspec.Raw):
-        return json.loads(bytes(value))
-    if isinstance(value, dict):
-        return {k: _unraw(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_unraw(v) for v in value]
-    return value
+    return msgspec.json.encode(value)

@@ -19,7 +19,7 @@ def test_what_is_open(progress: Progress, open_: bool) -> None:
     assert progress.open is open_
 
 
-UNKNOWN = {"arn": None}
+UNKNOWN: dict[str, Any] = {"arn": None}
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_what_each_batch_of_a_comparison_is_given() -> None:
 
 
 def test_a_path_is_its_text() -> None:
-    assert SharedParameters(input_file=Path("a/in.jsonl")).input_file == "a/in.jsonl"  # type: ignore[arg-type]
+    assert SharedParameters(input_file=Path("a/in.jsonl")).input_file == "a/in.jsonl"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """OpenAI's Batch object: its fields, and what is no batch."""
 
 import json
+from typing import Any
 
 import pytest
 from openai.types import Batch as TheirBatch
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, BatchStatus, BatchUsage, RequestCounts
 
-NEEDED = {
+NEEDED: dict[str, Any] = {
     "id": "batch_1",
     "endpoint": "/v1/chat/completions",
     "input_file_id": "in.jsonl",
@@ -21,7 +22,7 @@ OURS = {"output_file", "error_file", "parquet_file", "cost_usd"}
 
 def test_openais_own_type_reads_it() -> None:
     batch = Batch(
-        **NEEDED,  # type: ignore[arg-type]
+        **NEEDED,
         errors=BatchErrors(data=[BatchError(code="c", message="m", param="p", line=1)]),
         request_counts=RequestCounts(total=3, completed=2, failed=1),
         usage=BatchUsage(input_tokens=1, output_tokens=2, total_tokens=3),
@@ -34,25 +35,25 @@ def test_openais_own_type_reads_it() -> None:
 
 @pytest.mark.parametrize("status", TheirBatch.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
 def test_what_is_finished(status: BatchStatus) -> None:
-    batch = Batch(**{**NEEDED, "status": status})  # type: ignore[arg-type]
+    batch = Batch(**{**NEEDED, "status": status})
     assert batch.finished is (status in ("failed", "completed", "expired", "cancelled"))
 
 
 def test_a_status_is_one_of_openais_also_when_it_is_set_later() -> None:
     with pytest.raises(ValidationError, match="status"):
-        Batch(**{**NEEDED, "status": "done"})  # type: ignore[arg-type]
-    batch = Batch(**NEEDED)  # type: ignore[arg-type]
+        Batch(**{**NEEDED, "status": "done"})
+    batch = Batch(**NEEDED)
     with pytest.raises(ValidationError, match="status"):
         batch.status = "done"  # type: ignore[assignment]
     assert batch.status == "in_progress"
 
 
 def test_fields_of_a_later_day_are_passed_over() -> None:
-    assert Batch(**NEEDED, new_field=7) == Batch(**NEEDED)  # type: ignore[arg-type, call-arg]
+    assert Batch(**NEEDED, new_field=7) == Batch(**NEEDED)
 
 
 def test_nothing_is_counted_before_it_is_known() -> None:
-    batch = Batch(**NEEDED)  # type: ignore[arg-type]
+    batch = Batch(**NEEDED)
     assert batch.request_counts.model_dump() == {"total": 0, "completed": 0, "failed": 0}
     assert BatchUsage().model_dump() == {
         "input_tokens": 0,

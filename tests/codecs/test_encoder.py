@@ -1,0 +1,120 @@
+"""A line to modelInputs: what is wrong is that line's, and what would befall any other passes through."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs.base import ConversionFault, RequestError
+from tasks.codecs.encoder import EncodedRequest, Encoder
+from tasks.errors import PipelineError
+from tests.codecs.helpers import user
+from tests.conftest import CLAUDE, NOVA
+
+PICTURE = {"messages": [user([{"type": "image_url", "image_url": {"url": "s3://b/k.png"}}])]}
+
+
+def encoder(unsupported: Any = "error", model: str = CLAUDE, **options: Any) -> Encoder:
+    return Encoder(parse_model(model), "/v1/chat/completions", unsupported, **options)
+
+
+def line(**body: Any) -> bytes:
+    return json.dumps({"custom_id": "a", "body": {"messages": [user()], **body}}).encode()
+
+
+def test_a_line() -> None:
+    found = encoder().encode(line(max_tokens=5))
+    (body,) = found.model_inputs
+    assert found == EncodedRequest("a", "InvokeModel", [body], [None], {})
+    assert json.loads(body) == {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+
+
+def test_several_answers_are_a_record_each() -> None:
+    found = encoder().encode(line(n=3))
+    assert len(found.model_inputs) == len(found.contexts) == 3
+    assert len(set(found.model_inputs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "param", "code", "why"),
+    [
+        (b"{", "body", "invalid_json_line", "is not parseable as valid JSON"),
+        (b'{"custom_id":"a","body":[]}', "body", "invalid_json_line", "is not parseable as valid JSON"),
+        (b'{"body":{}}', "body", "invalid_json_line", "is not parseable"),
+        (b'{"custom_id":"a","body":{"temperature":NaN}}', "temperature", "invalid_json_line", "64-bit float"),
+        (rb'{"custom_id":"a","body":{"user":"\ud800"}}', "user", "invalid_json_line", "surrogate pair"),
+        (
+            b'{"custom_id":"a","body":{"x":' + b"[" * 199 + b"]" * 199 + b"}}",
+            "body",
+            "invalid_value",
+            "200 levels deep",
+        ),
+        (
+            b'{"custom_id":"a","body":{"x":' + b"[" * 9999 + b"]" * 9999 + b"}}",
+            "body",
+            "invalid_json_line",
+            "too deeply",
+        ),
+        (b'{"custom_id":"a","body":{}}', "messages", "invalid_value", "at least one message"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_named(text: bytes, param: str, code: str, why: str) -> None:
+    with pytest.raises(RequestError, match=why) as caught:
+        encoder().encode(text)
+    assert (caught.value.param, caught.value.code) == (param, code)
+
+
+def test_what_is_left_out_is_counted_where_a_line_is_encoded_and_not_where_it_is_drafted() -> None:
+    lenient = encoder("drop")
+    assert lenient.draft(line(seed=1)).dropped == {"seed": 1}
+    assert lenient.dropped.as_dict() == {}
+    lenient.encode(line(seed=1))
+    lenient.encode(line(seed=2))
+    assert lenient.dropped.as_dict() == {"seed": 2}
+
+
+def test_a_fault_of_this_program_is_that_lines_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = encoder()
+
+    def fail(*_: Any) -> Any:
+        raise KeyError("x")
+
+    monkeypatch.setattr(broken, "_draft", fail)
+    with pytest.raises(ConversionFault) as caught:
+        broken.encode(line())
+    assert isinstance(caught.value.__cause__, KeyError)
+
+    def sink(*_: Any) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr(broken, "_draft", sink)
+    with pytest.raises(RequestError, match="more than 200 levels deep"):
+        broken.encode(line())
+
+
+@pytest.mark.parametrize("error", [PipelineError("S3 is out of reach"), MemoryError()])
+def test_what_would_befall_any_line_passes_through(error: BaseException) -> None:
+    def fetch(url: str) -> bytes:
+        raise error
+
+    with pytest.raises(type(error)):
+        encoder(model=NOVA, fetch=fetch).encode(line(**PICTURE))
+
+
+def test_what_may_not_be_fetched_is_the_lines_error() -> None:
+    def fetch(url: str) -> bytes:
+        raise RequestError("its bucket is not allowed.")
+
+    with pytest.raises(RequestError, match=r"its bucket is not allowed\.") as caught:
+        encoder(model=NOVA, fetch=fetch).encode(line(**PICTURE))
+    assert caught.value.param == "messages[0].content[0].image_url.url"
+
+
+def test_an_endpoint_that_there_is_not() -> None:
+    with pytest.raises(KeyError):
+        Encoder(parse_model(CLAUDE), "/v1/moderations", "error")
