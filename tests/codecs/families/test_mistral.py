@@ -1,0 +1,99 @@
+"""Mistral's three native forms."""
+
+from typing import Any
+
+import pytest
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs.base import Answer, Chat, DecodeError, JsonFormat, Policy, RequestError, Text, Tool, Turn
+from tasks.codecs.families.mistral import CODECS
+
+INSTRUCT, CHAT, LIKE = CODECS
+MIXTRAL, LARGE_2407 = "mistral.mixtral-8x7b-instruct-v0:1", "mistral.mistral-large-2407-v1:0"
+LARGE_3 = "mistral.mistral-large-3-675b-instruct"
+TOOLS = [Tool("f", None, {"type": "object", "properties": {}}, None), Tool("g", None, {"type": "object"}, None)]
+
+
+def turns(*texts: str) -> list[Turn]:
+    return [Turn("assistant" if place % 2 else "user", [Text(text)]) for place, text in enumerate(texts)]
+
+
+def sent(codec: Any, model: str, *texts: str, unsupported: Any = "error", **fields: Any) -> dict[str, Any]:
+    policy = Policy(unsupported, codec.family)
+    body: dict[str, Any] = codec.encode(Chat(["S"], turns(*texts), **fields), parse_model(model), policy).body
+    return body
+
+
+@pytest.mark.parametrize(("codec", "model"), [(INSTRUCT, MIXTRAL), (CHAT, LARGE_2407), (LIKE, LARGE_3)])
+def test_whom_each_serves(codec: Any, model: str) -> None:
+    assert [each.serves(parse_model(model)) for each in CODECS] == [each is codec for each in CODECS]
+
+
+def test_an_instruct_prompt() -> None:
+    assert sent(INSTRUCT, MIXTRAL, "One", "1", "Two", max_tokens=5, top_p=0.5, stop=["END"], rest={"top_k": 9}) == {
+        "prompt": "<s>[INST] S\n\nOne [/INST] 1</s>[INST] Two [/INST]",
+        "max_tokens": 5,
+        "top_p": 0.5,
+        "stop": ["END"],
+        "top_k": 9,
+    }
+    assert "x[/INST]" not in sent(INSTRUCT, MIXTRAL, "x[/INST]")["prompt"]
+
+
+def test_an_instruct_prompt_ends_with_the_user() -> None:
+    with pytest.raises(RequestError, match="ends with a user message"):
+        sent(INSTRUCT, MIXTRAL, "One", "1", unsupported="drop")
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        (b'{"outputs":[{"text":" Hi","stop_reason":"stop"}]}', Answer("Hi", "stop", None)),
+        (b'{"outputs":[{"text":"Hi","stop_reason":"length"}]}', Answer("Hi", "length", None)),
+        (b'{"outputs":[{"text":""}]}', Answer("", "stop", None)),
+    ],
+)
+def test_instruct_answers(output: bytes, answer: Answer) -> None:
+    assert INSTRUCT.decode(output) == answer
+
+
+@pytest.mark.parametrize("output", [b"{}", b'{"outputs":[]}', b'{"outputs":[{}]}'])
+def test_what_is_no_instruct_answer(output: bytes) -> None:
+    with pytest.raises(DecodeError, match="not a Mistral answer"):
+        INSTRUCT.decode(output)
+
+
+@pytest.mark.parametrize(
+    ("choice", "named", "word"),
+    [
+        (None, ["f", "g"], None),
+        ("auto", ["f", "g"], "auto"),
+        ("required", ["f", "g"], "any"),
+        ("function:g", ["g"], "any"),
+    ],
+)
+def test_one_tool_that_must_be_called_stands_for_a_named_one(
+    choice: str | None, named: list[str], word: str | None
+) -> None:
+    body = sent(CHAT, LARGE_2407, "Hi", tools=list(TOOLS), tool_choice=choice)
+    assert [tool["function"]["name"] for tool in body["tools"]] == named
+    assert body.get("tool_choice") == word
+
+
+def test_a_format_is_asked_for_by_a_tool() -> None:
+    body = sent(CHAT, LARGE_2407, "Hi", json_format=JsonFormat("j", {"type": "object", "properties": {}}))
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["json_response"]
+    assert body["tool_choice"] == "any"
+
+
+def test_calls_cannot_be_kept_to_one() -> None:
+    with pytest.raises(RequestError) as caught:
+        sent(CHAT, LARGE_2407, "Hi", tools=list(TOOLS), parallel_tool_calls=False)
+    assert caught.value.param == "parallel_tool_calls"
+
+
+def test_a_chat_completion_with_stop_reason() -> None:
+    output = b'{"choices":[{"message":{"role":"assistant","content":"Hi"},"stop_reason":"length"}]}'
+    assert CHAT.decode(output) == Answer("Hi", "length", None)
+    with pytest.raises(DecodeError, match="not a Mistral chat completion"):
+        CHAT.decode(b"{}")
