@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import msgspec
+
+from tasks.bedrock.capabilities import Capabilities
 from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_of
 from tasks.codecs.base import Answer
@@ -58,3 +61,10 @@ def decode(model: str, output: Any, invocation: str = "") -> Answer:
     codec: Any = codec_of(parse_model(model), invocation)  # type: ignore[arg-type]
     answer: Answer = codec.decode(json.dumps(output).encode())
     return answer
+
+
+def facts(**fields: Any) -> Capabilities:
+    """What is known of a model that there is not: nothing but what is given."""
+    given = {"id": "x", "known": True, "seen": "today", "source": "here", "codec": "x", **fields}
+    needed = [each.name for each in msgspec.structs.fields(Capabilities) if each.required]
+    return Capabilities(**{**dict.fromkeys(needed), **given})

@@ -1,0 +1,102 @@
+"""Command R's message, history and preamble."""
+
+from typing import Any
+
+import pytest
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs.base import Answer, Chat, DecodeError, JsonFormat, Policy, RequestError, Text, Tool, ToolCall, Turn
+from tasks.codecs.families.cohere_command import CODEC
+
+MODEL = parse_model("cohere.command-r-plus-v1:0")
+FIND = Tool(
+    "find",
+    None,
+    {"type": "object", "properties": {"n": {"type": "integer", "description": "How many"}, "q": {}}, "required": ["n"]},
+    None,
+)
+
+
+def sent(*texts: str, unsupported: Any = "error", **fields: Any) -> dict[str, Any]:
+    turns = [Turn("assistant" if place % 2 else "user", [Text(text)]) for place, text in enumerate(texts)]
+    return CODEC.encode(Chat(["S", "T"], turns, **fields), MODEL, Policy(unsupported, "cohere-command")).body
+
+
+def test_a_conversation() -> None:
+    assert sent(
+        "One", "1", "Two", max_tokens=5, temperature=0, top_p=0.5, stop=["END"], rest={"seed": 1, "top_k": 2}
+    ) == {
+        "message": "Two",
+        "chat_history": [{"role": "USER", "message": "One"}, {"role": "CHATBOT", "message": "1"}],
+        "preamble": "S\n\nT",
+        "max_tokens": 5,
+        "temperature": 0,
+        "p": 0.5,
+        "stop_sequences": ["END"],
+        "k": 2,
+        "seed": 1,
+    }
+
+
+def test_tools() -> None:
+    assert sent("Hi", tools=[FIND])["tools"] == [
+        {
+            "name": "find",
+            "description": "find",
+            "parameter_definitions": {
+                "n": {"description": "How many", "type": "int", "required": True},
+                "q": {"description": "q", "type": "str", "required": False},
+            },
+        }
+    ]
+    assert "tools" not in sent("Hi", tools=[FIND], tool_choice="none")
+
+
+DETAILED = Tool("f", None, {"type": "object", "properties": {"a": {"type": "string", "enum": ["x"]}}}, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"json_format": JsonFormat("j", None)}, "response_format"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"tools": [FIND], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [FIND], "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": [DETAILED]}, "tools[].function.parameters.properties.a"),
+        ({"tools": [Tool("f", None, {"type": "object"}, True)]}, "tools[].function.strict"),
+        ({"rest": {"logprobs": True}}, "logprobs"),
+    ],
+)
+def test_what_it_does_not_take(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        sent("Hi", **fields)
+    assert caught.value.param == param
+    assert sent("Hi", unsupported="drop", **fields)["message"] == "Hi"
+
+
+def test_the_user_comes_last() -> None:
+    with pytest.raises(RequestError, match="a last message by the user"):
+        sent("One", "1", unsupported="drop")
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        (b'{"text":"Hi","finish_reason":"COMPLETE"}', Answer("Hi", "stop", None)),
+        (b'{"text":"Hi","finish_reason":"MAX_TOKENS"}', Answer("Hi", "length", None)),
+        (b'{"text":"","finish_reason":"ERROR_TOXIC"}', Answer("", "content_filter", None)),
+        (b'{"text":"Hi"}', Answer("Hi", "stop", None)),
+        (
+            b'{"text":"","tool_calls":[{"name":"f","parameters":{"a": 1}},{"name":"g"}]}',
+            Answer(None, "tool_calls", None, [ToolCall("call_0", "f", b'{"a": 1}'), ToolCall("call_1", "g", b"{}")]),
+        ),
+    ],
+)
+def test_answers(output: bytes, answer: Answer) -> None:
+    assert CODEC.decode(output) == answer
+
+
+@pytest.mark.parametrize("output", [b"{}", b"[]", b'{"text":null}'])
+def test_what_is_no_answer(output: bytes) -> None:
+    with pytest.raises(DecodeError, match="not a Command R answer"):
+        CODEC.decode(output)

@@ -1,0 +1,160 @@
+"""Schemas as a target can hold them."""
+
+import pickle
+from typing import Any
+
+import pytest
+
+from tasks.codecs.base import Policy, RequestError
+from tasks.codecs.families._schemas import (
+    Fitted,
+    UnenforceableError,
+    as_property,
+    fit_closed,
+    inline_references,
+    is_plain_object,
+    with_own_root,
+    without_root_alternatives,
+)
+
+TEXT: dict[str, Any] = {"type": "string"}
+NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "inlined"),
+    [
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/t"}}, "$defs": {"t": TEXT}},
+         {"type": "object", "properties": {"a": TEXT}}),
+        ({"$ref": "#/definitions/a~1b~0c", "definitions": {"a/b~c": TEXT}}, TEXT),
+        ({"$ref": "#/$defs/a%20b", "title": "T", "$defs": {"a b": TEXT}}, {"type": "string", "title": "T"}),
+        # A property's name and a default's value are no keywords.
+        ({"properties": {"$ref": TEXT}, "default": {"$ref": "#/x"}}, {"properties": {"$ref": TEXT}, "default": {"$ref": "#/x"}}),
+        ({"anyOf": [{"$ref": "#/$defs/t"}, True], "items": [{"$ref": "#/$defs/t"}], "$defs": {"t": TEXT}},
+         {"anyOf": [TEXT, True], "items": [TEXT]}),
+    ],
+)  # fmt: skip
+def test_references_are_replaced(schema: dict[str, Any], inlined: dict[str, Any]) -> None:
+    assert inline_references(schema, "x") == inlined
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"$ref": "#/$defs/node", "$defs": {"node": NODE}}, "'x' is recursive"),
+        ({"$ref": "#"}, "'x' is recursive"),
+        ({"$ref": "#/$defs/a"}, "a \\$ref to what is not in the schema"),
+        ({"$ref": "https://example.com/s"}, "a \\$ref to what is not in the schema"),
+    ],
+)
+def test_references_that_cannot_be(schema: dict[str, Any], why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        inline_references(schema, "x")
+
+
+def test_references_do_not_grow_without_an_end() -> None:
+    definitions: dict[str, Any] = {"d0": {"enum": ["x" * 1000]}}
+    for number in range(1, 30):
+        both = {"$ref": f"#/$defs/d{number - 1}"}
+        definitions[f"d{number}"] = {"type": "object", "properties": {"a": both, "b": both}}
+    with pytest.raises(RequestError, match="grows beyond 1,000,000 bytes"):
+        inline_references({"$ref": "#/$defs/d29", "$defs": definitions}, "x")
+
+
+@pytest.mark.parametrize(
+    ("schema", "fitted", "described"),
+    [
+        ({"type": "object", "properties": {"a": TEXT}},
+         {"type": "object", "properties": {"a": TEXT}, "additionalProperties": False}, ()),
+        ({"type": "integer", "minimum": 1, "maximum": 3},
+         {"type": "integer", "description": "{minimum: 1, maximum: 3}"}, ("minimum", "maximum")),
+        ({"type": "string", "description": "D", "maxLength": 3},
+         {"type": "string", "description": "D\n\n{maxLength: 3}"}, ("maxLength",)),
+        ({"type": "array", "items": TEXT, "minItems": 1}, {"type": "array", "items": TEXT, "minItems": 1}, ()),
+        ({"type": "array", "items": TEXT, "minItems": 2},
+         {"type": "array", "items": TEXT, "description": "{minItems: 2}"}, ("minItems",)),
+        ({"type": "string", "format": "uuid"}, {"type": "string", "format": "uuid"}, ()),
+        ({"type": "string", "format": "phone"}, {"type": "string", "description": "{format: phone}"}, ("format",)),
+        ({"type": "string", "pattern": "^[a-z]+$"}, {"type": "string", "pattern": "^[a-z]+$"}, ()),
+        ({"type": "string", "pattern": "(a|b)"}, {"type": "string", "description": "{pattern: (a|b)}"}, ("pattern",)),
+        ({"oneOf": [TEXT]}, {"anyOf": [TEXT], "description": "{oneOf: exactly one of the alternatives}"}, ("oneOf",)),
+        ({"allOf": [TEXT], "title": "T"}, {"type": "string", "title": "T"}, ()),
+    ],
+)  # fmt: skip
+def test_what_is_enforced_and_what_is_only_told(
+    schema: dict[str, Any], fitted: dict[str, Any], described: tuple[str, ...]
+) -> None:
+    assert fit_closed(schema, "x") == Fitted(fitted, described)
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "object", "additionalProperties": True}, "an open object"),
+        ({"type": "object", "additionalProperties": TEXT}, "an open object"),
+        ({"not": TEXT}, "'not'"),
+        ({"type": "object", "patternProperties": {}}, "'patternProperties'"),
+        ({"type": "array", "items": True}, "true or false"),
+        ({"oneOf": [TEXT], "anyOf": [TEXT]}, "'oneOf' beside an 'anyOf'"),
+        ({"allOf": [TEXT, TEXT]}, "'allOf' of several"),
+        ({"allOf": [TEXT], "type": "string"}, "'allOf' beside what it repeats"),
+        ({"title": "T"}, "says no type"),
+        ({"$ref": "#"}, "is recursive"),
+    ],
+)
+def test_what_cannot_be_enforced(schema: dict[str, Any], why: str) -> None:
+    with pytest.raises(UnenforceableError, match=why):
+        fit_closed(schema, "x")
+
+
+def test_the_error_crosses_processes() -> None:
+    assert str(pickle.loads(pickle.dumps(UnenforceableError("has 'not'")))) == "has 'not'"
+
+
+def test_what_is_only_told_is_counted() -> None:
+    policy = Policy("error", "x")
+    Fitted({}, ("minimum", "format")).note("schema", policy)
+    assert policy.dropped == {"schema (minimum in the description)": 1, "schema (format in the description)": 1}
+
+
+def test_a_root_of_its_own() -> None:
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/node", "title": "T"}, "node": NODE}}
+    assert with_own_root(schema, "x") == {**NODE, "title": "T", "$defs": schema["$defs"]}
+    with pytest.raises(UnenforceableError, match="recursive"):
+        with_own_root({"$ref": "#"}, "x")
+
+
+def test_as_a_property() -> None:
+    assert as_property({"type": "array"}, "p", "x") == {
+        "type": "object", "properties": {"p": {"type": "array"}}, "required": ["p"],
+    }  # fmt: skip
+    recursive = {"type": "array", "items": {"$ref": "#/$defs/node"}, "$defs": {"node": NODE}}
+    assert as_property(recursive, "p", "x")["$defs"] == {"node": NODE}
+    with pytest.raises(UnenforceableError):
+        as_property({"type": "array", "items": {"$ref": "#"}}, "p", "x")
+
+
+@pytest.mark.parametrize(
+    ("schema", "plain"),
+    [
+        ({}, True),
+        ({"type": "object"}, True),
+        ({"type": "array"}, False),
+        ({"type": ["object", "null"]}, False),
+        *(({key: []}, False) for key in ("anyOf", "oneOf", "allOf", "$ref", "not")),
+    ],
+)
+def test_what_can_be_a_tools_schema(schema: dict[str, Any], plain: bool) -> None:
+    assert is_plain_object(schema) is plain
+
+
+@pytest.mark.parametrize(
+    ("key", "required"), [("anyOf", ["own", "a"]), ("oneOf", ["own", "a"]), ("allOf", ["own", "a", "b"])]
+)
+def test_alternatives_at_the_root(key: str, required: list[str]) -> None:
+    branches = [{"properties": {"a": TEXT}, "required": ["a", "b"]}, {"properties": {"b": TEXT}, "required": ["a"]}]
+    fitted = without_root_alternatives({"type": "object", "required": ["own"], key: branches})
+    assert fitted.described == (key,)
+    assert (fitted.schema["required"], fitted.schema["properties"]) == (required, {"a": TEXT, "b": TEXT})
+    assert fitted.schema["description"].startswith(f"{{{key}: [{{")
+    assert without_root_alternatives(NODE) == Fitted(NODE)

@@ -1,0 +1,120 @@
+"""Reasoning effort and thinking, in a model's own words."""
+
+from typing import Any
+
+import pytest
+
+from tasks.bedrock.capabilities import Capabilities
+from tasks.codecs.base import Chat, Policy, RequestError
+from tasks.codecs.families._thinking import claude_thinking, effort_word, refuse_effort
+from tests.codecs.helpers import facts
+
+BUDGET = facts(thinking=("budget",), max_tokens=64_000, default_max_tokens=8192)
+ADAPTIVE = facts(thinking=("adaptive",), efforts=("low", "high"), thinking_off="disabled", max_tokens=128_000)
+NOTHING = facts()
+
+
+@pytest.mark.parametrize(
+    ("efforts", "asked", "word"),
+    [
+        (("low", "high"), "low", "low"),
+        (("low", "high"), "medium", "low"),
+        (("low", "high"), "max", "high"),
+        (("low", "high"), "minimal", "low"),
+        ((), "low", None),
+    ],
+)
+def test_the_models_own_word(efforts: tuple[str, ...], asked: str, word: str | None) -> None:
+    assert effort_word(asked, facts(efforts=efforts)) == word
+
+
+@pytest.mark.parametrize(
+    ("effort", "off", "why"),
+    [
+        (None, "omit", None),
+        ("none", "omit", None),
+        ("none", "never", "cannot be kept from thinking"),
+        ("low", "omit", "has no such setting"),
+    ],
+)
+def test_an_effort_that_cannot_be_given(effort: Any, off: Any, why: str | None) -> None:
+    chat = Chat([], [], reasoning_effort=effort)
+    if why is None:
+        refuse_effort(chat, facts(thinking_off=off), Policy("error", "x"))
+        return
+    with pytest.raises(RequestError, match=why):
+        refuse_effort(chat, facts(thinking_off=off), Policy("error", "x"))
+
+
+def think(known: Capabilities, policy: Policy, forced: bool = False, **fields: Any) -> tuple[Any, dict[str, Any], Chat]:
+    chat, output = Chat([], [], **fields), dict[str, Any]()
+    return claude_thinking(chat, known, policy, output, forced=forced), output, chat
+
+
+@pytest.mark.parametrize(
+    ("effort", "most", "budget", "tokens"),
+    [
+        ("low", None, 2048, 10_240),
+        ("high", None, 16_384, 24_576),
+        ("max", None, 49_152, 57_344),
+        ("high", 4096, 2048, 4096),
+        ("high", 1025, 1024, 1025),
+    ],
+)
+def test_an_effort_is_a_budget_that_leaves_room_for_the_answer(
+    effort: str, most: int | None, budget: int, tokens: int
+) -> None:
+    thinking, output, chat = think(BUDGET, Policy("error", "x"), reasoning_effort=effort, max_tokens=most)
+    assert thinking == {"type": "enabled", "budget_tokens": budget}
+    assert (output, chat.max_tokens) == ({}, tokens)
+
+
+def test_an_effort_is_a_word() -> None:
+    thinking, output, chat = think(ADAPTIVE, Policy("error", "x"), reasoning_effort="medium")
+    assert (thinking, output, chat.max_tokens) == ({"type": "adaptive"}, {"effort": "low"}, 32_000)
+    thinking, output, _ = think(ADAPTIVE, Policy("error", "x"), reasoning_effort="none")
+    assert (thinking, output) == ({"type": "disabled"}, {})
+    assert think(BUDGET, Policy("error", "x"))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("known", "fields", "param"),
+    [
+        (BUDGET, {"reasoning_effort": "low", "max_tokens": 1024}, "reasoning_effort"),
+        (NOTHING, {"reasoning_effort": "low"}, "reasoning_effort"),
+        (BUDGET, {"reasoning_effort": "low", "forced": True}, "reasoning_effort"),
+        (BUDGET, {"rest": {"thinking": {"type": "adaptive"}}}, "thinking"),
+        (BUDGET, {"rest": {"thinking": {"type": "x"}}}, "thinking"),
+        (BUDGET, {"rest": {"thinking": "yes"}}, "thinking"),
+        (ADAPTIVE, {"rest": {"thinking": {"type": "enabled", "budget_tokens": 2048}}}, "thinking"),
+        (BUDGET, {"rest": {"thinking": {"type": "enabled"}}}, "thinking.budget_tokens"),
+        (BUDGET, {"rest": {"thinking": {"type": "enabled", "budget_tokens": 1023}}}, "thinking.budget_tokens"),
+        (BUDGET, {"rest": {"thinking": {"type": "enabled", "budget_tokens": True}}}, "thinking.budget_tokens"),
+        (
+            BUDGET,
+            {"rest": {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "max_tokens": 2000},
+            "thinking.budget_tokens",
+        ),
+        (BUDGET, {"rest": {"thinking": {"type": "enabled", "budget_tokens": 64_000}}}, "thinking.budget_tokens"),
+        (BUDGET, {"reasoning_effort": "low", "temperature": 0.5}, "temperature"),
+        (BUDGET, {"reasoning_effort": "low", "top_p": 0.9}, "top_p"),
+        (BUDGET, {"reasoning_effort": "low", "rest": {"top_k": 5}}, "top_k"),
+    ],
+)
+def test_what_may_not_be(known: Capabilities, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        think(known, Policy("error", "x"), **fields)
+    assert caught.value.param == param
+
+
+def test_thinking_as_it_was_given() -> None:
+    given = {"type": "enabled", "budget_tokens": 2048}
+    thinking, _, chat = think(BUDGET, Policy("error", "x"), rest={"thinking": given}, top_p=0.96, temperature=1)
+    assert (thinking, chat.rest, chat.max_tokens) == (given, {}, 10_240)
+    assert (chat.top_p, chat.temperature) == (0.96, None)
+    lenient = Policy("drop", "x")
+    assert think(BUDGET, lenient, rest={"thinking": given}, reasoning_effort="low")[0] == given
+    assert lenient.dropped == {"reasoning_effort": 1}
+    off = {"type": "disabled"}
+    assert think(ADAPTIVE, Policy("error", "x"), rest={"thinking": off}, temperature=0.5)[0] == off
+    assert think(BUDGET, Policy("error", "x"), rest={"thinking": off})[0] is None

@@ -1,0 +1,141 @@
+"""Tools as a target takes them, and a format that is asked for by one."""
+
+from typing import Any
+
+import pytest
+
+from tasks.bedrock.capabilities import Capabilities
+from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool
+from tasks.codecs.families._tools import (
+    fit_format,
+    force_json_tool,
+    plain_tool,
+    single_tools,
+    strict_tool,
+    without_strict,
+)
+from tests.codecs.helpers import facts as known_facts
+
+OBJECT: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+CLOSED = {**OBJECT, "additionalProperties": False}
+
+
+def tool(schema: dict[str, Any] = OBJECT, name: str = "f", strict: bool | None = None) -> Tool:
+    return Tool(name, None, schema, strict)
+
+
+def facts(**fields: Any) -> Capabilities:
+    return known_facts(**{"tool_choice": frozenset({"named"}), **fields})
+
+
+def lenient() -> Policy:
+    return Policy("drop", "x")
+
+
+def test_tools_that_are_there_twice() -> None:
+    policy = lenient()
+    assert single_tools([tool(), tool(name="g"), tool()], policy) == [tool(), tool(name="g")]
+    assert policy.dropped == {"tools[] (there twice)": 1}
+    with pytest.raises(RequestError, match="two different functions named 'f'"):
+        single_tools([tool(), tool({"type": "object"})], lenient())
+
+
+def test_strict_where_the_model_does_not_enforce() -> None:
+    tools = [tool(strict=True), tool(name="g")]
+    assert without_strict(tools, facts(strict_tools=True), Policy("error", "x")) is tools
+    assert without_strict(tools[1:], facts(strict_tools=False), Policy("error", "x")) == tools[1:]
+    policy = lenient()
+    assert [each.strict for each in without_strict(tools, facts(strict_tools=False), policy)] == [None, None]
+    assert policy.dropped == {"tools[].function.strict": 1}
+
+
+def test_a_tool_whose_schema_is_enforced() -> None:
+    enforcing = facts(strict_tools=True, schemas="closed")
+    assert strict_tool(tool(), enforcing, Policy("error", "x")) == (OBJECT, False)
+    assert strict_tool(tool(strict=True), enforcing, Policy("error", "x")) == (CLOSED, True)
+    assert strict_tool(tool(strict=True), facts(strict_tools=True, schemas="any"), Policy("error", "x")) == (
+        OBJECT,
+        True,
+    )
+    for known, schema in ((facts(strict_tools=False), OBJECT), (enforcing, {"type": "object", "not": {}})):
+        policy = lenient()
+        assert strict_tool(tool(schema, strict=True), known, policy) == (schema, False)
+        assert policy.dropped == {"tools[].function.strict": 1}
+
+
+def test_a_plain_root() -> None:
+    plain = Policy("error", "x")
+    assert plain_tool(tool(), plain) == tool()
+    assert plain_tool(tool({"$ref": "#/$defs/a", "$defs": {"a": OBJECT}}), plain).parameters == OBJECT
+    policy = lenient()
+    union = {"type": "object", "anyOf": [OBJECT, {"properties": {"b": {"type": "string"}}}]}
+    assert set(plain_tool(tool(union), policy).parameters["properties"]) == {"a", "b"}
+    assert policy.dropped == {"tools[].function.parameters (anyOf in the description)": 1}
+    with pytest.raises(RequestError, match="is recursive"):
+        plain_tool(tool({"$ref": "#"}), plain)
+
+
+def test_keys_that_claude_takes() -> None:
+    odd = {"type": "object", "properties": {"a b": {}, "ok.k-e_y": {}, "é": {}}, "required": ["a b", "ok.k-e_y"]}
+    with pytest.raises(RequestError, match="letters, digits"):
+        plain_tool(tool(odd), Policy("error", "x"))
+    policy = lenient()
+    assert plain_tool(tool(odd), policy).parameters == {
+        "type": "object",
+        "properties": {"ok.k-e_y": {}},
+        "required": ["ok.k-e_y"],
+    }
+    assert policy.dropped == {"tools[].function.parameters.properties (odd keys)": 2}
+
+
+@pytest.mark.parametrize(
+    ("schema", "known", "why"),
+    [
+        (None, facts(structured_output=True), "it has no structured output without a schema"),
+        (OBJECT, facts(structured_output=False), "this model has no structured output"),
+        ({"type": "object", "not": {}}, facts(structured_output=True), "its schema has 'not'"),
+    ],
+)
+def test_a_format_without_a_tool(schema: Any, known: Capabilities, why: str) -> None:
+    found = fit_format(JsonFormat("j", schema), known)
+    assert isinstance(found, str)
+    assert found.startswith(why)
+    fitted = fit_format(JsonFormat("j", OBJECT), facts(structured_output=True))
+    assert not isinstance(fitted, str)
+    assert fitted.schema == CLOSED
+
+
+def forced(wanted: JsonFormat, known: Capabilities, **fields: Any) -> tuple[Encoded, Chat, dict[str, int]]:
+    chat, policy = Chat([], [], json_format=wanted, **fields), lenient()
+    return force_json_tool(chat, known, policy), chat, policy.dropped
+
+
+def test_a_format_by_a_tool() -> None:
+    encoded, chat, dropped = forced(JsonFormat("j", OBJECT, "Say it.", True), facts())
+    assert encoded == Encoded({}, "json_response", None)
+    assert chat.tools == [Tool("json_response", "Say it.", OBJECT, None)]
+    assert (chat.tool_choice, chat.json_format) == ("function:json_response", None)
+    assert dropped == {"response_format (asked for by a tool and not enforced)": 1}
+
+
+@pytest.mark.parametrize("schema", [{"type": "array", "items": {"type": "string"}}, {"anyOf": [OBJECT]}])
+def test_what_is_no_tools_own_schema_is_a_property_of_one(schema: dict[str, Any]) -> None:
+    encoded, chat, _ = forced(JsonFormat("j", schema), facts())
+    assert encoded.json_key == "response"
+    (only,) = chat.tools
+    assert only.parameters["required"] == ["response"]
+    assert schema.items() <= only.parameters["properties"]["response"].items()
+
+
+def test_any_object() -> None:
+    encoded, chat, _ = forced(JsonFormat("json_object", None), facts())
+    assert (encoded.json_key, chat.tools[0].parameters["additionalProperties"]) == (None, True)
+    encoded, chat, _ = forced(JsonFormat("json_object", None), facts(schemas="nova"))
+    assert encoded.json_key == "response"
+
+
+def test_where_no_tool_can_be_forced() -> None:
+    for known, fields in ((facts(tool_choice=frozenset()), {}), (facts(), {"tools": [tool()]})):
+        encoded, chat, dropped = forced(JsonFormat("j", OBJECT), known, **fields)
+        assert (encoded.json_tool, chat.tools, dropped) == (None, fields.get("tools", []), {"response_format": 1})
+    assert force_json_tool(Chat([], []), facts(), Policy("error", "x")) == Encoded({})
