@@ -1,0 +1,145 @@
+"""What endpoints have in common: records of a body, and answers put right by what is known of their request."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs.base import Answer, Context, DecodeError, Policy, RequestError, ToolCall, Usage, Vectors
+from tasks.codecs.endpoints import endpoint_at
+from tasks.codecs.endpoints._base import encode_context, sum_usage, total_tokens
+from tests.codecs.helpers import TOOL, user
+from tests.conftest import CLAUDE, NOVA
+
+CHAT, EMBEDDINGS = endpoint_at("/v1/chat/completions"), endpoint_at("/v1/embeddings")
+COMMAND_R, TITAN, GPT_OSS = "cohere.command-r-v1:0", "amazon.titan-embed-text-v2:0", "openai.gpt-oss-20b-1:0"
+
+
+def write(model: str, wanted: Any = "auto", **body: Any) -> Any:
+    return CHAT.writer(parse_model(model), wanted).write({"messages": [user()], **body}, Policy("error", "x"))
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "body", "invocation"),
+    [
+        (CLAUDE, "auto", {}, "InvokeModel"),
+        (CLAUDE, "Converse", {}, "Converse"),
+        (COMMAND_R, "auto", {}, "Converse"),
+        (COMMAND_R, "auto", {"tools": [TOOL]}, "InvokeModel"),
+        (COMMAND_R, "InvokeModel", {}, "InvokeModel"),
+    ],
+)
+def test_what_a_request_needs_decides_its_job(model: str, wanted: Any, body: dict[str, Any], invocation: str) -> None:
+    assert write(model, wanted, **body).invocation == invocation
+
+
+def test_with_a_seed_each_answer_has_one_of_its_own() -> None:
+    records = write(GPT_OSS, n=3, seed=7).records
+    assert [json.loads(body)["seed"] for body, _ in records] == [7, 8, 9]
+    assert len({body for body, _ in write(CLAUDE, n=3).records}) == 1
+    (only,) = write(GPT_OSS, seed=7).records
+    assert json.loads(only[0])["seed"] == 7
+
+
+def test_what_decoding_needs_goes_into_the_index() -> None:
+    assert encode_context(Context()) is None
+    assert encode_context(Context(echo="P")) == b'{"echo":"P"}'
+    ((_, context),) = write(CLAUDE, response_format={"type": "json_object"}).records
+    assert context == b'{"json_tool":"json_response"}'
+
+
+def test_the_policy_names_the_family_whose_body_is_written() -> None:
+    with pytest.raises(RequestError, match="cannot be honoured by nova"):
+        CHAT.writer(parse_model(NOVA), "auto").write({"messages": [user()], "seed": 1}, Policy("error", "?"))
+
+
+def test_texts_are_records() -> None:
+    written = EMBEDDINGS.writer(parse_model(TITAN), "auto").write({"input": ["a", "b"]}, Policy("error", "x"))
+    assert written.invocation == "InvokeModel"
+    assert written.records == [(b'{"inputText":"a"}', None), (b'{"inputText":"b"}', None)]
+
+
+def read(context: Context | None = None, **output: Any) -> Answer:
+    whole = {"content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn", **output}
+    found: Answer = CHAT.reader(parse_model(CLAUDE), "InvokeModel")(json.dumps(whole).encode(), context)
+    return found
+
+
+def called(name: str, **arguments: Any) -> dict[str, Any]:
+    use = {"type": "tool_use", "id": "1", "name": name, "input": arguments}
+    return {"content": [use], "stop_reason": "tool_use"}
+
+
+def test_the_call_of_a_forced_tool_is_the_content() -> None:
+    answer = read(Context(json_tool="json_response"), **called("json_response", a=1))
+    assert (json.loads(answer.content or ""), answer.tool_calls, answer.finish_reason) == ({"a": 1}, [], "stop")
+    cut = read(Context(json_tool="json_response"), **called("json_response", a=1) | {"stop_reason": "max_tokens"})
+    assert cut.finish_reason == "length"
+    other = read(Context(json_tool="json_response"), **called("f", a=1))
+    assert (other.content, len(other.tool_calls)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content"),
+    [
+        ({"response": [1, 2]}, [1, 2]),
+        # Some write the JSON as a text.
+        ({"response": '{"a": 1}'}, {"a": 1}),
+        ({"response": "plain"}, "plain"),
+        ({"other": 1}, {"other": 1}),
+    ],
+)
+def test_or_one_of_its_arguments_is(arguments: dict[str, Any], content: Any) -> None:
+    answer = read(Context(json_tool="json_response", json_key="response"), **called("json_response", **arguments))
+    assert json.loads(answer.content or "") == content
+
+
+def test_tools_are_called_what_the_request_called_them() -> None:
+    answer = read(Context(tool_names={"f_x_": "f(x)"}), **called("f_x_"))
+    assert answer.tool_calls == [ToolCall("1", "f(x)", b"{}")]
+    assert read(Context(tool_names={"f_x_": "f(x)"}), **called("g")).tool_calls[0].name == "g"
+
+
+def test_calls_beside_stop_are_calls() -> None:
+    assert read(**called("f") | {"stop_reason": "end_turn"}).finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(0, True), (1 << 36, True), ((1 << 36) + 1, False), (-1, False)])
+def test_counts_that_there_cannot_be(tokens: int, kept: bool) -> None:
+    assert (read(usage={"input_tokens": tokens, "output_tokens": 1}).usage is not None) is kept
+    vectors = EMBEDDINGS.reader(parse_model(TITAN), "InvokeModel")
+    output = msgspec.json.encode({"embedding": [1.0], "inputTextTokenCount": tokens})
+    assert vectors(output, None) == Vectors([[1.0]], tokens if kept else None)
+
+
+@pytest.mark.parametrize("embedding", [[], [1e39], [1.0, -1e300]])
+def test_vectors_that_no_client_can_take(embedding: list[float]) -> None:
+    read_vectors = EMBEDDINGS.reader(parse_model(TITAN), "InvokeModel")
+    with pytest.raises(DecodeError):
+        read_vectors(msgspec.json.encode({"embedding": embedding}), None)
+
+
+def test_sums() -> None:
+    whole = Answer("a", "stop", Usage(1, 2, 3, 4, 5))
+    assert sum_usage([whole]) == Usage(1, 2, 3, 4, 5)
+    assert sum_usage([whole, whole]) == Usage(2, 4, 6, 8, 10)
+    assert sum_usage([whole, Answer("b", "stop", None)]) is None
+    assert total_tokens([Vectors([], 1), Vectors([], 2)]) == 3
+    assert total_tokens([Vectors([], 1), Vectors([])]) is None
+    assert CHAT.usage([whole]) == Usage(1, 2, 3, 4, 5)
+    assert EMBEDDINGS.usage([Vectors([], 3)]) == Usage(3, 0)
+    assert EMBEDDINGS.usage([Vectors([])]) is None
+
+
+def test_fields_that_ask_for_nothing_are_no_leftovers() -> None:
+    body = {"model": "m", "stream": True, "user": None, "messages": [], "logprobs": False, "seed": 1, "top_logprobs": 2}
+    assert CHAT.leftovers(body) == {"seed": 1, "top_logprobs": 2}
+
+
+def test_an_endpoint_has_a_frame_and_a_system_prompt_or_has_not() -> None:
+    assert EMBEDDINGS.plain_reader(parse_model(TITAN), "InvokeModel") is None
+    assert EMBEDDINGS.with_system({}, "S") is None
+    with pytest.raises(NotImplementedError):
+        EMBEDDINGS.plain_frame(b"", 1, "m")

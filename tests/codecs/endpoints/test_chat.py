@@ -1,0 +1,178 @@
+"""/v1/chat/completions: its body as a chat."""
+
+from typing import Any
+
+import pytest
+
+from tasks.codecs.base import (
+    Chat,
+    Context,
+    JsonFormat,
+    Policy,
+    RequestError,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from tasks.codecs.endpoints.chat import ENDPOINT, parse_chat
+from tests.codecs.helpers import TOOL, user
+
+
+def parsed(unsupported: Any = "error", **body: Any) -> tuple[Chat, Context, dict[str, int]]:
+    policy = Policy(unsupported, "x")
+    chat, context = parse_chat({"messages": [user()], **body}, policy)
+    return chat, context, policy.dropped
+
+
+def test_a_body() -> None:
+    chat, context, _ = parsed(
+        messages=[
+            {"role": "system", "content": "S"},
+            user(),
+            {"role": "assistant", "content": "A"},
+            {"role": "developer", "content": [{"type": "text", "text": "D"}, {"type": "text", "text": " "}]},
+            user("B"),
+        ],
+        max_tokens=1,
+        max_completion_tokens=2,
+        temperature=0,
+        top_p=1,
+        stop="END",
+        n=3,
+        reasoning_effort="low",
+    )
+    assert chat == Chat(
+        ["S", "D"],
+        [Turn("user", [Text("Hi")]), Turn("assistant", [Text("A")]), Turn("user", [Text("B")])],
+        max_tokens=2,
+        temperature=0,
+        top_p=1,
+        stop=["END"],
+        n=3,
+        reasoning_effort="low",
+    )
+    assert context == Context()
+    assert parsed(max_tokens=1)[0].max_tokens == 1
+
+
+TOOLED = [
+    user(),
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"a": 1}'}}],
+    },
+    {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "r"}, {"type": "text", "text": ""}]},
+]
+
+
+def test_tools() -> None:
+    chat, _, _ = parsed(messages=TOOLED, tools=[TOOL], tool_choice="auto", parallel_tool_calls=False)
+    assert chat.turns[1:] == [
+        Turn("assistant", [ToolCall("1", "get_weather", b'{"a":1}')]),
+        Turn("user", [ToolResult("1", [Text("r")])]),
+    ]
+    assert (chat.tool_choice, chat.parallel_tool_calls, chat.tools[0].name) == ("auto", False, "get_weather")
+    assert parsed(parallel_tool_calls=False)[0].parallel_tool_calls is None
+
+
+def test_legacy_functions() -> None:
+    chat, context, _ = parsed(
+        messages=[
+            user(),
+            {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}},
+            {"role": "function", "name": "f", "content": "r"},
+        ],
+        functions=[{"name": "f"}],
+        function_call={"name": "f"},
+    )
+    assert context.function_call
+    assert chat.tools == [Tool("f", None, {"type": "object", "properties": {}}, None)]
+    assert chat.tool_choice == "function:f"
+    assert chat.turns[2] == Turn("user", [ToolResult("call_f", [Text("r")])])
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, JsonFormat("json_object", None)),
+        ({"type": "json_schema", "json_schema": {"name": "j", "schema": {}}}, JsonFormat("j", {})),
+    ],
+)
+def test_formats(given: Any, found: JsonFormat | None) -> None:
+    assert parsed(response_format=given)[0].json_format == found
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}], "content": "A"},
+        {"content_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}], "content": "A"},
+        {"content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "A"}]},
+    ],
+)
+def test_thoughts_of_an_earlier_answer(fields: dict[str, Any]) -> None:
+    chat, _, dropped = parsed(messages=[user(), {"role": "assistant", **fields}, user("B")])
+    assert chat.turns[1].parts == [Thinking("hm", "s"), Text("A")]
+    assert dropped == {}
+
+
+@pytest.mark.parametrize("field", ["thinking_blocks", "reasoning_content", "reasoning"])
+def test_thoughts_for_people_are_counted(field: str) -> None:
+    _, _, dropped = parsed(messages=[user(), {"role": "assistant", "content": "A", field: "hm"}, user("B")])
+    assert dropped == {f"messages[].{field}": 1}
+
+
+def test_what_is_left_out_is_counted_without_its_number() -> None:
+    messages = [user() | {"name": "n"}, {"role": "assistant", "content": "A", "audio": {"id": "1"}}, user("B")]
+    assert parsed("drop", messages=messages)[2] == {"messages[].name": 1, "messages[].audio": 1}
+    with pytest.raises(RequestError, match=r"messages\[0\]\.name"):
+        parsed(messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": None}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": {}}, "messages"),
+        ({"messages": ["Hi"]}, "messages[0]"),
+        ({"messages": [user(), {"role": "robot", "content": ""}]}, "messages[1].role"),
+        ({"messages": [user(), {"content": "x"}]}, "messages[1].role"),
+        ({"messages": [user(7)]}, "messages[0].content"),
+        ({"messages": [user(), {"role": "tool", "content": "r"}]}, "messages[1].tool_call_id"),
+        ({"messages": [user(), {"role": "assistant", "tool_calls": {}, "content": "a"}]}, None),
+        ({"messages": [user(), {"role": "assistant", "tool_calls": "x"}]}, "messages[1].tool_calls"),
+        ({"messages": [user(), {"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "messages[1].tool_calls[0]"),
+        ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"tools": {}}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"functions": {}}, "functions"),
+        ({"functions": [], "tools": []}, "functions"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": "json"}, "response_format.type"),
+        ({"reasoning_effort": "huge"}, "reasoning_effort"),
+    ],
+)
+def test_what_is_wrong_is_named(body: dict[str, Any], param: str | None) -> None:
+    if param is None:
+        parsed(**body)
+        return
+    with pytest.raises(RequestError) as caught:
+        parsed(**body)
+    assert caught.value.param == param
+
+
+def test_what_nobody_maps_is_left_to_the_family() -> None:
+    ((chat, _),) = ENDPOINT.parse(
+        {"messages": [user()], "seed": 1, "user": "u", "logprobs": False, "x": None}, Policy("error", "x")
+    )
+    assert chat.rest == {"seed": 1}

@@ -1,0 +1,77 @@
+"""/v1/completions: prompts as chats of one message, answers as a text completion."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from openai.types import Completion
+
+from tasks.codecs.base import Answer, Chat, Context, Policy, RequestError, Text, ToolCall, Turn, Usage
+from tasks.codecs.endpoints.completions import ENDPOINT, build_completion
+
+
+def parsed(unsupported: Any = "error", **body: Any) -> tuple[list[tuple[Chat, Context]], dict[str, int]]:
+    policy = Policy(unsupported, "x")
+    return ENDPOINT.parse({"prompt": "P", **body}, policy), policy.dropped
+
+
+def test_a_prompt() -> None:
+    found, _ = parsed(temperature=0, stop=["END"], n=2, echo=True, seed=1)
+    chat = Chat([], [Turn("user", [Text("P")])], max_tokens=16, temperature=0, stop=["END"], n=2, rest={"seed": 1})
+    assert found == [(chat, Context(echo="P"))]
+    assert parsed(max_tokens=5, echo=False)[0][0] == (
+        Chat([], [Turn("user", [Text("P")])], max_tokens=5),
+        Context(),
+    )
+
+
+def test_a_chat_for_each_prompt() -> None:
+    found, _ = parsed(prompt=["a", "b"])
+    assert [chat.turns[0].parts for chat, _ in found] == [[Text("a")], [Text("b")]]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"prompt": None}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": " "}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": [[1], [2]]}, "prompt"),
+        ({"prompt": {"a": 1}}, "prompt"),
+        ({"prompt": ["a"] * 65, "n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"best_of": 2}, "best_of"),
+        ({"suffix": "S"}, "suffix"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": 3}, "temperature"),
+    ],
+)
+def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parsed(**body)
+    assert caught.value.param == param
+
+
+def test_what_is_left_out() -> None:
+    assert parsed("drop", best_of=2, suffix="S")[1] == {"best_of": 1, "suffix": 1}
+    assert parsed(best_of=2, n=2, suffix="")[1] == {}
+    assert len(parsed(prompt=["a"] * 64, n=2)[0]) == 64
+
+
+def test_answers() -> None:
+    answers = [
+        Answer("a", "length", Usage(1, 2)),
+        Answer(None, "stop", Usage(1, 2), refusal="no"),
+        Answer(None, "tool_calls", Usage(1, 2), [ToolCall("1", "f", b"{}")]),
+    ]
+    body = build_completion(answers, [Context(echo="P"), None, None], id="1", created=7, model="m")
+    found = msgspec.json.decode(msgspec.json.encode(body))
+    Completion.model_validate(found, strict=True)
+    assert (found["id"], found["object"], found["usage"]["total_tokens"]) == ("cmpl-1", "text_completion", 9)
+    assert [(c["text"], c["index"], c["finish_reason"]) for c in found["choices"]] == [
+        ("Pa", 0, "length"),
+        ("no", 1, "stop"),
+        ("", 2, "stop"),
+    ]

@@ -1,0 +1,108 @@
+"""Tools, the choice among them, and named schemas."""
+
+from typing import Any
+
+import pytest
+
+from tasks.codecs.base import JsonFormat, RequestError, Tool
+from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
+
+NOTHING = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("function", "tool"),
+    [
+        ({"name": "f"}, Tool("f", None, NOTHING, None)),
+        ({"name": "f", "parameters": {}, "description": " "}, Tool("f", None, NOTHING, None)),
+        (
+            {
+                "name": "a-B_9",
+                "description": "D",
+                "parameters": {"properties": {"a": {}}, "required": ["a"]},
+                "strict": True,
+            },
+            Tool("a-B_9", "D", {"type": "object", "properties": {"a": {}}, "required": ["a"]}, True),
+        ),
+    ],
+)
+def test_a_function(function: dict[str, Any], tool: Tool) -> None:
+    assert parse_tool(function, "x") == tool
+
+
+@pytest.mark.parametrize(
+    ("function", "param"),
+    [
+        ({}, "x.name"),
+        ({"name": ""}, "x.name"),
+        ({"name": "a" * 65}, "x.name"),
+        ({"name": "a b"}, "x.name"),
+        ({"name": "f", "parameters": []}, "x.parameters"),
+        ({"name": "f", "parameters": {"type": "array"}}, "x.parameters"),
+        ({"name": "f", "parameters": {"properties": []}}, "x.parameters"),
+        ({"name": "f", "parameters": {"required": "a"}}, "x.parameters"),
+    ],
+)
+def test_what_is_no_function(function: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_tool(function, "x")
+    assert caught.value.param == param
+
+
+TOOLS = [Tool("f", None, NOTHING, None)]
+NAMED = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools", "found"),
+    [
+        (None, TOOLS, None),
+        ("auto", TOOLS, "auto"),
+        ("none", TOOLS, "none"),
+        ("required", TOOLS, "required"),
+        (NAMED, TOOLS, "function:f"),
+        ("auto", [], None),
+        ("none", [], None),
+    ],
+)
+def test_a_choice(choice: Any, tools: list[Tool], found: str | None) -> None:
+    assert parse_tool_choice(choice, tools) == found
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools", "why"),
+    [
+        ("any", TOOLS, "must be none, auto, required"),
+        ({"type": "auto"}, TOOLS, "must be none, auto, required"),
+        (["auto"], TOOLS, "must be none, auto, required"),
+        ("required", [], "but 'tools' is empty"),
+        (NAMED, [], "is not in 'tools'"),
+        ({"type": "function", "function": {"name": "g"}}, TOOLS, "is not in 'tools'"),
+    ],
+)
+def test_what_is_no_choice(choice: Any, tools: list[Tool], why: str) -> None:
+    with pytest.raises(RequestError, match=why) as caught:
+        parse_tool_choice(choice, tools)
+    assert caught.value.param == "tool_choice"
+
+
+def test_a_named_schema() -> None:
+    given = {"name": "j", "schema": {"type": "object"}, "description": "D", "strict": True}
+    assert json_format(given, "x") == JsonFormat("j", {"type": "object"}, "D", True)
+    assert json_format({"name": "j", "schema": {}, "description": 7}, "x") == JsonFormat("j", {})
+
+
+@pytest.mark.parametrize(
+    ("value", "param"),
+    [
+        (None, "x.schema"),
+        ({"name": "j"}, "x.schema"),
+        ({"name": "j", "schema": []}, "x.schema"),
+        ({"schema": {}}, "x.name"),
+        ({"name": "a b", "schema": {}}, "x.name"),
+    ],
+)
+def test_what_is_none(value: Any, param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        json_format(value, "x")
+    assert caught.value.param == param
