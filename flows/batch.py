@@ -13,6 +13,7 @@ from flows.hooks import stop_on_cancel
 from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
 from tasks.assemble import publish_results
+from tasks.batch import store
 from tasks.batch.lease import holding
 from tasks.batch.lifecycle import batch_failed, fail_batch
 from tasks.batch.options import ResolvedCall, resolve_options
@@ -28,7 +29,6 @@ from tasks.batch.parameters import (
 )
 from tasks.batch.registry import run_noted
 from tasks.batch.result import BatchResult
-from tasks.batch.store import read
 from tasks.bedrock.nearest import mistyped
 from tasks.errors import BatchFailedError
 from tasks.inputs.estimate import estimate, require_within
@@ -125,7 +125,7 @@ def _run(given: BatchParameters) -> BatchResult:
         elif (to := call.options).output_location:
             # Possibly another place than the one it was written to then.
             publish_results(own, document, to.output_location, to.output_kms_key, to.output_owner)
-    batch = read(ref).public()
+    batch = store.read(ref).public()
     if batch.status == "failed":
         raise batch_failed(batch)
     return batch

@@ -16,9 +16,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled
 
+from tasks.batch import store
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import forget_run, list_notes
-from tasks.batch.store import load
 from tasks.errors import PipelineError
 from tasks.settings import Settings
 from tasks.support.run_context import run_log
@@ -113,7 +113,7 @@ def _done_with(settings: Settings, note: NotedRun, stopping: set[str]) -> bool:
     if note.standing == "over" or (note.standing == "cancelled" and note.batch_id not in stopping):
         return True
     try:
-        loaded = load(BatchRef(settings.root, note.batch_id, settings.kms_key))
+        loaded = store.load(BatchRef(settings.root, note.batch_id, settings.kms_key))
     except PipelineError:
         return False
     return loaded is None or loaded[0].finished

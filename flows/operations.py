@@ -13,13 +13,13 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
 from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
+from tasks.batch import store
 from tasks.batch.document import BatchDocument
 from tasks.batch.lease import trying_to_hold
 from tasks.batch.lifecycle import tidy
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_closed, open_batches
 from tasks.batch.result import BatchResult
-from tasks.batch.store import batch_ids, load, read
 from tasks.bedrock.events import batch_of_event
 from tasks.cancel import stop_batch
 from tasks.errors import BatchNotFoundError, PipelineError
@@ -68,9 +68,9 @@ def newest_batches(limit: int, after: str | None = None) -> list[BatchResult]:
     if limit < 1:
         raise PipelineError(f"limit must be 1 or more, not {limit}.")
     settings = load_settings()
-    refs = (BatchRef(settings.root, batch_id) for batch_id in batch_ids(settings.root))
+    refs = (BatchRef(settings.root, batch_id) for batch_id in store.batch_ids(settings.root))
     with ThreadPoolExecutor(_READERS) as pool:
-        loaded = list(pool.map(load, refs))
+        loaded = list(pool.map(store.load, refs))
     batches = sorted((found[0].public() for found in loaded if found), key=lambda b: (-b.created_at, b.id))
     if after is not None:
         position = next((i for i, batch in enumerate(batches) if batch.id == after), None)
@@ -87,7 +87,7 @@ def retrieve_batch(batch_id: str) -> BatchResult:
     Args:
         batch_id: The id, `batch_` and 32 hex digits.
     """
-    batch = read(_ref(batch_id)).public()
+    batch = store.read(_ref(batch_id)).public()
     if current_run() is not None:
         create_markdown_artifact(key="batch", markdown=batch_markdown(batch), description=f"Batch {batch.id}")
     return batch
@@ -112,9 +112,9 @@ def cancel(ref: BatchRef, *, collect: bool = True) -> BatchResult:
     if batch.finished or not collect:
         return batch
     with trying_to_hold(ref, patient=True) as lease:
-        if lease and not read(ref).finished:
+        if lease and not store.read(ref).finished:
             drive(lease.ref)
-    return read(ref).public()
+    return store.read(ref).public()
 
 
 @flow(name="collect-batches", task_runner=TASK_RUNNER, persist_result=False)
@@ -171,7 +171,7 @@ def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = 
 
 def advance(ref: BatchRef) -> BatchResult | None:
     """Take one batch as far as it goes now; None where there is no such batch."""
-    loaded = load(ref)
+    loaded = store.load(ref)
     if loaded is None:
         mark_closed(ref)
         return None
@@ -183,12 +183,12 @@ def advance(ref: BatchRef) -> BatchResult | None:
             drive(lease.ref, wait=False)
         else:
             run_log().info("Batch %s is driven by another run", ref.batch_id)
-    return read(ref).public()
+    return store.read(ref).public()
 
 
 def read_document(batch_id: str) -> BatchDocument:
     """A batch with its jobs and all that batch.json has besides, outside of a flow."""
-    return read(_ref(batch_id))
+    return store.read(_ref(batch_id))
 
 
 def batch_output(batch_id: str, errors: bool = False, incomplete: bool = False) -> Iterator[dict[str, Any]]:
@@ -203,7 +203,7 @@ def batch_output(batch_id: str, errors: bool = False, incomplete: bool = False) 
 def output_lines(batch_id: str, errors: bool = False, incomplete: bool = False) -> Iterator[bytes]:
     """`batch_output`, as the bytes of each line, without its end."""
     ref = _ref(batch_id)
-    batch = read(ref).public()
+    batch = store.read(ref).public()
     if not batch.finished and incomplete:
         yield from (line.removesuffix(b"\n") for line in results_so_far(ref, errors=errors))
         return
@@ -222,7 +222,7 @@ def results_so_far(ref: BatchRef, *, errors: bool = False) -> Iterator[bytes]:
 
     Those of the first ranges of the input, up to one whose jobs still run. What may be asked again is left out.
     """
-    document = read(ref)
+    document = store.read(ref)
     for range_ in document.bedrock.ranges:
         shards = [shard for shard in document.bedrock.shards or [] if range_.index in shard.ranges]
         if not shards or any(not shard.done for shard in shards if shard.round == 1 and shard.route != "none"):

@@ -9,11 +9,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.runners import main_left_out
 from tasks.assemble import assemble, publish_results
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Range
 from tasks.batch.lease import require_lease
 from tasks.batch.lifecycle import begin_finalizing, tidy
 from tasks.batch.paths import BatchRef
-from tasks.batch.store import read
 from tasks.convert import convert
 from tasks.fetch import fetch
 from tasks.normalize import normalize
@@ -35,7 +35,7 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
 
     For the runner that holds its lease, inside a flow.
     """
-    document = read(ref)
+    document = store.read(ref)
     if document.bedrock.shards is None:
         converted = over_ranges("converting", convert, document.bedrock.ranges, ref, document)
         document = upload(ref, document, converted)
@@ -53,7 +53,7 @@ def drive(ref: BatchRef, *, poll_seconds: float | None = None, wait: bool = True
                     poll(ref, poll_seconds)
                     progress = submit(ref)
         require_lease(ref)
-        document = read(ref)
+        document = store.read(ref)
         if progress.open:
             return document
         outputs = fetch(ref, document)

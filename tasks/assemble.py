@@ -8,9 +8,9 @@ from typing import Literal
 import pyarrow.parquet as pq
 from prefect import task
 
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Range
 from tasks.batch.paths import BatchRef, result_piece
-from tasks.batch.store import update
 from tasks.bedrock.causes import said
 from tasks.errors import AccountingError
 from tasks.openai_format.batch import BatchError, BatchErrors, RequestCounts
@@ -63,7 +63,7 @@ def put_together(
             output.abort()
         if not failed:
             errors.abort()
-    return update(ref, lambda current: _end(ref, current, results, completed, failed, warnings))
+    return store.update(ref, lambda current: _end(ref, current, results, completed, failed, warnings))
 
 
 def _copy_proven(ref: BatchRef, range_: Range, output: S3Writer, errors: S3Writer) -> int:
@@ -212,7 +212,7 @@ def publish(
         if str(target) not in current.bedrock.published:
             current.bedrock.published.append(str(target))
 
-    return update(ref, change)
+    return store.update(ref, change)
 
 
 @task(name="assemble", task_run_name="assemble", **STAGE_OPTIONS)

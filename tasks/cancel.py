@@ -2,11 +2,11 @@
 
 import time
 
+from tasks.batch import store
 from tasks.batch.document import BatchDocument
 from tasks.batch.jobs import adopt_unsure, stop_running
 from tasks.batch.paths import BatchRef
 from tasks.batch.result import BatchResult
-from tasks.batch.store import update
 
 
 def stop_batch(ref: BatchRef) -> BatchResult:
@@ -21,7 +21,7 @@ def stop_batch(ref: BatchRef) -> BatchResult:
             document.status = "cancelling"
             document.cancelling_at = document.cancelling_at or int(time.time())
 
-    document = update(ref, change)
+    document = store.update(ref, change)
     if not document.finished:
         document = adopt_unsure(ref, document)
         stop_running(document)

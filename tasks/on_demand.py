@@ -11,10 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import task
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Shard
 from tasks.batch.lease import require_lease
 from tasks.batch.paths import BatchRef, answers_folder, lost_folder, shard_object
-from tasks.batch.store import is_conflict, read, update
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply, invoke
 from tasks.storage.listing import list_folder
@@ -167,7 +167,7 @@ def _put(uri: S3Uri, body: bytes, kms_key: str | None, **condition: Any) -> None
             aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **condition, **encryption(kms_key))
             return
         except (ClientError, BotoCoreError) as error:
-            if condition and is_conflict(error):
+            if condition and store.is_conflict(error):
                 return
             # What is paid for is not given up as soon as a call that costs nothing.
             if attempt == aws.READ_ATTEMPTS - 1 or not aws.is_transient(error):
@@ -180,7 +180,7 @@ def answer_on_demand(ref: BatchRef) -> int:
     """Answer the shards that no job takes; returns the number of calls made."""
     log = run_log()
     calls = 0
-    document = read(ref)
+    document = store.read(ref)
     for shard in document.bedrock.shards or []:
         if shard.route != "on_demand" or shard.done or document.status in ("cancelling", "cancelled"):
             continue
@@ -198,5 +198,5 @@ def answer_on_demand(ref: BatchRef) -> int:
                 earlier = current.bedrock.warnings
                 current.bedrock.warnings = [*(text for text in earlier if not text.endswith(_SENT_AGAIN)), warning]
 
-        update(ref, change)
+        store.update(ref, change)
     return calls

@@ -6,12 +6,12 @@ import time
 import msgspec
 from prefect import task
 
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, BedrockSection
 from tasks.batch.lifecycle import fail_batch, tidy
 from tasks.batch.options import BatchOptions, ResolvedCall
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_open
-from tasks.batch.store import create, load, read, update
 from tasks.bedrock.limits import availability_warning
 from tasks.bedrock.names import batch_id
 from tasks.errors import ConfigurationError
@@ -40,8 +40,8 @@ def _options(call: ResolvedCall, summary: InputSummary) -> BatchOptions:
 def name_batch(call: ResolvedCall, summary: InputSummary) -> BatchRef:
     """Find the batch that this input, model and options name, or make it."""
     ref = batch_ref(call, summary)
-    if load(ref) is None:
-        create(ref, _new_document(ref, call, summary, int(time.time())))
+    if store.load(ref) is None:
+        store.create(ref, _new_document(ref, call, summary, int(time.time())))
     return ref
 
 
@@ -51,12 +51,12 @@ def resume_batch(ref: BatchRef, call: ResolvedCall, summary: InputSummary) -> Ba
     A batch that ended as `failed` is opened again: what Bedrock never answered is tried once more, nothing else. With
     `retry_failed` any finished one is, for all requests that have no answer, as long as there are such.
     """
-    document = read(ref)
+    document = store.read(ref)
     again = document.status == "failed" or (call.parameters.retry_failed and document.bedrock.unanswered != 0)
     if document.finished and not again:
         return document
     now = int(time.time())
-    document = update(ref, lambda old: _reopen(old, call, summary, now, ref.epoch))
+    document = store.update(ref, lambda old: _reopen(old, call, summary, now, ref.epoch))
     if document.bedrock.shards is None:
         store_layout(ref, document.bedrock.ranges, summary.layout)
     return document
@@ -132,7 +132,7 @@ def requests_to_pay(call: ResolvedCall, summary: InputSummary) -> int:
     """How many requests this call may send, as far as no call before it has."""
     if summary.invalid and call.options.on_invalid == "fail":
         return 0
-    loaded = load(batch_ref(call, summary))
+    loaded = store.load(batch_ref(call, summary))
     if loaded is None or loaded[0].bedrock.shards is None:
         return summary.valid
     document = loaded[0]
@@ -168,7 +168,7 @@ def open_or_resume(ref: BatchRef, call: ResolvedCall, summary: InputSummary, fol
 
 def _open(ref: BatchRef, call: ResolvedCall, summary: InputSummary, followed: bool) -> BatchDocument:
     log = run_log()
-    document = read(ref)
+    document = store.read(ref)
     if not (followed and document.finished):
         document = resume_batch(ref, call, summary)
     if document.finished:

@@ -9,10 +9,10 @@ from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Job, Shard
 from tasks.batch.jobs import Progress, running_shards, stop_running, waiting_shards
 from tasks.batch.paths import BatchRef
-from tasks.batch.store import read, update
 from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job
 from tasks.errors import TransientError
 from tasks.support.progress import current, spent
@@ -69,7 +69,7 @@ def look(ref: BatchRef, document: BatchDocument, *, every_count: bool = False) -
                 job.ended_at = int(time.time())
                 shard.done = True
 
-    return update(ref, change)
+    return store.update(ref, change)
 
 
 def _is_new(job: Job, error: ClientError | BotoCoreError) -> bool:
@@ -118,7 +118,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
     """
     log = run_log()
     started = time.monotonic()
-    document = read(ref)
+    document = store.read(ref)
     waiting = len(waiting_shards(document))
     in_flight = len(running_shards(document))
     artifact = None
@@ -159,7 +159,7 @@ def poll(ref: BatchRef, poll_seconds: float | None = None) -> Progress:
 @task(name="look", task_run_name="look", **STAGE_OPTIONS)
 def look_once(ref: BatchRef) -> None:
     """Look at the running jobs once, for a run that does not wait."""
-    document = read(ref)
+    document = store.read(ref)
     if running_shards(document):
         run_log().info("%s", describe(look(ref, document, every_count=True))[0])
 
@@ -181,7 +181,7 @@ def _show(artifact: UUID | None, ref: BatchRef, text: str, percent: float) -> UU
 def _refresh(ref: BatchRef, document: BatchDocument) -> BatchDocument:
     """batch.json as it is now: it may have been cancelled from elsewhere. Counters live in memory only."""
     try:
-        current = read(ref)
+        current = store.read(ref)
     except TransientError:
         return document
     for job, known in zip(_jobs(current), _jobs(document), strict=False):

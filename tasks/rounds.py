@@ -11,11 +11,11 @@ from typing import Literal
 
 from prefect import task
 
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Origin, Shard
 from tasks.batch.lifecycle import discard
 from tasks.batch.options import parse_window
 from tasks.batch.paths import BatchRef, shard_object
-from tasks.batch.store import read, update
 from tasks.shards.gather import Remainder, gather, merge
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
@@ -26,7 +26,7 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Remainder])
     """Make shards of the pieces and note them in batch.json: from then on the round is under way."""
     section = document.bedrock
     number = section.round + 1
-    noted = read(ref)
+    noted = store.read(ref)
     if noted.bedrock.round >= number:
         # The task is repeated: what it gathers from may be gone.
         discard(ref, noted, "again")
@@ -53,7 +53,7 @@ def start_round(ref: BatchRef, document: BatchDocument, pieces: list[Remainder])
         if hours:
             current.expires_at = int(time.time()) + hours * 3600
 
-    document = update(ref, change)
+    document = store.update(ref, change)
     discard(ref, document, "again")
     return document
 

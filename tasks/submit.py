@@ -7,13 +7,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import task
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Job, Shard
 from tasks.batch.jobs import Progress, adopt_unsure, is_running, note_jobs, running_shards, waiting_shards
 from tasks.batch.lease import require_lease
 from tasks.batch.lifecycle import fail_batch
 from tasks.batch.options import parse_window
 from tasks.batch.paths import BatchRef, shard_object
-from tasks.batch.store import read, update
 from tasks.bedrock.jobs import (
     JobRequest,
     NoFreeSlot,
@@ -64,7 +64,7 @@ def submit_jobs(ref: BatchRef) -> Progress:
 
     Raises BatchFailedError where Bedrock refuses the batch for good and none of its jobs ever ran.
     """
-    document = read(ref)
+    document = store.read(ref)
     if document.status == "cancelling":
         document = adopt_unsure(ref, document)
     waiting = waiting_shards(document)
@@ -78,7 +78,7 @@ def submit_jobs(ref: BatchRef) -> Progress:
     unsure = {shard.id for shard in waiting if shard.job and not shard.job.arn}
     if not chosen:
         return Progress(len(waiting), running)
-    document = update(ref, lambda current: _intend(ref, current, set(chosen)))
+    document = store.update(ref, lambda current: _intend(ref, current, set(chosen)))
     arns: dict[str, str] = {}
     try:
         for shard in document.bedrock.shards or []:
@@ -143,7 +143,7 @@ def _note_or_stop(ref: BatchRef, shard: Shard, arn: str) -> None:
         note_jobs(ref, {shard.id: arn})
     except LostLeaseError:
         token = shard.job.token if shard.job else ""
-        document = read(msgspec.structs.replace(ref, holder=None))
+        document = store.read(msgspec.structs.replace(ref, holder=None))
         others = [job for each in document.bedrock.shards or [] for job in each.jobs]
         if document.finished or document.status == "cancelling" or token not in [job.token for job in others]:
             stop_job(arn)
@@ -152,7 +152,7 @@ def _note_or_stop(ref: BatchRef, shard: Shard, arn: str) -> None:
 
 def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
     """What a create call that failed for good means for the batch."""
-    document = read(ref)
+    document = store.read(ref)
     shards = document.bedrock.shards or []
     never_ran = not any(job.arn for shard in shards for job in shard.jobs)
     if aws.code_of(error) not in _PERMANENT or not never_ran:

@@ -6,10 +6,10 @@ from itertools import groupby
 from prefect import task
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Shard
 from tasks.batch.lifecycle import discard, fail_batch
 from tasks.batch.paths import BatchRef, shard_object
-from tasks.batch.store import read, update
 from tasks.errors import PipelineError
 from tasks.openai_format.batch import BatchError
 from tasks.shards.gather import Remainder, gather, merge
@@ -26,7 +26,7 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
     Raises PipelineError where an object is not what was uploaded, BatchFailedError where a shard is below the
     minimum and below_minimum="fail".
     """
-    noted = read(ref)
+    noted = store.read(ref)
     if noted.bedrock.shards is not None:
         # The task is repeated, and what was gathered is settled: it must not be written again.
         return noted
@@ -54,7 +54,7 @@ def commit_shards(ref: BatchRef, document: BatchDocument, converted: list[Conver
         if current.status == "validating":
             current.status, current.in_progress_at = "in_progress", int(time.time())
 
-    document = update(ref, change)
+    document = store.update(ref, change)
     # An earlier, interrupted run may have cut the input differently.
     discard(ref, document, "input", "index")
     return document

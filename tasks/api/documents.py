@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks import aws
-from tasks.batch.store import is_conflict
+from tasks.batch import store
 from tasks.errors import PipelineError, StateConflictError
 from tasks.storage.objects import find_object
 from tasks.storage.uris import S3Uri
@@ -56,7 +56,7 @@ def write_document(uri: S3Uri, document: Document, kms_key: str | None, **condit
     try:
         aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType="application/json", **options)
     except ClientError as error:
-        if is_conflict(error) or (condition and aws.code_of(error) in ("NoSuchKey", "404")):
+        if store.is_conflict(error) or (condition and aws.code_of(error) in ("NoSuchKey", "404")):
             return False
         raise aws.explain(error, f"writing {uri}") from error
     except BotoCoreError as error:

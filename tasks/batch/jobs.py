@@ -5,9 +5,9 @@ import time
 import msgspec
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, Shard
 from tasks.batch.paths import BatchRef
-from tasks.batch.store import update
 from tasks.bedrock.jobs import (
     FINAL_STATUSES,
     find_job,
@@ -63,7 +63,7 @@ def note_jobs(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
                 shard.job.status = shard.job.status or "Submitted"
                 shard.job.submitted_at = shard.job.submitted_at or int(time.time())
 
-    return update(ref, change)
+    return store.update(ref, change)
 
 
 def stop_running(document: BatchDocument) -> int:

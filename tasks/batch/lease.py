@@ -28,9 +28,9 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument, LeaseState
 from tasks.batch.paths import BatchRef
-from tasks.batch.store import is_conflict, load, read, update
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
 from tasks.storage.objects import head_object
 from tasks.storage.uris import S3Uri
@@ -146,7 +146,7 @@ class Lease:
         # Before anybody can read it: another thread of this process must not think that the lease was dropped.
         _living.add(self.id)
         try:
-            update(msgspec.structs.replace(self.ref, holder=None), change)
+            store.update(msgspec.structs.replace(self.ref, holder=None), change)
         except BaseException:
             # Nobody will give back what may have been taken all the same: the next one takes it at once.
             taken = False
@@ -207,7 +207,7 @@ class Lease:
         """Learn from batch.json whether the lease is still held."""
         asked = _now()
         try:
-            read(self.ref)
+            store.read(self.ref)
         except LostLeaseError:
             self.lost = True
         else:
@@ -228,7 +228,7 @@ class Lease:
         try:
             self._etag = self._put(**({"IfMatch": self._etag} if self._etag else {}))
         except ClientError as error:
-            if not is_conflict(error) and aws.code_of(error) not in ("NoSuchKey", "404"):
+            if not store.is_conflict(error) and aws.code_of(error) not in ("NoSuchKey", "404"):
                 raise
             # Or S3's reply to the last one was lost.
             with self._lock:
@@ -263,7 +263,7 @@ class Lease:
                 uri = _heartbeat(self.ref)
                 with contextlib.suppress(ClientError, BotoCoreError):
                     aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
-                update(self.ref, free)
+                store.update(self.ref, free)
         except PipelineError as error:
             run_log().debug("The lease of %s was not given back (%s)", self.ref.batch_id, type(error).__name__)
         finally:
@@ -283,7 +283,7 @@ class _Watch:
 
     def silent(self) -> LeaseState | None:
         """Look once: the holder, where it has been silent for too long."""
-        loaded = load(self._ref)
+        loaded = store.load(self._ref)
         state = loaded[0].bedrock.lease if loaded else LeaseState()
         self.free = state.holder is None or _is_gone(state)
         beat, age = _last_sign(self._ref)

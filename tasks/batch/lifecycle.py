@@ -5,10 +5,10 @@ import time
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.document import BatchDocument
 from tasks.batch.paths import BatchRef, epoch_of, index_object, shard_object
 from tasks.batch.registry import mark_closed
-from tasks.batch.store import read, update
 from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors
 from tasks.storage.listing import list_folder
@@ -25,7 +25,7 @@ def begin_finalizing(ref: BatchRef) -> BatchDocument:
         if document.status in ("validating", "in_progress"):
             document.status, document.finalizing_at = "finalizing", int(time.time())
 
-    return update(ref, change)
+    return store.update(ref, change)
 
 
 def discard(ref: BatchRef, document: BatchDocument, *folders: str) -> None:
@@ -53,7 +53,7 @@ def tidy(ref: BatchRef, document: BatchDocument) -> None:
     discard(ref, document, "input", "index", "results", "again", "layout")
     abort_uploads(ref.folder, lambda key: epoch_of(key) <= ref.epoch)
     try:
-        if read(ref).finished:
+        if store.read(ref).finished:
             mark_closed(ref)
     except PipelineError as error:
         run_log().warning("Collectors will look at batch %s again: %s", ref.batch_id, error)
@@ -74,7 +74,7 @@ def fail_batch(ref: BatchRef, errors: list[BatchError], *, forget: bool = False)
             document.bedrock.shards = None
             document.bedrock.ranges = []
 
-    document = update(ref, change)
+    document = store.update(ref, change)
     tidy(ref, document)
     return batch_failed(document.public())
 

@@ -10,9 +10,9 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks import aws
+from tasks.batch import store
 from tasks.batch.lifecycle import first_causes
 from tasks.batch.paths import BatchRef
-from tasks.batch.store import read
 from tasks.bedrock.models import parse_model
 from tasks.comparison.conclusions import conclude
 from tasks.comparison.join import Join
@@ -63,7 +63,7 @@ def prepare_inputs(
 
 def _pricing(ref: ComparisonRef, name: str, batch: Batch) -> Pricing:
     """The prices that a batch of a model was billed at, by where its records went."""
-    document = read(BatchRef(ref.settings.root, batch.id))
+    document = store.read(BatchRef(ref.settings.root, batch.id))
     model = parse_model(name)
     if not model.base_id:
         model = parse_model(document.bedrock.base_model or name)
