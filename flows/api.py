@@ -21,6 +21,7 @@ import msgspec
 from prefect import flow
 
 from flows.batch import batch_inference
+from flows.forms import titled
 from flows.operations import advance
 from flows.runners import TASK_RUNNER, spare_memory
 from tasks import aws
@@ -77,6 +78,7 @@ _PASSING = (TransientError, LostLeaseError, StateConflictError)
 
 
 @flow(name="advance-order", task_runner=TASK_RUNNER, persist_result=False)
+@titled
 def advance_order(batch_id: str) -> Batch | None:
     """Take an order's batch as far as it goes now."""
     settings = load_settings()
@@ -84,6 +86,7 @@ def advance_order(batch_id: str) -> Batch | None:
 
 
 @flow(name="run-orders", task_runner=TASK_RUNNER, persist_result=False)
+@titled
 def run_orders(order_id: str | None = None) -> int:
     """Drive the API's open orders once, one after another: for a schedule, and as a new order's own run.
 

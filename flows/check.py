@@ -12,11 +12,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run as current_run
 from pydantic import Field
 
-from flows.forms import run_name
+from flows.forms import described_by, run_name, titled
 from tasks.batch.options import parse_window
 from tasks.batch.parameters import PathText
 from tasks.bedrock.models import parse_model
 from tasks.check import Check, examine
+from tasks.comparison.parameters import ComparisonParameters, Models, Variants
 from tasks.comparison.reference import read_reference
 from tasks.comparison.variants import Variant, changer, read_variants
 from tasks.doctor import Diagnosis, diagnose
@@ -37,9 +38,10 @@ def _run_name() -> str:
 
 
 @flow(name="check", flow_run_name=_run_name, persist_result=False)
+@described_by(ComparisonParameters)
 def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     input_file: PathText,
-    models: list[str | dict[str, Any]],
+    models: Models,
     reference: PathText | None = None,
     endpoint: str | None = None,
     completion_window: str = "24h",
@@ -48,6 +50,7 @@ def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     below_minimum: Literal["on_demand", "pad", "fail"] = "on_demand",
     invocation: Literal["auto", "InvokeModel", "Converse"] = "auto",
     fetch_images: bool = False,
+    variants: Variants = [],  # noqa: B006 (Prefect copies it)
     every: Annotated[int, Field(ge=1)] = 1,
 ) -> Check:
     """Tell what a run would make of a file, without sending anything: what is wrong, refused, dropped, and the price.
@@ -55,16 +58,6 @@ def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     No AWS account is needed where the file is on this machine.
 
     Args:
-        input_file: Local path, s3:// URI, folder or glob of .jsonl files; gzip and zstd are read.
-        models: Model ids, or variants as in compare_models.
-        reference: A file of right answers, as in compare_models: is told how it fits the requests.
-        endpoint: Taken from the lines; given, every line must match it.
-        completion_window: "immediate" is priced on demand.
-        on_invalid: What a run would do with bad lines.
-        unsupported: What a run would do with fields that a model cannot honour.
-        below_minimum: What a run would do with fewer records than a job accepts.
-        invocation: The type of Bedrock's jobs.
-        fetch_images: Whether a run would fetch http(s) images; none is fetched here.
         every: Hold one request in so many against the models; 1 looks at all of them.
 
     Returns:
@@ -94,12 +87,13 @@ def check_file(  # noqa: PLR0913 (as of the flow)
     invocation: Literal["auto", "InvokeModel", "Converse"],
     fetch_images: bool,
     every: int,
+    variants: list[dict[str, Any]] | None = None,
 ) -> Check:
     """`check`, also outside of a flow, where `read` is `read_input`: without Prefect's server."""
-    variants = read_variants(models)
+    compared = read_variants(models, variants)
     labels = read_reference(reference).answers.keys() if reference else None
-    surveys = {each.label: _survey(each, unsupported, invocation, fetch_images, endpoint) for each in variants}
-    served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in variants))
+    surveys = {each.label: _survey(each, unsupported, invocation, fetch_images, endpoint) for each in compared}
+    served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in compared))
     seen = list(surveys.values())
     with display():
         summary = read(input_file, endpoint, served, sample=None, surveys=seen, every=every)
@@ -136,6 +130,7 @@ def _survey(
 
 
 @flow(name="doctor", persist_result=False)
+@titled
 def doctor(models: list[str], role_arn: str | None = None) -> Diagnosis:
     """Tell whether AWS is ready for batches, as far as the caller may look: one line each, with a remedy.
 

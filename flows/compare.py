@@ -20,7 +20,7 @@ from tasks.comparison.estimate import estimate_all, estimate_cost, estimates_tab
 from tasks.comparison.joined import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
 from tasks.comparison.measures import Numbers
-from tasks.comparison.parameters import Choices, ComparisonParameters, Points
+from tasks.comparison.parameters import Choices, ComparisonParameters, Models, Points, Variants
 from tasks.comparison.reference import digest_of, read_reference
 from tasks.comparison.result import Comparison, ComparisonFailedError, ComparisonRef, comparison_id
 from tasks.comparison.tasks import (
@@ -46,12 +46,10 @@ from tasks.validate import read_input, validate
 
 __all__ = ["Comparison", "ComparisonFailedError", "compare_models", "estimate"]
 
-_Models = list[str | dict[str, Any]]
-
 
 def _run_name() -> str:
     parameters = current_run.parameters
-    variants = counted(len(parameters.get("models") or ()), "variant")
+    variants = counted(sum(len(parameters.get(name) or ()) for name in ("models", "variants")), "variant")
     return run_name(f"{PurePosixPath(str(parameters.get('input_file'))).name} on {variants}")
 
 
@@ -59,7 +57,7 @@ def _run_name() -> str:
 @described_by(ComparisonParameters)
 def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     input_file: PathText,
-    models: _Models,
+    models: Models,
     reference: PathText | None = None,
     judge: str | dict[str, Any] | None = None,
     max_cost_usd: Dollars | None = None,
@@ -82,6 +80,7 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     retry_failed: bool = False,
     invocation: Invocation = "auto",
     fetch_images: bool = False,
+    variants: Variants = [],  # noqa: B006 (as above)
     note: str | None = None,
 ) -> Comparison:
     """Run an OpenAI batch file on several Bedrock models side by side, and report which is how good, at what price.
@@ -95,7 +94,7 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     """
     # All of them, by their names.
     given = ComparisonParameters(**locals())
-    variants, judging = read_variants(models), read_judge(judge)
+    all_variants, judging = read_variants(models, variants), read_judge(judge)
     shared = {**given.shared(), "metadata": read_metadata(metadata)}
     compared = read_options(extract, choices, margin, cluster_by, slice_by)
     labels = read_reference(reference, label_column, compared.fields) if reference else None
@@ -103,28 +102,28 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
         run_log().info("The right answers are those of the column %s of %s", labels.column, reference)
     settings = load_settings(role_arn)
     check_bucket(settings.root, settings.bucket_owner)
-    data = _validated(input_file, endpoint, variants, on_invalid)
+    data = _validated(input_file, endpoint, all_variants, on_invalid)
     options = {"endpoint": endpoint, "on_invalid": on_invalid, "unsupported": unsupported, "invocation": invocation}
     digest = digest_of(labels) if labels else None
     # Named only where something was chosen: the comparisons of others keep their names.
     own = () if compared == STRICT else (compared,)
-    ref = ComparisonRef(settings, comparison_id(data.digest, variants, options, digest, judging, *own))
+    ref = ComparisonRef(settings, comparison_id(data.digest, all_variants, options, digest, judging, *own))
     estimates = estimate_cost(
-        variants, data.sources, data.requests, completion_window, data.endpoint, judging, below_minimum
+        all_variants, data.sources, data.requests, completion_window, data.endpoint, judging, below_minimum
     )
     require_budget(estimates, max_cost_usd)
-    files = prepare_inputs(ref, variants, data.sources, input_file, data.endpoint)
+    files = prepare_inputs(ref, all_variants, data.sources, input_file, data.endpoint)
     comparison = Comparison(id=ref.id, input_file=input_file, estimate=summary(estimates))
     with copies_of(buckets_of(data.sources)), display():
-        run_variants(comparison, variants, files, shared)
+        run_variants(comparison, all_variants, files, shared)
     answered = {label: batch for label, batch in comparison.batches.items() if label not in comparison.failed}
     if not answered:
         causes = "; ".join(f"{label}: {cause}" for label, cause in comparison.failed.items())
         raise ComparisonFailedError(f"No model has results. {causes}", comparison)
-    joined, numbers = join(ref, variants, answered, data.sources, data.requests, labels, compared)
+    joined, numbers = join(ref, all_variants, answered, data.sources, data.requests, labels, compared)
     judged = _judge(ref, comparison, judging, joined, numbers, shared) if judging and len(answered) > 1 else None
     parameters = parameters_of(
-        variants,
+        all_variants,
         judging,
         f"{reference}, column {labels.column}" if labels is not None else None,
         input=input_file,
@@ -225,26 +224,27 @@ def _judge(
 @described_by(ComparisonParameters)
 def estimate(
     input_file: PathText,
-    models: _Models,
+    models: Models,
     endpoint: str | None = None,
     completion_window: str = "24h",
     judge: str | dict[str, Any] | None = None,
+    variants: Variants = [],  # noqa: B006 (as above)
 ) -> list[dict[str, Any]]:
     """What a comparison, or a batch on one model, would take: requests, jobs, tokens and dollars for each variant.
 
     Tokens are estimated from the text (four bytes each, 1,600 an image) and the requests' own limits; prices are batch
     prices where they are known, else half of on demand, and say which. Nothing is submitted.
     """
-    variants, judging = read_variants(models), read_judge(judge)
-    data = _validated(input_file, endpoint, variants, "skip")
-    estimates = estimate_cost(variants, data.sources, data.valid, completion_window, data.endpoint, judging)
+    all_variants, judging = read_variants(models, variants), read_judge(judge)
+    data = _validated(input_file, endpoint, all_variants, "skip")
+    estimates = estimate_cost(all_variants, data.sources, data.valid, completion_window, data.endpoint, judging)
     create_table_artifact(key="estimate", table=estimates_table(estimates), description="Before anything is submitted")
     return summary(estimates)
 
 
 def estimate_file(
     input_file: str,
-    models: _Models,
+    models: Models,
     endpoint: str | None,
     completion_window: str,
     judge: str | dict[str, Any] | None,

@@ -18,27 +18,44 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def titled(function: Callable[P, R]) -> Callable[P, R]:
+    """Give the parameters of a flow's function titles of words: Prefect calls each by its name otherwise."""
+    for name in inspect.signature(function).parameters:
+        _give_title(function, name, name.replace("_", " ").capitalize().replace(" arn", " ARN"))
+    return function
+
+
+def _give_title(function: Callable[P, R], name: str, title: str) -> None:
+    # Prefect names and places it, unless the schema's own extras say otherwise.
+    place = {"position": 1.5} if name == "variants" else {}
+    field = Field(json_schema_extra={"title": title, **place})
+    function.__annotations__[name] = Annotated[function.__annotations__[name], field]
+
+
 def described_by(parameters: type[Parameters]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a flow's function the titles of its parameters, and its docstring their descriptions.
 
-    It takes all of them, or some. Prefect reads the function's annotations and, of its docstring, the section Args;
-    that goes before Returns and Raises.
+    It takes all of them, or some, and may have others, which its own section Args describes. Prefect reads the
+    function's annotations and, of its docstring, the section Args; that goes before Returns and Raises.
     """
 
     def describe(function: Callable[P, R]) -> Callable[P, R]:
-        lines = ["Args:"]
+        titled(function)
+        lines = []
         for name, _, each in parameters.described():
             if name not in function.__annotations__:
                 continue
-            # Prefect calls each parameter by its name, unless the schema's own extras say otherwise.
-            title = Field(json_schema_extra={"title": each.title})
-            function.__annotations__[name] = Annotated[function.__annotations__[name], title]
+            _give_title(function, name, each.title)
             lines += textwrap.wrap(
                 f"{name}: {each.description}", 112, initial_indent=" " * 4, subsequent_indent=" " * 8
             )
         text = inspect.cleandoc(function.__doc__ or "")
+        first, own, rest = text.partition("\nArgs:\n")
+        if own:
+            function.__doc__ = "\n".join([first.rstrip(), "", "Args:", *lines, rest])
+            return function
         place = min(found for found in (text.find("\nReturns:\n"), text.find("\nRaises:\n"), len(text)) if found >= 0)
-        function.__doc__ = "\n".join([text[:place].rstrip(), "", *lines, text[place:]])
+        function.__doc__ = "\n".join([text[:place].rstrip(), "", "Args:", *lines, text[place:]])
         return function
 
     return describe

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.forms import titled
 from flows.noted_runs import batches_to_stop, read_notes, tidy_notes
 from flows.pipeline import drive
 from flows.runners import TASK_RUNNER
@@ -45,6 +46,7 @@ def _ref(batch_id: str) -> BatchRef:
 
 
 @flow(name="list-batches", persist_result=False)
+@titled
 def list_batches(limit: int = 100, after: str | None = None) -> list[BatchResult]:
     """The batches under the configured prefix, the newest first.
 
@@ -81,6 +83,7 @@ def newest_batches(limit: int, after: str | None = None) -> list[BatchResult]:
 
 
 @flow(name="retrieve-batch", persist_result=False)
+@titled
 def retrieve_batch(batch_id: str) -> BatchResult:
     """One batch as it stands in S3.
 
@@ -94,6 +97,7 @@ def retrieve_batch(batch_id: str) -> BatchResult:
 
 
 @flow(name="cancel-batch", task_runner=TASK_RUNNER, persist_result=False)
+@titled
 def cancel_batch(batch_id: str, collect: bool = True) -> BatchResult:
     """Stop a batch's Bedrock jobs and collect what was answered; the rest is `batch_cancelled` in the error file.
 
@@ -118,6 +122,7 @@ def cancel(ref: BatchRef, *, collect: bool = True) -> BatchResult:
 
 
 @flow(name="collect-batches", task_runner=TASK_RUNNER, persist_result=False)
+@titled
 def collect_batches(batch_id: str | None = None, event: dict[str, Any] | None = None) -> list[BatchResult]:
     """Advance every open batch: submit what waits for a slot, look at the jobs, fetch and normalise what is done.
 

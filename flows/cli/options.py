@@ -14,7 +14,7 @@ from tasks.support.words import cut
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: What a command says in its own way.
-_SPECIAL = {"metadata", "output_data_config", "models", "note", "wait"}
+_SPECIAL = {"metadata", "output_data_config", "models", "variants", "note", "wait"}
 
 
 def options_of(parameters: type[Parameters], only: Collection[str] | None = None) -> Callable[[F], F]:

@@ -1,24 +1,64 @@
 """What a comparison takes beyond what a batch takes. Light: the command's `--help` reads it."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, WithJsonSchema
 
-from tasks.batch.parameters import Dollars, Help, PathText, SharedParameters
+from tasks.batch.parameters import BatchParameters, Dollars, Help, PathText, SharedParameters
 
 Choices: TypeAlias = Literal["first", "majority", "mean", "any"]
 #: Percentage points.
 Points = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
+def _variant() -> dict[str, Any]:
+    """A variant's fields, as the form shows them."""
+    model = {"title": "Model", "description": "A Bedrock model id, an inference profile's id, or the ARN of either."}
+    label = {"title": "Label", "description": "What it is called in the report; without one, as its model."}
+    overrides = {
+        "title": "Overrides",
+        "description": "Fields of the requests' bodies to replace; null removes one, and system replaces the prompt.",
+    }
+    fields = {
+        "model": {"type": "string", **model},
+        "label": {"type": "string", **label},
+        "overrides": {"type": "object", "additionalProperties": True, **overrides},
+    }
+    for name, info, each in BatchParameters.described():
+        if each.variant:
+            shown = {"title": each.title, "description": each.description}
+            fields[name] = {**TypeAdapter(info.rebuild_annotation()).json_schema(), **shown}
+    places = {name: {**field, "position": place} for place, (name, field) in enumerate(fields.items())}
+    return {"title": "Variant", "type": "object", "properties": places, "required": ["model"]}
+
+
+_ID: Final = {"type": "string"}
+_AS_JSON: Final = {"anyOf": [_ID, {"type": "object", "additionalProperties": True}]}
+#: What is compared, in the form as lines of text. Of items of either kind, the form asks for JSON.
+Models: TypeAlias = Annotated[
+    list[str | dict[str, Any]],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"title": "ids", "type": "array", "items": _ID},
+                {"title": "as JSON", "type": "array", "items": _AS_JSON},
+            ]
+        }
+    ),
+]
+#: What is compared, in the form field by field, beside the models.
+Variants: TypeAlias = Annotated[list[dict[str, Any]], WithJsonSchema({"type": "array", "items": _variant()})]
+
+
 class ComparisonParameters(SharedParameters):
     """What `compare_models` takes."""
 
     models: Annotated[
-        list[str | dict[str, Any]],
+        Models,
         Help(
             "Models",
-            'Model ids, or variants: {"model": …, "label": …, "overrides": {…}} with fields of the requests\' bodies '
+            'Model ids; or, as JSON, variants: {"model": …, "label": …, "overrides": {…}} with fields of the '
+            "requests' bodies "
             'to replace ("system" replaces the system prompt, null removes a field) and options of the batch.',
             flag="--model MODEL|JSON …",
         ),
@@ -104,4 +144,13 @@ class ComparisonParameters(SharedParameters):
             "for each of their values.",
         ),
     ] = None
+    variants: Annotated[
+        Variants,
+        Help(
+            "Variants",
+            "More models, each with what it does differently: a label, fields of the requests' bodies to replace, "
+            "options of the batch.",
+            flag="--model JSON …",
+        ),
+    ] = []
     note: Annotated[str | None, Help("Note", "Shown at the top of the report.")] = None

@@ -40,18 +40,25 @@ class Variant(msgspec.Struct, frozen=True):
         return codec_for(parse_model(self.model)).endpoints
 
 
-def read_variants(models: Sequence[str | dict[str, Any]]) -> list[Variant]:
-    """The variants that a call names. Raises ConfigurationError naming the entry that is wrong."""
-    if isinstance(models, str | dict) or not models:
+def read_variants(
+    models: Sequence[str | dict[str, Any]], more: Sequence[dict[str, Any]] | None = None
+) -> list[Variant]:
+    """The variants that a call names: models, and `variants` beside them.
+
+    Raises ConfigurationError naming the entry that is wrong.
+    """
+    if isinstance(models, str | dict) or not (models or more):
         raise ConfigurationError(
             'models must be a list of at least one model id or {"model": …}; two make an A/B test.'
         )
-    variants = [_variant(entry, f"models[{number}]") for number, entry in enumerate(models)]
+    places = [f"models[{number}]" for number in range(len(models))]
+    places += [f"variants[{number}]" for number in range(len(more or ()))]
+    variants = [_variant(entry, place) for entry, place in zip([*models, *(more or ())], places, strict=True)]
     seen: dict[str, int] = {}
     for number, variant in enumerate(variants):
         if variant.label in seen:
             raise ConfigurationError(
-                f"models[{seen[variant.label]}] and models[{number}] are both called {variant.label!r}: "
+                f"{places[seen[variant.label]]} and {places[number]} are both called {variant.label!r}: "
                 'give each its own "label".'
             )
         seen[variant.label] = number
@@ -60,7 +67,7 @@ def read_variants(models: Sequence[str | dict[str, Any]]) -> list[Variant]:
             other = variants[earlier]
             if (other.model, other.overrides, other.options) == (variant.model, variant.overrides, variant.options):
                 raise ConfigurationError(
-                    f"models[{earlier}] and models[{number}] are the same: there is no A/B in that."
+                    f"{places[earlier]} and {places[number]} are the same: there is no A/B in that."
                 )
     return variants
 

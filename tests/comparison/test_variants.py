@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from flows.compare import compare_models
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import rate_for
 from tasks.comparison.estimate import estimate_judge, estimate_variants, require_budget
 from tasks.comparison.judge import Judge, read_judge
 from tasks.comparison.reference import read_reference
 from tasks.comparison.texts import asked
-from tasks.comparison.variants import Variant, changer, read_variants, slug
+from tasks.comparison.variants import BATCH_OPTIONS, Variant, changer, read_variants, slug
 from tasks.errors import ConfigurationError, InputFileError
 from tasks.storage.reader import find_sources
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
@@ -56,6 +57,21 @@ def test_the_same_model_twice_with_other_settings_is_an_ab_test() -> None:
 
 def changed(line: Any, **overrides: Any) -> Any:
     return json.loads(changer(overrides)(json.dumps(line).encode()))
+
+
+def test_variants_stand_beside_models() -> None:
+    """As Prefect's form has them: ids as lines of text, variants field by field."""
+    both = read_variants([CLAUDE], [{"model": NOVA, "label": "lite"}])
+    assert both == read_variants([CLAUDE, {"model": NOVA, "label": "lite"}])
+    assert read_variants([], [{"model": NOVA}]) == read_variants([NOVA])
+    with pytest.raises(ConfigurationError, match=r"^models\[0\] and variants\[0\] are both called"):
+        read_variants([CLAUDE], [{"model": CLAUDE}])
+    with pytest.raises(ConfigurationError, match=r"^variants\[1\]: label must be"):
+        read_variants([CLAUDE], [{"model": NOVA}, {"model": NOVA, "label": ""}])
+    kinds = {name: each["items"] for name, each in compare_models.parameters.properties.items() if "items" in each}
+    assert kinds["variants"]["properties"].keys() == {"model", "label", "overrides", *BATCH_OPTIONS}
+    ids, as_json = compare_models.parameters.properties["models"]["anyOf"]
+    assert (ids["items"], as_json["title"]) == ({"type": "string"}, "as JSON")
 
 
 def test_overrides() -> None:
