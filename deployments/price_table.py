@@ -31,9 +31,10 @@ def entries(prices: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             costs = [cost for cost in pair if isinstance(cost, int | float)]
             if len(costs) == 2 and any(costs):
                 entry[field] = [round(cost * 1e6, 6) for cost in costs]
-        cached = row.get("cache_read_input_token_cost")
-        if "on_demand" in entry and isinstance(cached, int | float):
-            entry["cached"] = round(cached * 1e6, 6)
+        for field, of in (("cached", "cache_read_input_token_cost"), ("written", "cache_creation_input_token_cost")):
+            cost = row.get(of)
+            if "on_demand" in entry and isinstance(cost, int | float):
+                entry[field] = round(cost * 1e6, 6)
         if len(entry) > 1:
             found.append(entry)
     return found

@@ -1,5 +1,6 @@
 """What is told of a file before anything is sent: mistakes, what a model refuses, drops and maps, and the price."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,6 +184,19 @@ def test_with_long_answers_the_break_even_is_told(tmp_path: Path) -> None:
     # Per request: 0.5 of 6,000 in a batch, 0.1 of them cached, at 2.5 dollars a million more for answers.
     assert routes.break_even_tokens == pytest.approx(0.4 * 6000 / 2.5, rel=0.05)
     assert "fewer than" in (routes.advice or "")
+
+
+def test_advice_counts_with_the_prices_of_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: 400 requests, of 6,000 tokens that are alike; read at a half, written at double the price."""
+    prices = {"models": [{"model": "anthropic", "on_demand": [1, 5], "batch": [0.5, 2.5], "cached": 0.5, "written": 2}]}
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(prices))
+    monkeypatch.setenv("BEDROCK_BATCH_PRICES", str(path))
+    routes = look(prefixed(400, 1000, max_tokens=20), tmp_path).models[0].routes
+    assert routes.cached_input is not None
+    assert routes.on_demand_input is not None
+    saved = routes.shared_tokens * (400 - 2 - 0.5 * 399) / 1e6
+    assert routes.on_demand_input - routes.cached_input == pytest.approx(saved, rel=1e-3)
 
 
 @pytest.mark.parametrize(("words", "model"), [(100, CLAUDE), (1000, "x.unheard-of-v1")])

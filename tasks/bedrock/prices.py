@@ -29,8 +29,9 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     on_demand: tuple[float, float] | None = None
     batch: tuple[float, float] | None = None
-    #: Of a token that is read from a cache, on demand.
+    #: Of a token that is read from a cache, and of one that is written to it, on demand.
     cached: float | None = None
+    written: float | None = None
 
 
 class _PriceList(msgspec.Struct, frozen=True):
@@ -52,6 +53,8 @@ class Rate(msgspec.Struct, frozen=True):
     seen: str
     #: Of a token that was read from a cache; None where it is not known, and counts like any other.
     cached: float | None = None
+    #: Of a token that is written to a cache; None where it is not known.
+    written: float | None = None
 
     def cost(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
         """US dollars; the cached tokens are among those of the input."""
@@ -80,7 +83,7 @@ def _rate(entry: _Entry, prices: _PriceList, *, batch: bool) -> Rate | None:
         input_, output = entry.on_demand
         return Rate(input_ / 2, output / 2, "half_of_on_demand", prices.source, prices.seen)
     if not batch and entry.on_demand:
-        return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen, entry.cached)
+        return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen, entry.cached, entry.written)
     return None
 
 

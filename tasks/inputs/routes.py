@@ -1,8 +1,9 @@
 """Which way of asking a file is the cheapest, told from it alone: a batch, on demand, on demand with a cached prefix.
 
-The factors of cached reads and writes, and the fewest tokens a model caches, are those that vendors and third parties
-name (Anthropic: reads at a tenth, writes at five quarters; Nova: reads at a quarter); they were not read off AWS's own
-price list, so this is advice and decides nothing. Batch jobs take no cache points.
+What a token costs that is read from a cache or written to it, the price list says, by model (LiteLLM's map, which
+follows AWS's). Where it has no such price, and for the fewest tokens that a model caches, what AWS's and the vendors'
+pages say counts (Anthropic: reads at a tenth, writes at five quarters; Nova: reads at a quarter, writes as any token).
+It is advice and decides nothing. Batch jobs take no cache points.
 """
 
 import re
@@ -10,14 +11,14 @@ from typing import Final
 
 import msgspec
 
-from tasks.bedrock.prices import rate_for
+from tasks.bedrock.prices import Rate, rate_for
 from tasks.inputs.estimate import Estimate
 from tasks.inputs.survey import Prefix, Survey
 from tasks.support.words import counted, dollars
 
 
 class _Cache(msgspec.Struct, frozen=True):
-    """What a model charges for cached tokens, in prices of its input, and the fewest that it caches."""
+    """The fewest tokens that a model caches; and, in prices of its input, what it charges where no list says."""
 
     models: str
     read: float
@@ -88,7 +89,7 @@ def routes_of(survey: Survey, estimate: Estimate) -> Routes:
     if not cache or not kept or batch is None or on_demand is None:
         return plain
     scale = estimate.requests / max(1, survey.lines - survey.refused)
-    saved = scale * sum(_saved(prefix, cache) for prefix in kept)
+    saved = scale * sum(_saved(prefix, *_factors(on_demand, cache)) for prefix in kept)
     read = tokens[0] - saved
     # Per token of all answers, the cached way costs so much more.
     dearer = (on_demand.output - batch.output) / 1e6 * max(1, estimate.records)
@@ -103,7 +104,13 @@ def routes_of(survey: Survey, estimate: Estimate) -> Routes:
     )
 
 
-def _saved(prefix: Prefix, cache: _Cache) -> float:
+def _factors(rate: Rate, cache: _Cache) -> tuple[float, float]:
+    """What reading a cached token costs, and writing one, in prices of the input."""
+    read = cache.read if rate.cached is None or not rate.input else rate.cached / rate.input
+    write = cache.write if rate.written is None or not rate.input else rate.written / rate.input
+    return read, write
+
+
+def _saved(prefix: Prefix, read: float, write: float) -> float:
     """Input tokens, at full price, that caching a beginning saves: written once, then read."""
-    plain = prefix.tokens * prefix.requests
-    return plain - prefix.tokens * (cache.write + cache.read * (prefix.requests - 1))
+    return prefix.tokens * (prefix.requests - write - read * (prefix.requests - 1))

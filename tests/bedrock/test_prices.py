@@ -61,7 +61,7 @@ def test_every_entry_is_a_price() -> None:
     assert len(LIST) > 250
     assert len({entry["id"] for entry in LIST}) == len(LIST)
     for entry in LIST:
-        assert set(entry) <= {"id", "on_demand", "batch", "cached"}, "ids, and no patterns"
+        assert set(entry) <= {"id", "on_demand", "batch", "cached", "written"}, "ids, and no patterns"
         if "batch" in entry and "on_demand" in entry:
             assert all(b <= d for b, d in zip(entry["batch"], entry["on_demand"], strict=True)), entry
 
