@@ -153,7 +153,12 @@ def _announce(call: ResolvedCall, summary: InputSummary, survey: Survey) -> None
     set_price(guess.max_cost_usd)
     if survey.refused:
         about = "" if survey.exact else "about "
-        log.warning("Will not be sent: %s%s", about, counted(survey.refused, "request"))
+        every = (
+            ": every one of them, so that no job is made and nothing is paid for"
+            if survey.exact and not guess.requests
+            else ""
+        )
+        log.warning("Will not be sent: %s%s%s", about, counted(survey.refused, "request"), every)
     for sentence in listed(survey.causes.ranked(), _SHOWN_CAUSES):
         log.warning("%s", one_line(sentence))
     if guess.requests:

@@ -175,7 +175,8 @@ def _end(
     for oddity, number in oddities.items():
         warn(document, tally(number, oddity))
     if completed == 0 and failed:
-        warn(document, "no request was answered: see the error file for the causes")
+        what = "no request was answered" if document.bedrock.shards else "nothing was sent, and nothing is paid for"
+        warn(document, f"{what}: see the error file for the causes")
 
 
 def _job_errors(document: BatchDocument) -> list[BatchError]:

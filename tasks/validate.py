@@ -408,7 +408,7 @@ def _report(summary: InputSummary, on_invalid: Literal["fail", "skip"]) -> None:
     bad_lines = counted(summary.invalid, "bad line")
     log.info("Checked %s: %s, %s", files, counted(summary.requests, "request"), bad_lines)
     if summary.mistake:
-        log.error("%s", summary.mistake)
+        log.warning("%s", summary.mistake)
     for sentence in listed(summary.causes, _SHOWN_CAUSES):
         log.warning("%s", one_line(sentence))
     if summary.invalid:

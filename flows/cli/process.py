@@ -1,6 +1,7 @@
 """What a command does to its process: signals that end it in order, the Prefect server it needs, the sandbox."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -75,6 +76,14 @@ def require_server() -> None:
     )
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of a run's log is not just what the command says at its end, in one line: an expected error."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, PipelineError):
+        return False
+    return not record.getMessage().startswith("Finished in state Failed(")
+
+
 @contextlib.contextmanager
 def surroundings(*, sandbox: bool = False, quiet: bool = False, server: bool = True) -> Iterator[None]:
     """A block in which flows run: with a log, in the sandbox if that is wanted, and ended in order by signals.
@@ -83,6 +92,9 @@ def surroundings(*, sandbox: bool = False, quiet: bool = False, server: bool = T
     """
     # Prefect reads it once, when it is imported.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR" if quiet else "INFO")
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        # Prefect logs what a run raises, with a traceback of its own engine.
+        logging.getLogger(name).addFilter(_is_news)
     end_in_order()
     with _sandbox() if sandbox else contextlib.nullcontext():
         if server:

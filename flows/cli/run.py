@@ -1,6 +1,7 @@
 """`bedrock-batch run`, and `python -m flows.batch`."""
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,24 @@ def run_command(stop: bool, output_dir: Path | None, sandbox: bool, as_json: boo
                 print_error(error)
                 status = 1
         print_batch(batch, files, as_json=as_json, quiet=quiet)
+        _say_if_nothing_was_sent(batch, said)
         # What Prefect still has to say belongs before the end.
         logging.shutdown()
         return status if interrupted is None else interrupted
+
+
+def _say_if_nothing_was_sent(batch: Any, said: dict[str, Any]) -> None:
+    counts = batch.request_counts
+    if not (batch.status == "completed" and counts.total and not counts.completed):
+        return
+    from flows.operations import read_document
+
+    if not read_document(batch.id).bedrock.shards:
+        click.echo(
+            "Nothing was sent, and nothing is paid for: every request is refused, and the error file says why. What to "
+            f"change: bedrock-batch check {shlex.quote(said['input_file'])} --model {shlex.quote(said['model'])}",
+            err=True,
+        )
 
 
 def _say_how_to_go_on() -> None:

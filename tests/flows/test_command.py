@@ -55,9 +55,25 @@ def test_a_batch_is_run_interrupted_shown_and_read(
     assert (batch["id"], batch["status"], batch["request_counts"]["failed"]) == (batch_id, "completed", 1)
     assert len(Path(batch["files"]["output"]).read_text().splitlines()) == 100
 
+    # What is to be expected is one line, and no traceback of Prefect's engine; nothing sent is said, too.
+    bad = str(write_lines(tmp_path / "bad.jsonl", [chat("a"), chat("a")]))
+    process = started("run", bad, "--model", CLAUDE)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == cli.FAILED
+    assert "Traceback" not in errors
+    assert [line for line in errors.splitlines() if "BatchFailedError" in line] == []
+    assert errors.splitlines()[-1].startswith("error: Batch batch_")
+    refused = str(write_lines(tmp_path / "refused.jsonl", [chat(f"r{i}", logit_bias={"1": 2}) for i in range(110)]))
+    process = started("run", refused, "--model", CLAUDE, "--quiet")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == cli.SOME_FAILED
+    (refused_id,) = output.split()
+    (line,) = errors.splitlines()
+    assert line.startswith("Nothing was sent, and nothing is paid for: every request is refused")
+
     # Without Prefect's server or a run.
     assert cli.main(["list", "--quiet"]) == cli.DONE
-    assert capsys.readouterr().out.splitlines() == [batch_id]
+    assert {batch_id, refused_id} < set(capsys.readouterr().out.splitlines())
     assert cli.main(["show", batch_id]) == cli.DONE
     shown = capsys.readouterr().out
     assert "101 = 100 answered + 1 failed" in shown
