@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.limits import availability_warning, limits_for
-from tasks.bedrock.nearest import is_known, nearest
+from tasks.bedrock.nearest import is_known, is_of_bedrock, nearest
 from tasks.inputs.estimate import Estimate, estimate
 from tasks.inputs.routes import Routes, routes_of
 from tasks.inputs.summary import InputSummary
@@ -21,6 +21,7 @@ from tasks.support.markdown import plain
 from tasks.support.words import counted
 
 _SHOWN: Final = 10
+_EXAMPLE: Final = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 
 #: What the command ends with: all well; the batch would fail; some requests would not be sent; not a single one would.
 FINE, FAILS, SOME_REFUSED, ALL_REFUSED = 0, 1, 3, 4
@@ -35,6 +36,8 @@ class ModelCheck(msgspec.Struct):
     #: The id that was probably meant, of one that is not in the list of models; that it is not in the list.
     nearest: str | None
     unknown: bool
+    #: That it does not even begin as Bedrock's ids do.
+    foreign: bool
     #: What is known of the model's batch inference, where it stands in the way.
     availability: str | None
     #: Valid requests, those of them that would get an error instead of being sent, and why.
@@ -146,6 +149,11 @@ def _of_model(model: ModelCheck) -> Iterator[str]:
     yield f"{name}, {model.family}"
     if model.nearest:
         yield f"  {model.model} is not a model id that is known; did you mean {model.nearest}?"
+    elif model.foreign:
+        yield (
+            f"  {model.model} is not in the list of known models, and does not begin as Bedrock's ids do, with who "
+            f"made the model, such as {_EXAMPLE}: Bedrock decides whether there is one."
+        )
     elif model.unknown:
         yield f"  {model.model} is not in the list of known models: Bedrock decides whether there is one."
     if model.availability:
@@ -211,6 +219,7 @@ def _model_check(
         family=survey.family,
         nearest=nearest(model),
         unknown=not is_known(model),
+        foreign=not is_of_bedrock(model),
         availability=None if immediate else availability_warning(model),
         requests=summary.valid,
         refused=survey.refused,

@@ -74,6 +74,10 @@ def _checked(parameters: type[Parameters], name: str) -> Callable[[click.Context
                 value = text_or_json(value)
             if value is not None:
                 parameters.require_valid(name, value)
+            if name == "completion_window" and value != parameters.model_fields[name].default:
+                from tasks.batch.options import parse_window
+
+                parse_window(value)
         except (ValueError, ConfigurationError) as error:
             raise click.BadParameter(str(error), context, option) from None
         return value

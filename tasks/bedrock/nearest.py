@@ -39,13 +39,22 @@ def nearest(model: Model, among: tuple[str, ...] | None = None) -> str | None:
     """
     if among is None and is_known(model):
         return None
-    written = model.base_id.lower()
+    # As other tools write them: bedrock/… and anthropic/….
+    written = model.base_id.lower().replace("/", ".")
     found = process.extractOne(written, among or known_ids(), scorer=fuzz.WRatio, score_cutoff=_ALIKE)
     if found is None:
         return None
     name = model.id.rsplit("/", 1)[-1]
-    prefix = name.removesuffix(model.base_id)
+    prefix = name.removesuffix(model.base_id) if name.endswith(model.base_id) else ""
     return f"{prefix}{found[0]}"
+
+
+def is_of_bedrock(model: Model) -> bool:
+    """Whether an id begins as Bedrock's do, with the name of whoever made the model."""
+    vendor, dot, _ = model.base_id.lower().partition(".")
+    if is_known(model) or model.id.startswith("arn:"):
+        return True
+    return bool(dot and vendor in {each.partition(".")[0] for each in known_ids()})
 
 
 def mistyped(model: Model) -> str | None:

@@ -19,7 +19,7 @@ def _variant() -> dict[str, Any]:
         "title": "Overrides",
         "description": "Fields of the requests' bodies to replace; null removes one, and system replaces the prompt.",
     }
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         "model": {"type": "string", **model},
         "label": {"type": "string", **label},
         "overrides": {"type": "object", "additionalProperties": True, **overrides},

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.bedrock.nearest import is_known, known_ids, mistyped, nearest
+from tasks.bedrock.nearest import is_known, is_of_bedrock, known_ids, mistyped, nearest
 
 HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
 
@@ -16,6 +16,10 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
         ("us.anthropic.claude-haiku-4-5-2025101-v1:0", f"us.{HAIKU}"),
         ("arn:aws:bedrock:us-east-1:1:inference-profile/eu.anthropic.claude-hiaku-4-5-20251001-v1:0", f"eu.{HAIKU}"),
         ("amazon.nova-lite", "amazon.nova-lite-v1:0"),
+        (f"bedrock/us.{HAIKU}", HAIKU),
+        ("anthropic/claude-haiku-4-5", HAIKU),
+        ("us.antropic.claude-haiku-4-5-20251001-v1:0", f"us.{HAIKU}"),
+        (f"US.{HAIKU}", HAIKU),
         ("nova-pro", "amazon.nova-pro-v1:0"),
         ("meta.lama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0"),
     ],
@@ -39,6 +43,13 @@ def test_the_id_that_was_meant(written: str, meant: str) -> None:
 )
 def test_nothing_is_guessed(written: str) -> None:
     assert nearest(parse_model(written)) is None
+
+
+def test_ids_of_other_services_are_told() -> None:
+    for written in ("gpt-4o", "gemini-2.5-pro", "text-embedding-3-small"):
+        assert not is_of_bedrock(parse_model(written))
+    for written in (HAIKU, "anthropic.claude-new-v1:0", "arn:aws:bedrock:us-east-1:1:custom-model/mine.1/abc"):
+        assert is_of_bedrock(parse_model(written))
 
 
 def test_a_new_version_is_no_typo() -> None:
