@@ -177,7 +177,15 @@ def _serve() -> None:
         "check": check,
         "doctor": doctor,
     }
-    others = [flow.to_deployment(name=name, tags=["bedrock"]) for name, flow in named.items()]
+    # What each form is filled with, so that Submit does something.
+    filled: dict[str, dict[str, Any]] = {
+        "estimate": {"input_file": str(SAMPLE), "models": MODELS},
+        "check": {"input_file": str(SAMPLE), "models": MODELS, "reference": str(LABELS)},
+        "doctor": {"models": [MODEL]},
+    }
+    others = [
+        flow.to_deployment(name=name, tags=["bedrock"], parameters=filled.get(name)) for name, flow in named.items()
+    ]
     collect = collect_batches.to_deployment(name="collect", tags=["bedrock"], interval=60)
     orders = run_orders.to_deployment(name="api", tags=["bedrock", "openai"])
     serve(batch, orders, compare, collect, *others)  # type: ignore[arg-type]

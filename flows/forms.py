@@ -26,9 +26,8 @@ def titled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _give_title(function: Callable[P, R], name: str, title: str) -> None:
-    # Prefect names and places it, unless the schema's own extras say otherwise.
-    place = {"position": 1.5} if name == "variants" else {}
-    field = Field(json_schema_extra={"title": title, **place})
+    # Prefect names it, unless the schema's own extras say otherwise.
+    field = Field(json_schema_extra={"title": title})
     function.__annotations__[name] = Annotated[function.__annotations__[name], field]
 
 

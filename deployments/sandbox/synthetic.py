@@ -103,9 +103,9 @@ class Outcome:
     """What a synthetic model answers: text, or a tool call."""
 
     def __init__(self, text: str, tool: tuple[str, dict[str, Any]] | None, limit: int | None, seed: str) -> None:
-        words = text.split(" ")
         self.cut = limit is not None and tokens(text) > limit
-        self.text = " ".join(words[: max(1, limit or 1)]) if self.cut else text
+        # As many tokens as are allowed, and not one more.
+        self.text = text[: 4 * max(1, limit or 1)] if self.cut else text
         self.tool = tool
         self.id = hashlib.blake2b(seed.encode(), digest_size=10).hexdigest()
 

@@ -58,8 +58,8 @@ class ComparisonParameters(SharedParameters):
         Help(
             "Models",
             'Model ids; or, as JSON, variants: {"model": …, "label": …, "overrides": {…}} with fields of the '
-            "requests' bodies "
-            'to replace ("system" replaces the system prompt, null removes a field) and options of the batch.',
+            'requests\' bodies to replace ("system" replaces the system prompt, null removes a field) and options of '
+            "the batch. Prefect's form has variants field by field, under Variants.",
             flag="--model MODEL|JSON …",
         ),
     ]
