@@ -10,8 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from prefect import get_client
-from prefect.client.schemas.actions import ArtifactCreate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
@@ -25,6 +31,7 @@ from tasks.cancel import stop_batch
 from tasks.openai_format.batch import Batch
 from tasks.report import batch_markdown
 from tasks.settings import load_settings
+from tasks.support.words import counted
 
 
 class _Logs:
@@ -121,5 +128,13 @@ def _show(flow_run: FlowRun, batch: Batch) -> None:
         data=batch_markdown(result_of(batch)),
         flow_run_id=flow_run.id,
     )
+    counts = batch.request_counts
+    over = f"{batch.id}: {batch.status}, {counts.completed:,} of {counted(counts.total, 'request')} answered"
+    mine = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]), key=ArtifactFilterKey(any_=["bedrock-jobs"])
+    )
     with get_client(sync_client=True) as client:
         client.create_artifact(artifact)
+        for progress in client.read_artifacts(artifact_filter=mine):
+            # The run left it where it was when it was cancelled.
+            client.update_artifact(progress.id, ArtifactUpdate(data=100.0, description=over))

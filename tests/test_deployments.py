@@ -126,6 +126,13 @@ def test_deploy_run_and_cancel(  # noqa: PLR0915 (a deployment's whole life)
             break
         time.sleep(0.2)
     assert sorted(states) == ["Completed", "Stopped"]
+    with get_client(sync_client=True) as client:
+        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[second.id]))
+        shown = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=mine)}
+    # The bar is over when the run is, and the summary says what was collected.
+    assert shown["bedrock-jobs"].data == 100
+    assert "cancelled" in str(shown["bedrock-jobs"].description)
+    assert "cancelled" in str(shown["batch-summary"].data)
     # The hook has collected what was answered before the run was called cancelled.
     assert {batch.status for batch in list_batches()} == {"completed", "cancelled"}
     from flows.batch import batch_inference
