@@ -154,7 +154,7 @@ def _remedy(input_file: str, path: Path) -> str:
             "it is the id of a file at OpenAI's API: download it (`openai api files.content`, or GET "
             "/v1/files/ID/content), and give that"
         )
-    if path.exists():
+    if input_file == "-" or path.exists():
         return "it is no regular file (a pipe, perhaps): save it to one, since it is read more than once"
     return "give a path, a folder, a glob or an s3:// URI"
 

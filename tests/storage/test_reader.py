@@ -111,3 +111,27 @@ def test_a_name_that_no_file_can_have() -> None:
     for name in ("x" * 5000, "/dev/null/x"):
         with pytest.raises(InputFileError):
             find_sources(name)
+
+
+@pytest.mark.parametrize(
+    ("named", "remedy"),
+    [
+        ("https://example.com/in.jsonl?signature=hunter2", "download the file"),
+        ("gs://bucket/in.jsonl", "only s3:// is read"),
+        ("file-AbC123", "the id of a file at OpenAI's API"),
+        ("-", "save it to one"),
+        ("/dev/null", "save it to one"),
+        ("missing.jsonl", "give a path"),
+    ],
+)
+def test_what_is_no_file_is_told_with_the_way_to_one(named: str, remedy: str) -> None:
+    with pytest.raises(InputFileError, match=remedy) as raised:
+        find_sources(named)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_folder_of_other_files_names_some_of_them(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.json"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(InputFileError, match=r"holds no \.jsonl.*\(but a\.csv, b\.json\)"):
+        find_sources(str(tmp_path))
