@@ -33,7 +33,7 @@ from tasks.comparison.tasks import (
     write_report,
 )
 from tasks.comparison.variants import Variant, read_variants
-from tasks.errors import BatchFailedError, PipelineError
+from tasks.errors import BatchFailedError, ConfigurationError, PipelineError
 from tasks.inputs.media import buckets_of
 from tasks.inputs.summary import InputSummary
 from tasks.openai_format.batch import Batch
@@ -97,6 +97,8 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     all_variants, judging = read_variants(models, variants), read_judge(judge)
     shared = {**given.shared(), "metadata": read_metadata(metadata)}
     compared = read_options(extract, choices, margin, cluster_by, slice_by)
+    if margin is not None and (reference is None or len(variants) < 2):
+        raise ConfigurationError("A margin compares accuracies: it needs a reference, and at least two models.")
     labels = read_reference(reference, label_column, compared.fields) if reference else None
     if labels is not None and not labels.named:
         run_log().info("The right answers are those of the column %s of %s", labels.column, reference)

@@ -9,14 +9,14 @@ from typing import Literal
 
 import msgspec
 
-from tasks.comparison.intervals import Interval, holm
+from tasks.comparison.intervals import Interval, holm, sign_test
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Numbers, Pair
 
 #: Below this adjusted chance of so uneven a split, a difference is called one; one-sided, half of it.
 SIGNIFICANT = 0.05
 
-Claim = Literal["more_accurate", "not_worse", "preferred", "cheaper", "same_answers"]
+Claim = Literal["more_accurate", "not_worse", "worse", "preferred", "leans_to_place", "cheaper", "same_answers"]
 
 
 class Conclusion(msgspec.Struct):
@@ -24,6 +24,7 @@ class Conclusion(msgspec.Struct):
 
     `difference` is the first variant's value minus the second's: of accuracies, shares of 1; of costs, US dollars per
     thousand requests; of a judge's choices, wins minus losses of those decided. Of "same_answers", the share of them.
+    "leans_to_place" is of a judge alone: its `variants` are the places.
     """
 
     claim: Claim
@@ -51,9 +52,10 @@ def conclude(numbers: Numbers, judged: Judged | None) -> list[Conclusion]:
     """All claims, with those that do not hold."""
     found = [_accuracy(pair) for pair in numbers.pairs if pair.p_value is not None]
     if numbers.margin is not None and len(numbers.variants) > 1:
-        found += _not_worse(numbers, numbers.margin)
+        found += _by_margin(numbers, numbers.margin, "not_worse")
+        found += _by_margin(numbers, numbers.margin, "worse")
     if judged is not None:
-        found += _judgements(judged)
+        found += [*_judgements(judged), *_leaning(judged)]
     found += [_cost(pair) for pair in numbers.pairs if pair.cost_both]
     if not numbers.referenced:
         found += [_agreement(pair) for pair in numbers.pairs if pair.both]
@@ -89,9 +91,9 @@ def _accuracy(pair: Pair) -> Conclusion:
     )
 
 
-def _not_worse(numbers: Numbers, margin: float) -> list[Conclusion]:
-    """Whether each variant is at most by the margin worse than the first one named: what is in use today."""
-    base = numbers.variants[0].label
+def _by_margin(numbers: Numbers, margin: float, claim: Literal["not_worse", "worse"]) -> list[Conclusion]:
+    """Whether each variant is at most, or more than, the margin worse than the first one named: today's."""
+    base = numbers.base or numbers.variants[0].label
     found = []
     for pair in numbers.pairs:
         if base not in (pair.first, pair.second) or pair.p_value is None:
@@ -101,14 +103,16 @@ def _not_worse(numbers: Numbers, margin: float) -> list[Conclusion]:
         low, high = pair.difference_interval or (None, None)
         interval = None if low is None or high is None else (-high, -low) if second else (low, high)
         values = pair.first_accuracy or 0.0, pair.second_accuracy or 0.0
+        not_worse = pair.second_not_worse_p if second else pair.first_not_worse_p
+        worse = pair.second_worse_p if second else pair.first_worse_p
         found.append(
             Conclusion(
-                "not_worse",
+                claim,
                 (pair.second if second else pair.first, base),
                 False,
                 sign * (pair.accuracy_difference or 0.0),
                 interval,
-                pair.second_not_worse_p if second else pair.first_not_worse_p,
+                not_worse if claim == "not_worse" else worse,
                 None,
                 pair.compared,
                 pair.clusters,
@@ -148,6 +152,31 @@ def _judgements(judged: Judged) -> list[Conclusion]:
             )
         )
     return found
+
+
+def _leaning(judged: Judged) -> list[Conclusion]:
+    """Whether the judge prefers a place: comparisons in which it chose the same one in both orders."""
+    first, second = judged.both_first, judged.both_second
+    if not first + second:
+        return []
+    names = ("answer shown first", "answer shown second")
+    most, least = max(first, second), min(first, second)
+    chance = sign_test(first, second)
+    return [
+        Conclusion(
+            "leans_to_place",
+            names if first >= second else (names[1], names[0]),
+            chance < SIGNIFICANT,
+            (most - least) / (most + least),
+            None,
+            chance,
+            chance,
+            most + least,
+            None,
+            "exact sign test",
+            (most, least),
+        )
+    ]
 
 
 def _cost(pair: Pair) -> Conclusion:

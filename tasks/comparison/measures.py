@@ -121,6 +121,9 @@ class Pair(msgspec.Struct):
     #: With a margin: one-sided p-values against the first, or the second, being worse than the other by more than it.
     first_not_worse_p: float | None = None
     second_not_worse_p: float | None = None
+    #: … and against its being worse by no more than the margin.
+    first_worse_p: float | None = None
+    second_worse_p: float | None = None
 
 
 class Slice(msgspec.Struct):
@@ -152,6 +155,8 @@ class Numbers(msgspec.Struct):
     most_choices: int = 1
     #: The smallest difference in accuracy that matters, as a share.
     margin: float | None = None
+    #: The variant that the others may be so much worse than: the first one named, whether it has results or not.
+    base: str | None = None
     #: Whether the reference is a set of labels; those that differ in case or marks only, and its blank cells.
     closed: bool = False
     alike: list[str] = []
@@ -223,7 +228,7 @@ def _against_reference(
         measures.accuracy = _accuracy(scores, clusters, known)
         measures.accuracy_answered = _accuracy(scores, clusters, known & (fates == ANSWERED))
         measures.accuracy_compared = _accuracy(scores, clusters, known & (fates != LOST))
-        if joined.closed:
+        if joined.closed and (joined.options.extract is None or joined.options.extract.scorer is None):
             answered = measures.accuracy_answered.total
             measures.unknown = share(side.counts["unknown"], answered)
             measures.label_inside = side.counts["inside"]
@@ -448,5 +453,6 @@ def _compare_scores(pair: Pair, first: Any, second: Any, clusters: Any, joined: 
     pair.needed = test.needed(math.comb(len(joined.sides), 2))
     margin = joined.options.margin
     if margin is not None:
-        pair.first_not_worse_p = test.above(-margin)
-        pair.second_not_worse_p = PairedScores(second, first, clusters, scale).above(-margin)
+        other = PairedScores(second, first, clusters, scale)
+        pair.first_not_worse_p, pair.second_worse_p = test.above(-margin), test.above(margin)
+        pair.second_not_worse_p, pair.first_worse_p = other.above(-margin), other.above(margin)

@@ -129,6 +129,8 @@ class Page(msgspec.Struct):
             variants=[_renamed(variant, names, "label") for variant in self.numbers.variants],
             pairs=[_renamed(pair, names, "first", "second") for pair in self.numbers.pairs],
         )
+        if numbers.base is not None:
+            numbers.base = names.get(numbers.base, numbers.base)
         return msgspec.structs.replace(self, numbers=numbers, judged=judged)
 
 

@@ -92,6 +92,7 @@ def join(
         ref.settings.kms_key,
     )
     numbers = measure(joined)
+    numbers.base = variants[0].label
     log.info("Joined %s of %s", counted(joined.requests, "request"), counted(len(chosen), "variant"))
     if reference is not None:
         if not numbers.referenced:
@@ -167,7 +168,9 @@ def write_report(
     comparison.conclusions = msgspec.to_builtins(conclusions)
     if numbers.margin is not None:
         shown = [each.holds for each in conclusions if each.claim == "not_worse"]
-        comparison.within_margin = all(shown) and len(shown) == len(comparison.batches) - 1 > 0
+        # Also of those without results.
+        variants = {*comparison.batches, *comparison.failed} - {"judge"}
+        comparison.within_margin = all(shown) and len(shown) == len(variants) - 1 > 0
     comparison.numbers = msgspec.to_builtins(numbers)
     comparison.judged = msgspec.to_builtins(judged) if judged else None
     comparison.cost_usd = {variant.label: variant.cost_usd for variant in numbers.variants}

@@ -4,7 +4,6 @@ No sentence has a text of a request, an answer or a label: they are logged.
 """
 
 from tasks.comparison.conclusions import Conclusion, conclude
-from tasks.comparison.intervals import sign_test
 from tasks.comparison.judge import Judged
 from tasks.comparison.measures import Measures, Numbers
 from tasks.support.words import counted
@@ -35,7 +34,7 @@ def verdict(numbers: Numbers, judged: Judged | None, failed: dict[str, str]) -> 
     else:
         if numbers.referenced:
             sentences += _by_accuracy(numbers, _of(conclusions, "more_accurate"))
-        sentences += [_not_worse(each) for each in _of(conclusions, "not_worse")]
+        sentences += _by_margin(numbers, conclusions)
         if judged is not None:
             sentences += _by_judge(judged, conclusions)
         if not numbers.referenced and not _of(conclusions, "preferred"):
@@ -166,17 +165,28 @@ def _needed(rest: list[Measures], pairs: list[Conclusion]) -> list[str]:
     ]
 
 
-def _not_worse(each: Conclusion) -> str:
+def _by_margin(numbers: Numbers, conclusions: list[Conclusion]) -> list[str]:
+    claims = _of(conclusions, "not_worse")
+    if numbers.margin is not None and not claims:
+        base = numbers.base or numbers.variants[0].label
+        return [f"Of the margin nothing is known: no labelled request was answered by {base} and by another one."]
+    pairs = zip(claims, _of(conclusions, "worse"), strict=True)
+    return [_not_worse(each, worse, len(claims)) for each, worse in pairs]
+
+
+def _not_worse(each: Conclusion, worse: Conclusion, tests: int) -> str:
     variant, base = each.variants
     margin, interval = each.margin or 0.0, each.interval
     points = f"{100 * margin:g} {'point' if 100 * margin == 1 else 'points'}"
     said = f"difference {100 * (each.difference or 0.0):+.1f} points"
     if interval is not None:
         said += f", 95\u00a0% interval {100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
-    said += f", one-sided p {_p(each.adjusted_p)}"
+    said += f", one-sided p {_p((worse if worse.holds else each).adjusted_p)}"
+    if tests > 1:
+        said += f", corrected for {tests} variants"
     if each.holds:
         return f"{variant} is at most {points} less accurate than {base} ({said})."
-    if interval is not None and interval[1] < -margin:
+    if worse.holds:
         return f"{variant} is more than {points} less accurate than {base} ({said})."
     return f"It is not shown that {variant} is at most {points} less accurate than {base} ({said})."
 
@@ -196,13 +206,13 @@ def _by_judge(judged: Judged, conclusions: list[Conclusion]) -> list[str]:
             f"{judged.unreadable:,} answers named no choice{_cut_off(judged)}; comparisons without both orders count "
             "for nothing."
         )
-    if sign_test(judged.both_first, judged.both_second) < 0.05:
-        place = "first" if judged.both_first > judged.both_second else "second"
-        least, most = sorted((judged.both_first, judged.both_second))
-        sentences.append(
-            f"The judge leans to the answer shown {place} (it chose it in both orders {most:,} times, the other "
-            f"{least:,} times); both orders were asked, so this blurs the result and does not tilt it."
-        )
+    for each in _of(conclusions, "leans_to_place"):
+        most, least = (int(value) for value in each.values or (0, 0))
+        if each.holds:
+            sentences.append(
+                f"The judge leans to the {each.variants[0]} (it chose it in both orders {most:,} times, the other "
+                f"{least:,} times); both orders were asked, so this blurs the result and does not tilt it."
+            )
     return sentences
 
 
@@ -264,13 +274,15 @@ def _cost(variants: list[Measures], pairs: list[Conclusion]) -> list[str]:
     if not pairs:
         return []
     if all(not each.holds for each in pairs):
-        return [
-            "At these prices, they all cost the same." if len(variants) > 2 else "At these prices, both cost the same."
-        ]
+        names = {name for each in pairs for name in each.variants}
+        compared = [variant.label for variant in variants if variant.label in names]
+        who = _listed(compared) if len(compared) < len(variants) else "both" if len(variants) == 2 else "they all"
+        exact = all(not each.difference for each in pairs)
+        return [f"At these prices, {who} cost the same{'' if exact else ' within half a percent'}."]
     widest = max((each for each in pairs if each.holds), key=_ratio)
     low, high = widest.values or (0.0, 0.0)
     first, second = widest.variants
-    times = f", {high / low:,.1f} times as much" if low else ""
+    times = f", {high / low:,.{1 if high / low >= 1.1 else 3}f} times as much" if low else ""
     nothing = "nothing" if not low else f"${low:,.3g}"
     return [f"Per thousand requests that both answered, {first} costs {nothing} and {second} ${high:,.3g}{times}."]
 
@@ -282,14 +294,14 @@ def _ratio(each: Conclusion) -> float:
 
 def _of_prices(variants: list[Measures]) -> list[str]:
     sentences = []
-    unknown = [v.label for v in variants if v.answered.count and v.cost_per_thousand is None]
+    unknown = [v.label for v in variants if v.answered.count and v.cost_per_thousand is None and v.rate is None]
     if unknown:
         sentences.append(
             f"No price is known of {_listed(unknown)}: costs leave {'it' if len(unknown) == 1 else 'them'} out "
             "(BEDROCK_BATCH_PRICES names a price list of your own)."
         )
     for each in variants:
-        if each.cost_per_thousand is not None and each.cost_known < each.answered.count:
+        if each.label not in unknown and each.cost_known < each.answered.count:
             sentences.append(
                 f"The cost of {each.label} is known for {each.cost_known:,} of {each.answered.count:,} answered "
                 "requests only: it has no total."

@@ -1,5 +1,6 @@
 """Every sentence that a verdict can have, as a person reads it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,24 @@ def test_the_margin(said: Any) -> None:
     )
     assert said({"now": LABELS, "then": wrong(30)}, LABELS, margin=0.01)[1] == (
         "then is more than 1 point less accurate than now (difference -30.0 points, 95 % interval -39.6 to -21.9, one-sided "
-        "p = 1.000)."
+        "p < 0.001)."
+    )
+    three = {"now": LABELS, "then": wrong(30), "soon": LABELS}
+    assert said(three, LABELS, margin=0.05)[3:5] == [
+        "then is more than 5 points less accurate than now (difference -30.0 points, 95 % interval -39.6 to -21.9, one-sided "
+        "p < 0.001, corrected for 2 variants).",
+        "soon is at most 5 points less accurate than now (difference +0.0 points, 95 % interval -3.7 to +3.7, one-sided "
+        "p = 0.022, corrected for 2 variants).",
+    ]
+
+
+def test_the_margin_is_of_the_first_variant_named(cloud: Cloud, tmp_path: Path) -> None:
+    """Where it has no results, nothing is said of another one in its place."""
+    numbers = Compared(cloud, tmp_path, {"b": LABELS, "c": LABELS}, LABELS, margin=0.05).numbers
+    numbers.base = "a"
+    assert not [each for each in conclude(numbers, None) if each.margin is not None]
+    assert verdict(numbers, None, {"a": "denied"})[1] == (
+        "Of the margin nothing is known: no labelled request was answered by a and by another one."
     )
 
 
@@ -234,6 +252,13 @@ def test_what_is_wrong_with_a_judge(said: Any) -> None:
     )
 
 
+def test_a_judge_that_is_cut_off(said: Any) -> None:
+    assert said(TEXTS, None, judged(("a", "b", 5, 5, 0), asked=60, unreadable=40, cut_off=40))[1] == (
+        "Of the judge's 60 requests, 0 had no answer and 40 answers named no choice (40 of them were cut off: give the judge "
+        "more max_tokens); comparisons without both orders count for nothing."
+    )
+
+
 def test_a_judge_against_the_reference(said: Any) -> None:
     given = judged(("a", "b", 5, 40, 0))
     given.pairs[0] = msgspec.structs.replace(given.pairs[0], with_reference=4, against_reference=11)
@@ -262,6 +287,21 @@ def test_costs(said: Any) -> None:
     assert said({"a": LABELS, "b": LABELS}, LABELS, rates=rates)[1] == (
         "Per thousand requests that both answered, a costs $0.2 and b $0.6, 3.0 times as much."
     )
+    near = {"a": rates["a"], "b": Rate(1.001, 10.01, "batch", "", "")}
+    assert said({"a": LABELS, "b": LABELS}, LABELS, rates=near)[1] == (
+        "At these prices, both cost the same within half a percent."
+    )
+    close = {"a": rates["a"], "b": Rate(1.03, 10.3, "batch", "", "")}
+    assert said({"a": LABELS, "b": LABELS}, LABELS, rates=close)[1] == (
+        "Per thousand requests that both answered, a costs $0.2 and b $0.206, 1.030 times as much."
+    )
+    nothing = {"a": Rate(0.0, 0.0, "batch", "", ""), "b": Rate(0.0, 0.0, "batch", "", "")}
+    assert said({"a": LABELS, "b": LABELS}, LABELS, rates=nothing)[1] == COSTS_THE_SAME
+    third = said({"a": LABELS, "b": LABELS, "c": LABELS}, LABELS, rates={"c": None})
+    assert third[1:] == [
+        "At these prices, a and b cost the same.",
+        "No price is known of c: costs leave it out (BEDROCK_BATCH_PRICES names a price list of your own).",
+    ]
     free = {"a": Rate(0.0, 0.0, "batch", "", ""), "b": rates["b"]}
     assert said({"a": LABELS, "b": LABELS}, LABELS, rates=free)[1] == (
         "Per thousand requests that both answered, a costs nothing and b $0.6."
@@ -273,6 +313,9 @@ def test_costs(said: Any) -> None:
     assert said({"a": [nowhere] * 50 + LABELS[50:], "b": LABELS}, LABELS, rates=rates)[-1] == (
         "The cost of a is known for 50 of 100 answered requests only: it has no total."
     )
+    assert said({"a": [nowhere] * 100, "b": LABELS}, LABELS, rates=rates)[-1] == (
+        "The cost of a is known for 0 of 100 answered requests only: it has no total."
+    ), "its price is known"
 
 
 def test_what_else_to_know(said: Any) -> None:
@@ -318,14 +361,69 @@ def test_no_sentence_has_a_text_of_the_data(said: Any) -> None:
 
 def test_conclusions_are_what_the_sentences_say(cloud: Cloud, tmp_path: Path) -> None:
     found = Compared(cloud, tmp_path, {"a": wrong(20, start=5), "b": wrong(5)}, LABELS, margin=0.05)
-    accuracy, margin, judge, cost = conclude(found.numbers, judged(("a", "b", 10, 30, 4)))
+    accuracy, margin, worse, judge, leans, cost = conclude(found.numbers, judged(("a", "b", 10, 30, 4), both_first=9))
+    assert (worse.claim, worse.variants, worse.holds, worse.margin) == ("worse", ("b", "a"), False, 0.05)
+    assert (leans.claim, leans.variants, leans.holds) == (
+        "leans_to_place",
+        ("answer shown first", "answer shown second"),
+        True,
+    )
+    assert (leans.values, leans.n) == ((9, 0), 9)
+    assert leans.p_value == pytest.approx(2 / 2**9)
     assert (accuracy.claim, accuracy.variants, accuracy.holds) == ("more_accurate", ("b", "a"), True)
     assert (accuracy.n, accuracy.test, accuracy.values) == (100, "mid-p McNemar", (0.95, 0.8))
     assert accuracy.difference == pytest.approx(0.15)
     assert accuracy.interval is not None
     assert accuracy.interval[0] < 0.15 < accuracy.interval[1]
     assert (margin.claim, margin.variants, margin.holds) == ("not_worse", ("b", "a"), True)
-    assert (judge.claim, judge.variants, judge.values, judge.ties) == ("preferred", ("b", "a"), (30, 10), 4)
+    assert (judge.claim, judge.variants, judge.values, judge.ties) == ("preferred", ("b", "a"), (30, 10), 13)
     assert (cost.claim, cost.holds, cost.n) == ("cheaper", False, 100)
     rows = msgspec.to_builtins([accuracy])
     assert set(rows[0]) >= {"claim", "variants", "difference", "interval", "adjusted_p", "n", "test"}
+
+
+#: A sentence that claims something of two variants, and the conclusion that it says.
+CLAIMS = {
+    r"^(\w) is the most accurate": ("more_accurate", True),
+    r"^(\w) is more accurate than": ("more_accurate", True),
+    r"^There is no clear winner|are equally accurate": ("more_accurate", False),
+    r"^(\w) is at most .* less accurate than (\w)": ("not_worse", True),
+    r"^(\w) is more than .* less accurate than (\w)": ("worse", True),
+    r"^It is not shown that (\w) is at most .* less accurate than (\w)": ("not_worse", False),
+    r"prefers (\w) over (\w):": ("preferred", True),
+    r"does not tell (\w) and (\w) apart:|^The judge .* called": ("preferred", False),
+    r"^The judge leans": ("leans_to_place", True),
+    r"both answered, (\w) costs .* and (\w) ": ("cheaper", True),
+    r"cost the same": ("cheaper", False),
+}
+
+
+def test_no_sentence_claims_what_no_conclusion_does(cloud: Cloud, tmp_path: Path) -> None:
+    rates: dict[str, Rate | None] = {"a": Rate(1.0, 10.0, "batch", "", ""), "b": Rate(3.0, 30.0, "batch", "", "")}
+    said = set()
+    for counts in ((0, 0, 0), (5, 8, 60), (0, 30, 10), (10, 10, 50)):
+        for prices in (None, rates):
+            for verdicts in ((40, 5, 0), (5, 5, 3), (0, 0, 4)):
+                answers = {
+                    name: wrong(count, start=5 * n) for n, (name, count) in enumerate(zip("abc", counts, strict=True))
+                }
+                numbers = Compared(cloud, tmp_path, answers, LABELS, margin=0.05, rates=prices).numbers
+                judge = judged(("a", "b", *verdicts), both_first=9)
+                conclusions = conclude(numbers, judge)
+                for sentence in verdict(numbers, judge, {}):
+                    for pattern, (claim, holds) in CLAIMS.items():
+                        match = re.search(pattern, sentence)
+                        if match is None:
+                            continue
+                        names = tuple(name for name in match.groups() if name)
+                        said.add((claim, holds))
+                        assert any(
+                            each.claim == claim and each.holds is holds and each.variants[: len(names)] == names
+                            for each in conclusions
+                        ), sentence
+                        break
+                    else:
+                        assert re.match(
+                            r"If . is really better|Of the judge's|The cost|The judge contradicts", sentence
+                        ), sentence
+    assert said == set(CLAIMS.values())

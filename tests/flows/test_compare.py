@@ -95,7 +95,8 @@ def test_labelled_tickets_on_three_variants(sandbox: Sandbox, prefix: str) -> No
     third = compare_models(str(TICKETS), models, reference=str(LABELS), judge=judge, **other_way, **FAST)
     assert third.id != result.id
     assert third.within_margin is False
-    assert {each["claim"] for each in third.conclusions} == {"more_accurate", "not_worse", "preferred", "cheaper"}
+    claims = {each["claim"] for each in third.conclusions}
+    assert claims == {"more_accurate", "not_worse", "worse", "preferred", "leans_to_place", "cheaper"}
     assert len(third.numbers["slices"]["label"]) == 6
     assert sandbox.journal()["paid"] == before["paid"]
     with get_client(sync_client=True) as client:
@@ -162,6 +163,7 @@ def test_expired_and_throttled_variants_are_compared_by_what_they_have(
         ([], {}, ConfigurationError, "at least one"),
         ([CLAUDE, CLAUDE], {}, ConfigurationError, "both called"),
         ([CLAUDE, NOVA], {"judge": {"model": CLAUDE, "requests": -1}}, ConfigurationError, "judge"),
+        ([CLAUDE, NOVA], {"margin": 2.0}, ConfigurationError, "A margin compares accuracies: it needs a reference"),
         ([HAIKU, MICRO], {"max_cost_usd": 0.000001}, ConfigurationError, "nothing was submitted"),
         (
             [HAIKU, MICRO],
