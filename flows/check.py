@@ -52,6 +52,7 @@ def check(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     fetch_images: bool = False,
     variants: Variants = [],  # noqa: B006 (Prefect copies it)
     every: Annotated[int, Field(ge=1)] = 1,
+    label_column: str | None = None,
 ) -> Check:
     """Tell what a run would make of a file, without sending anything: what is wrong, refused, dropped, and the price.
 
@@ -88,10 +89,11 @@ def check_file(  # noqa: PLR0913 (as of the flow)
     fetch_images: bool,
     every: int,
     variants: list[dict[str, Any]] | None = None,
+    label_column: str | None = None,
 ) -> Check:
     """`check`, also outside of a flow, where `read` is `read_input`: without Prefect's server."""
     compared = read_variants(models, variants)
-    labels = read_reference(reference).answers.keys() if reference else None
+    labels = read_reference(reference, label_column).answers.keys() if reference else None
     surveys = {each.label: _survey(each, unsupported, invocation, fetch_images, endpoint) for each in compared}
     served: frozenset[str] = frozenset().union(*(variant.endpoints for variant in compared))
     seen = list(surveys.values())

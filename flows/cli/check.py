@@ -12,6 +12,7 @@ _CHECKED = (
     "input_file",
     "models",
     "reference",
+    "label_column",
     "endpoint",
     "completion_window",
     "on_invalid",

@@ -22,9 +22,12 @@ SECRET = "hunter2-in-the-prompt"
 def test_check_says_what_a_run_would_make_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BEDROCK_BATCH_BUCKET", raising=False)
     lines = [chat(f"r{i}", SECRET, max_tokens=20, **({"seed": 1} if i < 18 else {})) for i in range(150)]
-    labels = write_lines(tmp_path / "labels.jsonl", [{"custom_id": f"r{i}", "label": "a"} for i in range(100)])
+    rows = [{"custom_id": f"r{i}", "label": None if i < 50 else "a", "answer": "b"} for i in range(100)]
+    labels = write_lines(tmp_path / "labels.jsonl", rows)
     variants: list[str | dict[str, Any]] = [HAIKU, {"model": NOVA, "label": "lite", "overrides": {"seed": None}}]
-    found = check(str(write_lines(tmp_path / "in.jsonl", lines)), variants, reference=str(labels))
+    found = check(
+        str(write_lines(tmp_path / "in.jsonl", lines)), variants, reference=str(labels), label_column="answer"
+    )
     first, second = found.models
     assert (first.refused, second.refused, found.exit_code) == (18, 0, 3)
     assert found.reference is not None
