@@ -97,7 +97,7 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     all_variants, judging = read_variants(models, variants), read_judge(judge)
     shared = {**given.shared(), "metadata": read_metadata(metadata)}
     compared = read_options(extract, choices, margin, cluster_by, slice_by)
-    if margin is not None and (reference is None or len(variants) < 2):
+    if margin is not None and (reference is None or len(all_variants) < 2):
         raise ConfigurationError("A margin compares accuracies: it needs a reference, and at least two models.")
     labels = read_reference(reference, label_column, compared.fields) if reference else None
     if labels is not None and not labels.named:
