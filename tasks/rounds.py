@@ -1,4 +1,4 @@
-"""Rounds: what a job left undone for a cause that passes is asked again, and nothing that has an answer.
+"""Rounds: what a job left undone for a transient cause is asked again, and nothing that has an answer.
 
 A record is asked again where it was throttled, expired, hit a fault of the service or is missing from the output of a
 job that ended by itself. What is left of each range is written by the worker that normalises it; here the pieces

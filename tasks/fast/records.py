@@ -113,7 +113,8 @@ def _general_form(template: Template, encoder: FastEncoder) -> RecordForm | None
 class PlainRecords:
     """The records of all lines of a block that fit a template; those of other lines are empty.
 
-    The texts are never Python objects: Arrow joins them with what stands around them, all of a block in one call.
+    A line whose template has no form has shape 0 in the block. The texts are never Python objects: Arrow joins them
+    with what stands around them, all of a block in one call.
     """
 
     def __init__(

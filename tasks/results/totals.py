@@ -20,7 +20,7 @@ class RangeResult(msgspec.Struct):
     #: US dollars of the answers whose cost is known, and how many others there are.
     cost_usd: float = 0.0
     without_cost: int = 0
-    #: Requests that failed for a cause that passes: asked again, they may be answered.
+    #: Requests that failed for a transient cause: asked again, they may be answered.
     retryable: int = 0
     finish_reasons: dict[str, int] = {}
     #: Errors by cause, each with the custom_id and line of its first request.

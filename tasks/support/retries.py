@@ -1,4 +1,4 @@
-"""How stages bear what passes by itself: each task is safe to repeat, and is repeated with jittered back-off."""
+"""How stages bear transient faults: each task is safe to repeat, and is repeated with jittered back-off."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tasks.errors import TransientError
 
 
 def _is_transient(task: Any, run: Any, state: Any) -> bool:  # noqa: ARG001
-    """Whether a failed task run failed for a cause that passes."""
+    """Whether a failed task run failed for a transient cause."""
     try:
         state.result()
     except TransientError:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from tasks.codecs.base import Document, Image, Policy, RequestError, Text, dumps
+from tasks.codecs.endpoints._fields import unindexed
 from tasks.openai_format.faults import MAX_DEPTH, fault_of, nests_too_deeply
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -104,16 +105,12 @@ def _fetched(url: str, where: str, policy: Policy) -> bytes | None:
         try:
             return policy.fetch(url)
         except RequestError as error:
-            policy.refuse(where, error.message, count_as=_unindexed(where))
+            policy.refuse(where, error.message, count_as=unindexed(where))
             return None
     policy.refuse(
-        where, "a batch job fetches nothing; put the content into a base64 data URL.", count_as=_unindexed(where)
+        where, "a batch job fetches nothing; put the content into a base64 data URL.", count_as=unindexed(where)
     )
     return None
-
-
-def _unindexed(where: str) -> str:
-    return re.sub(r"\[\d+\]", "[]", where)
 
 
 def _decoded(data: str, where: str) -> bytes:
@@ -140,7 +137,7 @@ def parse_file(file: Any, where: str, policy: Policy) -> Document | None:
     """A `file` part with its content: a PDF, or text in UTF-8."""
     data = file.get("file_data") if isinstance(file, dict) else None
     if not isinstance(data, str):
-        policy.refuse(where, "files by id are at OpenAI; give the content as file_data.", count_as=_unindexed(where))
+        policy.refuse(where, "files by id are at OpenAI; give the content as file_data.", count_as=unindexed(where))
         return None
     head = _DATA_URL.match(data)
     data = data[head.end() :] if head else data

@@ -1,5 +1,6 @@
 """Fields that several endpoints have: numbers, sampling, effort, and those that nobody mapped."""
 
+import re
 from typing import Any, Final
 
 from tasks.codecs.base import EFFORTS, Chat, RequestError
@@ -72,3 +73,8 @@ def integer(body: dict[str, Any], field: str, low: int) -> int | None:
     if value < low:
         raise RequestError(f"'{field}' must be at least {low}.", field)
     return value
+
+
+def unindexed(where: str) -> str:
+    """A field's place without the numbers in it, to be counted by: `messages[].content[].file`."""
+    return re.sub(r"\[\d+\]", "[]", where)

@@ -5,13 +5,13 @@ dropped and counted. The top of a body is told by `Endpoint.mapped` and `without
 `tests/codecs/test_silent_fields.py` holds the lists to the `openai` package's request types.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from tasks.codecs.base import Policy
+from tasks.codecs.endpoints._fields import unindexed
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -68,13 +68,9 @@ def check_keys(  # noqa: C901, PLR0912 (a walk of a tree, key by key)
             continue
         elif key in keys.counted:
             if _DEFAULTS.get(key) != item:
-                policy.note(_unindexed(f"{where}.{key}"))
+                policy.note(unindexed(f"{where}.{key}"))
         else:
-            policy.refuse(f"{where}.{key}", "no model reads it.", count_as=_unindexed(f"{where}.{key}"))
-
-
-def _unindexed(where: str) -> str:
-    return re.sub(r"\[\d+\]", "[]", where)
+            policy.refuse(f"{where}.{key}", "no model reads it.", count_as=unindexed(f"{where}.{key}"))
 
 
 def _keys(read: str, *, without_effect: str = "", counted: str = "", **within: Keys | Kinds) -> Keys:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.codecs.base import Chat, RequestError
-from tasks.codecs.endpoints._fields import integer, is_default, number, parse_effort, parse_sampling
+from tasks.codecs.endpoints._fields import integer, is_default, number, parse_effort, parse_sampling, unindexed
 
 
 @pytest.mark.parametrize("value", [None, 0, 2, 1.5, 0.0])
@@ -94,3 +94,8 @@ def test_efforts() -> None:
         with pytest.raises(RequestError, match=r"'reasoning.effort' must be one of none, minimal, low") as caught:
             parse_effort(bad, "reasoning.effort")
         assert caught.value.param == "reasoning.effort"
+
+
+def test_places_without_their_numbers() -> None:
+    assert unindexed("messages[3].content[12].file") == "messages[].content[].file"
+    assert unindexed("properties.a[b]") == "properties.a[b]"

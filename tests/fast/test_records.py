@@ -1,0 +1,97 @@
+"""The records of a block of lines that fit a template: the bytes that the encoder writes one by one."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.bedrock.models import parse_model
+from tasks.codecs.encoder import RECORD_END
+from tasks.fast.line import FastEncoder, encoder_for
+from tasks.fast.match import LineBlock, Templates
+from tasks.fast.records import PlainRecords, RecordForm, form_of
+from tests.conftest import CLAUDE, LLAMA, NOVA, chat
+
+
+def encoder(model: str = CLAUDE, unsupported: Any = "error") -> FastEncoder:
+    found = encoder_for(parse_model(model), "/v1/chat/completions", unsupported, "auto", None)
+    assert isinstance(found, FastEncoder)
+    return found
+
+
+def matched(lines: list[bytes]) -> tuple[bytes, LineBlock, Templates]:
+    data = b"".join(line + b"\n" for line in lines)
+    templates = Templates(lambda _: True)
+    block = templates.find(data)
+    assert block is not None
+    return data, block, templates
+
+
+def lines_of(*texts: str, **body: Any) -> list[bytes]:
+    return [json.dumps(chat(f"req-{n}", text, **body), ensure_ascii=False).encode() for n, text in enumerate(texts)]
+
+
+TEXTS = [f'Question {n} é "quoted" \\ {"x" * n}' for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (CLAUDE, {"max_tokens": 5}),
+        (NOVA, {"temperature": 0.5}),
+        (LLAMA, {}),
+        (CLAUDE, {"response_format": {"type": "json_object"}}),
+    ],
+)
+def test_a_block_of_records_is_what_the_encoder_writes(model: str, body: dict[str, Any]) -> None:
+    lines, one_by_one = lines_of(*TEXTS, **body), encoder(model)
+    data, block, templates = matched(lines)
+    forms = [form_of(template, encoder(model)) for template in templates.known]
+    assert forms[0] is not None, "the plainest lines take the short cut"
+    requests = np.arange(100, 100 + len(lines))
+    records = PlainRecords(data, block, requests, templates.known, forms)
+    written = bytes(records.between(0, len(lines))).splitlines(keepends=True)
+    assert records.sizes.tolist() == list(map(len, written))
+    assert records.custom_ids.to_pylist() == [f"req-{n}" for n in range(len(lines))]
+    for number, (record, line) in enumerate(zip(written, lines, strict=True), 100):
+        encoded = one_by_one.draft(line)
+        assert json.loads(record) == {
+            "recordId": f"r{number:09d}",
+            "modelInput": json.loads(encoded.model_inputs[0]),
+        }
+        assert (forms[0].invocation, forms[0].context) == (encoded.invocation, encoded.contexts[0])
+    assert bytes(records.between(3, 5)) == written[3] + written[4]
+    assert bytes(records.between(7, 7)) == b""
+
+
+def test_other_lines_have_no_record() -> None:
+    lines = lines_of(*TEXTS)
+    lines[4] = json.dumps(chat("odd", "x", seed=1)).encode()
+    data, block, templates = matched(lines)
+    forms = [form_of(template, encoder()) for template in templates.known]
+    assert forms[0] is not None
+    formed = np.where([True, *(form is not None for form in forms)], np.arange(len(forms) + 1), 0)
+    block = LineBlock(block.starts, block.ends, formed[block.shapes].astype(np.uint8), block.sizes)
+    records = PlainRecords(data, block, np.arange(len(lines)), templates.known, forms)
+    assert records.sizes[4] == 0
+    assert all(records.sizes[:4])
+    assert b'"recordId":"r000000005"' in bytes(records.between(4, 6))
+
+
+def form(unsupported: Any = "error", **body: Any) -> RecordForm | None:
+    _, _, templates = matched(lines_of(*TEXTS, **body))
+    return form_of(templates.known[0], encoder(unsupported=unsupported))
+
+
+def test_what_the_lines_leave_out_is_kept_with_their_form() -> None:
+    found = form("drop", seed=1)
+    assert found is not None
+    assert found.dropped == {"seed": 1}
+    assert found.fixed[-1].endswith(RECORD_END)
+
+
+@pytest.mark.parametrize("body", [{"seed": 1}, {"temperature": "hot"}, {"n": 2}])
+def test_lines_that_go_one_by_one_have_no_form(body: dict[str, Any]) -> None:
+    """Each says what is wrong with it, or becomes several records."""
+    assert form(**body) is None

@@ -1,0 +1,66 @@
+"""What Prefect's form and help() say of a flow, and how its runs are called."""
+
+from types import SimpleNamespace
+from typing import Annotated, Any, get_type_hints
+
+import pytest
+from prefect import flow
+
+from flows import forms
+from flows.forms import described_by, run_name
+from tasks.batch.parameters import Help, Parameters
+
+
+class _Two(Parameters):
+    first: Annotated[str, Help("The first", "Must be given.")]
+    second: Annotated[int, Help("The second", "How many. " * 15 + "End.", {"1": "one"})] = 1
+
+
+@described_by(_Two)
+def described(first: str, second: int = 1, other: bool = False) -> None:
+    """Do it.
+
+    Returns:
+        Nothing.
+    """
+
+
+def test_titles_are_those_of_the_parameters() -> None:
+    properties: dict[str, Any] = flow(described).parameters.properties
+    assert [properties[name]["title"] for name in ("first", "second", "other")] == ["The first", "The second", "other"]
+    assert properties["first"]["description"] == "Must be given."
+    assert get_type_hints(described)["second"] is int
+
+
+def test_the_descriptions_stand_before_what_it_returns() -> None:
+    lines = (described.__doc__ or "").split("\n")
+    assert lines[:4] == ["Do it.", "", "Args:", "    first: Must be given."]
+    assert lines[4].startswith("    second: How many.")
+    assert lines[5].startswith("        ")
+    assert all(len(line) <= 112 for line in lines)
+    assert lines[-2:] == ["Returns:", "    Nothing."]
+    assert "other:" not in (described.__doc__ or "")
+
+
+def test_a_function_may_take_some_of_them_and_say_nothing() -> None:
+    def bare(second: int) -> None: ...
+
+    text = described_by(_Two)(bare).__doc__ or ""
+    assert text.startswith("\n\nArgs:\n    second: ")
+    assert "first" not in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (None, "usual"),
+        ("", "usual"),
+        ("brave-otter", "usual"),
+        ("nightly", "nightly"),
+        ("run 7", "run 7"),
+        ("A-b", "A-b"),
+    ],
+)
+def test_a_run_is_called_what_somebody_typed(monkeypatch: pytest.MonkeyPatch, typed: str | None, name: str) -> None:
+    monkeypatch.setattr(forms, "current_run", SimpleNamespace(name=typed))
+    assert run_name("usual") == name

@@ -1,0 +1,131 @@
+"""What is done when a run is cancelled, in another process than the run: stop first, then collect, and say all of it."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from flows import hooks
+from flows.hooks import stop_all_on_cancel, stop_on_cancel
+from tasks.errors import PipelineError
+from tests.builders import REF
+
+
+class _Run(SimpleNamespace):
+    def model_copy(self, update: dict[str, Any]) -> "_Run":
+        return _Run(**{**vars(self), **update})
+
+
+RUN, CHILD, OTHER = (_Run(id=UUID(int=n), name=name) for n, name in ((1, "parent"), (2, "lite"), (3, "pro")))
+
+
+@pytest.fixture(autouse=True)
+def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What was done, in order; what runs work on, and what they come to, is the test's to change."""
+    acts: list[tuple[Any, ...]] = []
+    ended = SimpleNamespace(id=REF.batch_id, status="cancelled", finished=True)
+
+    def act(*what: Any) -> None:
+        acts.append(what)
+
+    def collect(_: Any) -> Any:
+        act("collect")
+        return ended
+
+    for name, function in {
+        "flow_run_logger": lambda *_: logging.getLogger("hook"),
+        "load_settings": lambda: None,
+        "batch_of_run": lambda run: REF,
+        "others_at_work": lambda *_: [],
+        "stop_batch": lambda ref: act("stop"),
+        "cancel": collect,
+        "forget_run": lambda root, run: act("forget", run),
+        "_show": lambda run, batch: act("show", run.id),
+        "end_cancelled": lambda line, needed: act("end", line[0].id),
+        "_children": lambda run: [CHILD, OTHER],
+    }.items():
+        monkeypatch.setattr(hooks, name, function)
+    return acts
+
+
+def cancelled(hook: Any = stop_on_cancel) -> None:
+    hook(SimpleNamespace(name="flow"), RUN, SimpleNamespace())
+
+
+def test_jobs_are_stopped_and_what_was_answered_is_collected(done: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    cancelled()
+    assert done == [("stop",), ("collect",), ("show", RUN.id), ("forget", RUN.id)]
+    assert caplog.messages == [
+        f"Stopping the Bedrock jobs of batch {REF.batch_id}",
+        f"Batch {REF.batch_id} is cancelled",
+    ]
+
+
+def test_a_run_without_a_batch_stops_nothing(
+    done: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(hooks, "batch_of_run", lambda run: None)
+    cancelled()
+    assert done == []
+    assert "it drove no batch" in caplog.text
+
+
+def test_a_batch_that_another_run_works_on_goes_on(done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "others_at_work", lambda *_: [OTHER.id])
+    cancelled()
+    assert done == [("forget", RUN.id)]
+
+
+def test_what_another_runner_collects_keeps_its_note(done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on = SimpleNamespace(id=REF.batch_id, status="cancelling", finished=False)
+    monkeypatch.setattr(hooks, "cancel", lambda ref: going_on)
+    cancelled()
+    assert done == [("stop",)]
+
+
+def test_what_it_cannot_do_is_said_and_left_to_the_collector(
+    done: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Any) -> None:
+        raise PipelineError("S3 is out of reach")
+
+    monkeypatch.setattr(hooks, "stop_batch", fail)
+    cancelled()
+    assert done == []
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "may still be running (S3 is out of reach): the next collect-batches run stops them" in record.getMessage()
+
+
+def test_of_a_comparison_all_jobs_are_stopped_before_anything_is_collected(
+    done: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    cancelled(stop_all_on_cancel)
+    assert [what[0] for what in done[:2]] == ["stop", "stop"]
+    assert done[2:] == [
+        *[("collect",), ("show", CHILD.id), ("forget", CHILD.id)],
+        *[("collect",), ("show", OTHER.id), ("forget", OTHER.id)],
+        ("end", CHILD.id),
+        ("end", OTHER.id),
+    ]
+    # In the parent's log under the variant's name, in the variant's own as it is.
+    assert f"lite: Batch {REF.batch_id} is cancelled" in caplog.messages
+    assert f"Batch {REF.batch_id} is cancelled" in caplog.messages
+
+
+def test_a_variant_that_fails_leaves_the_others_theirs(done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(run: UUID) -> Any:
+        if run == CHILD.id:
+            raise PipelineError("S3 is out of reach")
+        return REF
+
+    monkeypatch.setattr(hooks, "batch_of_run", found)
+    cancelled(stop_all_on_cancel)
+    assert done == [
+        *[("stop",), ("collect",), ("show", OTHER.id), ("forget", OTHER.id)],
+        *[("end", CHILD.id), ("end", OTHER.id)],
+    ]
