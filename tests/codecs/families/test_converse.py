@@ -1,4 +1,4 @@
-"""Converse and Nova's messages-v1: golden pairs, and what is refused."""
+"""Converse: golden pairs, and what is refused."""
 
 import pytest
 
@@ -6,7 +6,6 @@ from deployments.sandbox import checks
 from tasks.codecs.base import DecodeError, RequestError, Usage
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
 
-NOVA = "us.amazon.nova-pro-v1:0"
 LLAMA = "us.meta.llama3-2-90b-instruct-v1:0"
 BODY = {
     "messages": [
@@ -33,28 +32,7 @@ CONVERSATION = {
 
 def test_a_chat() -> None:
     assert encode(LLAMA, BODY) == CONVERSATION
-    assert encode(NOVA, BODY) == {"schemaVersion": "messages-v1", **CONVERSATION}
     checks.converse(encode(LLAMA, BODY), batch=True)
-    checks.nova(encode(NOVA, BODY))
-
-
-def test_nova_tools() -> None:
-    body = {"messages": [user(), CALL, *RESULTS, user("Thanks")], "tools": [TOOL], "tool_choice": "auto"}
-    sent = encode(NOVA, body)
-    checks.nova(sent)
-    assert sent["toolConfig"] == {
-        "tools": [
-            {
-                "toolSpec": {
-                    "name": "get_weather",
-                    "description": "Weather in a city",
-                    "inputSchema": {"json": TOOL["function"]["parameters"]},
-                }
-            }
-        ],
-        "toolChoice": {"auto": {}},
-    }
-    assert sent["messages"][2]["content"][0] == {"toolResult": {"toolUseId": "call_1", "content": [{"text": "rain"}]}}
 
 
 def test_tools_cannot_go_into_a_converse_job() -> None:
@@ -64,12 +42,6 @@ def test_tools_cannot_go_into_a_converse_job() -> None:
     assert "toolConfig" not in encode(LLAMA, {"messages": [user()], "tools": [TOOL]}, "drop")
     with pytest.raises(RequestError):
         encode(LLAMA, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL]}, "drop")
-
-
-def test_nova_has_no_tool_choice_none() -> None:
-    assert "toolConfig" not in encode(NOVA, {"messages": [user()], "tools": [TOOL], "tool_choice": "none"})
-    with pytest.raises(RequestError, match="tool_choice"):
-        encode(NOVA, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL], "tool_choice": "none"})
 
 
 def test_an_answer_with_nulls_in_its_unions() -> None:
@@ -107,16 +79,6 @@ def test_an_answer_with_nulls_in_its_unions() -> None:
     assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
     assert [(call.id, call.arguments) for call in answer.tool_calls] == [("t1", b'{"a": 1}')]
     assert answer.usage == Usage(6, 6, 2)
-
-
-def test_a_nova_answer() -> None:
-    output = {
-        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}},
-        "stopReason": "max_tokens",
-        "usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13, "cacheReadInputTokenCount": 1},
-    }
-    answer = decode(NOVA, output)
-    assert (answer.content, answer.finish_reason, answer.usage) == ("Hi", "length", Usage(10, 4, 1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Nova's messages-v1: the body of Converse with a name, its tools, and what is refused."""
+
+import pytest
+
+from deployments.sandbox import checks
+from tasks.codecs.base import RequestError, Usage
+from tests.codecs.families.test_converse import BODY, CONVERSATION
+from tests.codecs.helpers import CALL, RESULTS, TOOL, decode, encode, user
+
+NOVA = "us.amazon.nova-pro-v1:0"
+TWO = "us.amazon.nova-2-lite-v1:0"
+
+
+def test_a_chat() -> None:
+    assert encode(NOVA, BODY) == {"schemaVersion": "messages-v1", **CONVERSATION}
+    checks.nova(encode(NOVA, BODY))
+
+
+def test_nova_tools() -> None:
+    body = {"messages": [user(), CALL, *RESULTS, user("Thanks")], "tools": [TOOL], "tool_choice": "auto"}
+    sent = encode(NOVA, body)
+    checks.nova(sent)
+    assert sent["toolConfig"] == {
+        "tools": [
+            {
+                "toolSpec": {
+                    "name": "get_weather",
+                    "description": "Weather in a city",
+                    "inputSchema": {"json": TOOL["function"]["parameters"]},
+                }
+            }
+        ],
+        "toolChoice": {"auto": {}},
+    }
+    assert sent["messages"][2]["content"][0] == {"toolResult": {"toolUseId": "call_1", "content": [{"text": "rain"}]}}
+
+
+def test_nova_has_no_tool_choice_none() -> None:
+    assert "toolConfig" not in encode(NOVA, {"messages": [user()], "tools": [TOOL], "tool_choice": "none"})
+    with pytest.raises(RequestError, match="tool_choice"):
+        encode(NOVA, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL], "tool_choice": "none"})
+
+
+def test_a_nova_answer() -> None:
+    output = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}},
+        "stopReason": "max_tokens",
+        "usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13, "cacheReadInputTokenCount": 1},
+    }
+    answer = decode(NOVA, output)
+    assert (answer.content, answer.finish_reason, answer.usage) == ("Hi", "length", Usage(10, 4, 1))
+
+
+def test_its_own_fields() -> None:
+    sent = encode(NOVA, {"messages": [user()], "top_k": 5, "temperature": 0.5})
+    assert sent["inferenceConfig"] == {"temperature": 0.5, "topK": 5}
+
+
+def test_a_named_and_a_required_tool() -> None:
+    for choice, sent in (
+        ("required", {"any": {}}),
+        ({"type": "function", "function": {"name": "get_weather"}}, {"tool": {"name": "get_weather"}}),
+    ):
+        body = encode(NOVA, {"messages": [user()], "tools": [TOOL], "tool_choice": choice})
+        assert body["toolConfig"]["toolChoice"] == sent
+
+
+@pytest.mark.parametrize(
+    ("schema", "param"),
+    [
+        ({"type": "object", "anyOf": [{"required": ["a"]}]}, "tools[].function.parameters.anyOf"),
+        (
+            {"type": "object", "additionalProperties": {"type": "string"}},
+            "tools[].function.parameters.additionalProperties",
+        ),
+        ({"type": "object", "properties": {}, "additionalProperties": False, "title": "T"}, None),
+    ],
+)
+def test_the_root_of_a_tools_schema(schema: dict[str, object], param: str | None) -> None:
+    body = {"messages": [user()], "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]}
+    if param is not None:
+        with pytest.raises(RequestError) as caught:
+            encode(NOVA, body)
+        assert caught.value.param == param
+    (tool,) = encode(NOVA, body, "drop")["toolConfig"]["tools"]
+    assert tool["toolSpec"]["inputSchema"]["json"] == {"type": "object", "properties": {}}
+
+
+def test_at_high_effort_it_sets_its_own_length_and_sampling() -> None:
+    body = {"messages": [user()], "reasoning_effort": "high", "max_tokens": 50, "temperature": 0.5}
+    with pytest.raises(RequestError, match="at high reasoning effort"):
+        encode(TWO, body)
+    sent = encode(TWO, body, "drop")
+    assert "inferenceConfig" not in sent
+    assert sent["reasoningConfig"] == {"type": "enabled", "maxReasoningEffort": "high"}
+    with pytest.raises(RequestError, match="reasoning_effort"):
+        encode(NOVA, {"messages": [user()], "reasoning_effort": "low"})

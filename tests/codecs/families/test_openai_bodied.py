@@ -1,0 +1,176 @@
+"""OpenAI's own body, as open-weight models have it on Bedrock: messages, tools, formats, and answers of many servers."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    Document,
+    Image,
+    Policy,
+    RequestError,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+    Usage,
+)
+from tasks.codecs.families.openai_bodied import CODEC, decode_completion, encode_messages, encode_tools
+from tests.codecs.helpers import TOOL, encode, user
+
+GPT_OSS = "openai.gpt-oss-20b-1:0"
+USER = Turn("user", [Text("Hi")])
+
+
+def messages(
+    *turns: Turn, images: bool = True, unsupported: Any = "error"
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    policy = Policy(unsupported, "openai-bodied")
+    return encode_messages(Chat(["S", "T"], list(turns)), policy, images=images), policy.dropped
+
+
+def test_messages() -> None:
+    turns = [
+        Turn("user", [Text("a"), Text("b")]),
+        Turn("assistant", [Text("c"), ToolCall("1", "f", b'{"a":1}')]),
+        Turn("user", [ToolResult("1", [Text("r"), Text("s")]), Text("d"), Image("png", "AAAA")]),
+        Turn("assistant", [ToolCall("2", "f", b"{}")]),
+        Turn("user", [ToolResult("2", [])]),
+    ]
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    assert messages(*turns)[0] == [
+        {"role": "system", "content": "S\n\nT"},
+        {"role": "user", "content": "a\nb"},
+        {"role": "assistant", "content": "c", "tool_calls": [{"id": "1", **call}]},
+        {"role": "tool", "tool_call_id": "1", "content": "r\ns"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "d"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "2", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "2", "content": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "images", "name"), [(Image("png", ""), False, "png"), (Document("pdf", "d", ""), True, "pdf")]
+)
+def test_what_is_no_text(part: Any, images: bool, name: str) -> None:
+    with pytest.raises(RequestError, match="it takes text only"):
+        messages(Turn("user", [Text("a"), part]), images=images)
+    kept, dropped = messages(Turn("user", [Text("a"), part]), images=images, unsupported="drop")
+    assert (kept[1]["content"], dropped) == ("a", {f"messages[].content[] ({name})": 1})
+    with pytest.raises(RequestError, match="no user message with content that this model takes"):
+        messages(Turn("user", [part]), images=images, unsupported="drop")
+
+
+def test_a_picture_in_a_tools_result() -> None:
+    turns = [USER, Turn("assistant", [ToolCall("1", "f", b"{}")]), Turn("user", [ToolResult("1", [Image("png", "")])])]
+    with pytest.raises(RequestError, match="tool results are text"):
+        messages(*turns)
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        (None, None),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "any"),
+        ("function:f", {"type": "function", "function": {"name": "f"}}),
+    ],
+)
+def test_tools(choice: str | None, sent: Any) -> None:
+    tool = Tool("f", "D", {"type": "object"}, True)
+    body = encode_tools(Chat([], [USER], [tool], choice), required="any")
+    function = {"name": "f", "parameters": {"type": "object"}, "description": "D", "strict": True}
+    assert body["tools"] == [{"type": "function", "function": function}]
+    assert body.get("tool_choice") == sent
+    assert encode_tools(Chat([], [USER])) == {}
+
+
+def test_a_body() -> None:
+    sent = encode(GPT_OSS, {"messages": [user()], "max_tokens": 5, "temperature": 0, "seed": 1, "tools": [TOOL]})
+    assert sent["messages"] == [{"role": "user", "content": "Hi"}]
+    assert (sent["temperature"], sent["seed"], len(sent["tools"])) == (0, 1, 1)
+    with pytest.raises(RequestError) as caught:
+        encode(GPT_OSS, {"messages": [user()], "logit_bias": {"1": 1}})
+    assert caught.value.param == "logit_bias"
+
+
+def decoded(message: dict[str, Any], **choice: Any) -> Answer:
+    usage = choice.pop("usage", None)
+    return CODEC.decode(msgspec.json.encode({"choices": [{"message": message, **choice}], "usage": usage}))
+
+
+@pytest.mark.parametrize(
+    ("message", "choice", "answer"),
+    [
+        ({"content": "Hi"}, {"finish_reason": "stop"}, Answer("Hi", "stop", None)),
+        ({"content": "Hi"}, {"stop_reason": "length"}, Answer("Hi", "length", None)),
+        ({"content": "Hi"}, {"finish_reason": "of_a_later_day"}, Answer("Hi", "stop", None)),
+        ({"content": None}, {}, Answer("", "stop", None)),
+        ({"content": "Hi", "reasoning_content": "hm"}, {}, Answer("Hi", "stop", None, reasoning="hm")),
+        ({"content": "Hi", "reasoning": "hm"}, {}, Answer("Hi", "stop", None, reasoning="hm")),
+        ({"content": "<think>hm</think>Hi"}, {}, Answer("Hi", "stop", None, reasoning="hm")),
+        (
+            {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}, {"type": "text", "text": "Hi"}]},
+            {},
+            Answer("Hi", "stop", None, reasoning="hm"),
+        ),
+        ({"content": None, "refusal": "no"}, {}, Answer("", "stop", None, refusal="no")),
+        (
+            {
+                "tool_calls": [
+                    {"function": {"name": "f", "arguments": '{"a": 1}'}},
+                    {"id": "x", "function": {"name": "g"}},
+                ]
+            },
+            {"finish_reason": "tool_calls"},
+            Answer(None, "tool_calls", None, [ToolCall("call_0", "f", b'{"a": 1}'), ToolCall("x", "g", b"{}")]),
+        ),
+        (
+            {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+            {"finish_reason": "tool_calls"},
+            Answer(None, "tool_calls", None, [ToolCall("call_0", "f", b'{"a":1}')]),
+        ),
+        ({"content": "Hi"}, {"logprobs": "x"}, Answer("Hi", "stop", None)),
+    ],
+)
+def test_answers(message: dict[str, Any], choice: dict[str, Any], answer: Answer) -> None:
+    assert decoded(message, **choice) == answer
+
+
+@pytest.mark.parametrize(
+    ("more", "usage"),
+    [
+        ({}, Usage(3, 2)),
+        ({"prompt_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 4}}, Usage(3, 2, 1, 0, 4)),
+        ({"completion_tokens_details": {"reasoning_tokens": 1}}, Usage(3, 2, 0, 1)),
+        ({"cached_tokens": 1, "reasoning_tokens": 2}, Usage(3, 2, 1, 2)),
+        ({"prompt_cache_hit_tokens": 1}, Usage(3, 2, 1)),
+        ({"prompt_tokens": "x"}, None),
+    ],
+)
+def test_counts_wherever_a_server_puts_them(more: dict[str, Any], usage: Usage | None) -> None:
+    assert decoded({"content": "Hi"}, usage={"prompt_tokens": 3, "completion_tokens": 2, **more}).usage == usage
+
+
+@pytest.mark.parametrize(
+    "output", [b"{}", b'{"choices":[]}', b'{"choices":[{}]}', b'{"choices":[{"message":{"content":7}}]}']
+)
+def test_what_is_no_answer(output: bytes) -> None:
+    with pytest.raises(DecodeError, match="not a thing"):
+        decode_completion(output, "a thing")
