@@ -14,9 +14,6 @@ from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.errors import ConfigurationError
-from tasks.fast.line import FastEncoder
-from tasks.fast.records import form_of
-from tasks.fast.template import learn
 from tasks.inputs.plan import size_sampler
 from tasks.openai_format.faults import HALF_PAIR, MAX_DEPTH, NO_NUMBER, fault_of, first_custom_id, nests_too_deeply
 from tasks.openai_format.requests import CHAT
@@ -120,32 +117,6 @@ def test_what_fails_while_shards_are_planned_is_counted_as_no_record(monkeypatch
     bad, good = lines({"text": SECRET, "seed": 1}, {"text": "x", "seed": 1})
     assert size(bad, CHAT) == (0, 0)
     assert size(good, CHAT)[0] == 1
-
-
-def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = lines({"text": "x", "seed": 1})
-    template = learn(line)
-    assert template is not None
-    encoder = FastEncoder(parse_model(CLAUDE), CHAT, "drop")
-    assert form_of(template, encoder) is not None
-
-    def fail(*_: Any) -> Any:
-        raise KeyError(SECRET)
-
-    monkeypatch.setattr(AnthropicCodec, "encode", fail)
-    assert form_of(template, encoder) is None
-
-
-def test_a_template_whose_records_grow_much_has_no_form() -> None:
-    """A block of two million bytes of its lines would be a thousand million bytes of records."""
-    inner: dict[str, Any] = {"type": "string", "description": "x" * 500}
-    for copies, fits in ((1, True), (400, False)):
-        properties = {f"p{n}": {"$ref": "#/$defs/d"} for n in range(copies)}
-        schema = {"type": "object", "properties": properties, "$defs": {"d": inner}}
-        (line,) = lines({"text": "x", "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]})
-        template = learn(line)
-        assert template is not None
-        assert (form_of(template, FastEncoder(parse_model(NOVA), CHAT, "drop")) is not None) is fits
 
 
 @pytest.mark.parametrize(

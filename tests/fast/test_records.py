@@ -8,9 +8,12 @@ import pytest
 
 from tasks.bedrock.models import parse_model
 from tasks.codecs.encoder import RECORD_END
+from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.fast.line import FastEncoder, encoder_for
 from tasks.fast.match import LineBlock, Templates
 from tasks.fast.records import PlainRecords, RecordForm, form_of
+from tasks.fast.template import learn
+from tasks.openai_format.requests import CHAT
 from tests.conftest import CLAUDE, LLAMA, NOVA, chat
 
 
@@ -95,3 +98,45 @@ def test_what_the_lines_leave_out_is_kept_with_their_form() -> None:
 def test_lines_that_go_one_by_one_have_no_form(body: dict[str, Any]) -> None:
     """Each says what is wrong with it, or becomes several records."""
     assert form(**body) is None
+
+
+def test_the_first_texts_may_be_the_same_in_all_lines() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    lines = [
+        json.dumps(chat(f"req-{n}", messages=[system, {"role": "user", "content": text}])).encode()
+        for n, text in enumerate(TEXTS)
+    ]
+    data, block, templates = matched(lines)
+    forms = [form_of(template, encoder(NOVA)) for template in templates.known]
+    assert forms[0] is not None
+    written = bytes(PlainRecords(data, block, np.arange(30), templates.known, forms).between(0, 30)).splitlines()
+    one_by_one = encoder(NOVA)
+    assert [json.loads(record)["modelInput"] for record in written] == [
+        json.loads(one_by_one.draft(line).model_inputs[0]) for line in lines
+    ]
+
+
+def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = lines_of("x", seed=1)
+    template = learn(line, "last text")
+    assert template is not None
+    encoder = FastEncoder(parse_model(CLAUDE), CHAT, "drop")
+    assert form_of(template, encoder) is not None
+
+    def fail(*_: Any) -> Any:
+        raise KeyError("x")
+
+    monkeypatch.setattr(AnthropicCodec, "encode", fail)
+    assert form_of(template, encoder) is None
+
+
+def test_a_template_whose_records_grow_much_has_no_form() -> None:
+    """A block of two million bytes of its lines would be a thousand million bytes of records."""
+    inner: dict[str, Any] = {"type": "string", "description": "x" * 500}
+    for copies, fits in ((1, True), (400, False)):
+        properties = {f"p{n}": {"$ref": "#/$defs/d"} for n in range(copies)}
+        schema = {"type": "object", "properties": properties, "$defs": {"d": inner}}
+        (line,) = lines_of("x", tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}])
+        template = learn(line, "last text")
+        assert template is not None
+        assert (form_of(template, FastEncoder(parse_model(NOVA), CHAT, "drop")) is not None) is fits

@@ -43,7 +43,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         "cancel": collect,
         "forget_run": lambda root, run: act("forget", run),
         "_show": lambda run, batch: act("show", run.id),
-        "end_cancelled": lambda line, needed: act("end", line[0].id),
+        "end_cancelled": lambda line, needed: act("end", line[0].id, line[1].state.name, needed),
         "_children": lambda run: [CHILD, OTHER],
     }.items():
         monkeypatch.setattr(hooks, name, function)
@@ -51,7 +51,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def cancelled(hook: Any = stop_on_cancel) -> None:
-    hook(SimpleNamespace(name="flow"), RUN, SimpleNamespace())
+    hook(SimpleNamespace(name="flow"), RUN, SimpleNamespace(name="Cancelling"))
 
 
 def test_jobs_are_stopped_and_what_was_answered_is_collected(done: list[Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -109,8 +109,9 @@ def test_of_a_comparison_all_jobs_are_stopped_before_anything_is_collected(
     assert done[2:] == [
         *[("collect",), ("show", CHILD.id), ("forget", CHILD.id)],
         *[("collect",), ("show", OTHER.id), ("forget", OTHER.id)],
-        ("end", CHILD.id),
-        ("end", OTHER.id),
+        # The parent is being cancelled, whatever it was when it was read, and ends itself.
+        ("end", CHILD.id, "Cancelling", [RUN.id]),
+        ("end", OTHER.id, "Cancelling", [RUN.id]),
     ]
     # In the parent's log under the variant's name, in the variant's own as it is.
     assert f"lite: Batch {REF.batch_id} is cancelled" in caplog.messages
@@ -127,5 +128,5 @@ def test_a_variant_that_fails_leaves_the_others_theirs(done: list[Any], monkeypa
     cancelled(stop_all_on_cancel)
     assert done == [
         *[("stop",), ("collect",), ("show", OTHER.id), ("forget", OTHER.id)],
-        *[("end", CHILD.id), ("end", OTHER.id)],
+        *[("end", run.id, "Cancelling", [RUN.id]) for run in (CHILD, OTHER)],
     ]

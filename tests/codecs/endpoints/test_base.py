@@ -55,6 +55,16 @@ def test_the_policy_names_the_family_whose_body_is_written() -> None:
         CHAT.writer(parse_model(NOVA), "auto").write({"messages": [user()], "seed": 1}, Policy("error", "?"))
 
 
+def test_thoughts_are_left_out_where_the_family_does_not_send_them_back() -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    said = {"role": "assistant", "content": "A", "thinking_blocks": [thought]}
+    policy = Policy("error", "x")
+    writer = CHAT.writer(parse_model(NOVA), "auto")
+    ((body, _),) = writer.write({"messages": [user(), said, user("B")]}, policy).records
+    assert b"hm" not in body
+    assert policy.dropped == {"messages[].thinking_blocks": 1}
+
+
 def test_texts_are_records() -> None:
     written = EMBEDDINGS.writer(parse_model(TITAN), "auto").write({"input": ["a", "b"]}, Policy("error", "x"))
     assert written.invocation == "InvokeModel"

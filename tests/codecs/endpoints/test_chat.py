@@ -176,3 +176,11 @@ def test_what_nobody_maps_is_left_to_the_family() -> None:
         {"messages": [user()], "seed": 1, "user": "u", "logprobs": False, "x": None}, Policy("error", "x")
     )
     assert chat.rest == {"seed": 1}
+    mapped = {
+        "messages": [user()], "max_tokens": 1, "max_completion_tokens": 1, "temperature": 1, "top_p": 1, "stop": "a",
+        "tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": True, "response_format": {"type": "json_object"},
+        "reasoning_effort": "low", "n": 2,
+    }  # fmt: skip
+    ((chat, _),) = ENDPOINT.parse(mapped, Policy("error", "x"))
+    assert chat.rest == {}
+    assert ENDPOINT.mapped == mapped.keys() | {"functions", "function_call"}

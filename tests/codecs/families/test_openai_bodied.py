@@ -110,6 +110,22 @@ def test_a_body() -> None:
     assert caught.value.param == "logit_bias"
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"type": "json_object"}, {"type": "json_object"}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "j", "schema": {"type": "object"}, "strict": True}},
+            {"type": "json_schema", "json_schema": {"name": "j", "schema": {"type": "object"}, "strict": True}},
+        ),
+        ({"type": "text"}, None),
+    ],
+)
+def test_formats(given: dict[str, Any], sent: Any) -> None:
+    body = encode("qwen.qwen3-32b-v1:0", {"messages": [user()], "response_format": given})
+    assert body.get("response_format") == sent
+
+
 def decoded(message: dict[str, Any], **choice: Any) -> Answer:
     usage = choice.pop("usage", None)
     return CODEC.decode(msgspec.json.encode({"choices": [{"message": message, **choice}], "usage": usage}))

@@ -55,6 +55,7 @@ def think(known: Capabilities, policy: Policy, forced: bool = False, **fields: A
     ("effort", "most", "budget", "tokens"),
     [
         ("low", None, 2048, 10_240),
+        ("medium", None, 8192, 16_384),
         ("high", None, 16_384, 24_576),
         ("max", None, 49_152, 57_344),
         ("high", 4096, 2048, 4096),
