@@ -7,6 +7,7 @@ their ends and announce them. S3 is all they know: any number of runners may do 
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -43,7 +44,7 @@ from tasks.api.orders import (
     update_order,
 )
 from tasks.api.tenants import Tenant, Tenants, load_tenants
-from tasks.api.views import ended, ended_alone, failed
+from tasks.api.views import ended, ended_alone, failed, refused
 from tasks.api.webhooks import RETRY_SECONDS, deliver, event_of
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import telling
@@ -51,18 +52,19 @@ from tasks.batch.store import load
 from tasks.cancel import stop_batch
 from tasks.errors import (
     BatchFailedError,
-    ConfigurationError,
     InputFileError,
     LostLeaseError,
     PipelineError,
     StateConflictError,
     TransientError,
 )
-from tasks.openai_format.batch import Batch
+from tasks.openai_format.batch import Batch, BatchError
+from tasks.openai_format.requests import KNOWN_ENDPOINTS
 from tasks.settings import Settings, load_settings, settings_in_force
 from tasks.storage.copying import copy_object
 from tasks.storage.objects import delete_object, head_object
 from tasks.storage.uris import S3Uri, parse_input_uri
+from tasks.validate import read_input
 
 log = logging.getLogger("bedrock_batch.api.runner")
 
@@ -228,6 +230,9 @@ class Runner:
     def _begin(self, tenant: Tenant, order: Order) -> None:
         """Read the input, open the batch or find it, and take it as far as it goes."""
         try:
+            if not order.model:
+                _close(tenant, order, refused(order, _why_no_model(order)))
+                return
             batch = _run(tenant, order)
         except BatchFailedError as error:
             batch = error.batch
@@ -333,10 +338,6 @@ def _run(tenant: Tenant, order: Order, *, again: bool = False) -> Batch:
         worked_on.append(ref)
         attach(tenant, order.id, ref.batch_id)
 
-    if not order.model:
-        raise ConfigurationError(
-            "No model is named: give `model` in the call, or a body.model in the first line of the file."
-        )
     given = {
         "input_file": order.input_uri,
         "model": order.model,
@@ -352,6 +353,16 @@ def _run(tenant: Tenant, order: Order, *, again: bool = False) -> Batch:
         if batch.status in ("cancelled", "expired") and not worked_on and not given.get("retry_failed"):
             batch = batch_inference(**{**given, "retry_failed": True})
     return batch
+
+
+def _why_no_model(order: Order) -> list[BatchError]:
+    """Why no line says the model: mostly, the file is none of requests."""
+    summary = read_input(order.input_uri, order.endpoint or None, KNOWN_ENDPOINTS)
+    shutil.rmtree(summary.work, ignore_errors=True)
+    if not summary.requests or summary.invalid:
+        return summary.errors()
+    said = "No model is named: give `model` in the call, or a body.model in the first line of the file."
+    return [BatchError(code="invalid_configuration", message=said)]
 
 
 def _code(error: PipelineError) -> str:

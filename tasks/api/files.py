@@ -37,6 +37,8 @@ PURPOSES: tuple[Purpose, ...] = ("batch", "batch_output")
 EXPIRY_SECONDS = (3600, 2_592_000)
 #: So much of a file is looked at for its first line's model and endpoint.
 _HEAD_BYTES = 256 << 10
+#: So many of its lines at the most.
+_HEAD_LINES = 100
 _NAME_CHARACTERS = 512
 #: The most files of a page; a client asks for the next one by itself.
 MOST_LISTED = 1000
@@ -86,14 +88,18 @@ class _Line(msgspec.Struct):
 
 
 def first_line(head: bytes) -> FirstLine:
-    """Model and endpoint of the first line of a file, as far as it can be read."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    try:
-        line = msgspec.json.decode(text.partition(b"\n")[0], type=_Line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return FirstLine()
-    endpoint = canonical_endpoint(line.url) if line.url else None
-    return FirstLine((line.body.model if line.body else None) or None, endpoint)
+    """Model and endpoint of the first line of a file that can be read: bad ones before it may be skipped."""
+    for text in head.removeprefix(b"\xef\xbb\xbf").split(b"\n", _HEAD_LINES):
+        try:
+            line = msgspec.json.decode(text, type=_Line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        found = FirstLine(
+            (line.body.model if line.body else None) or None, canonical_endpoint(line.url) if line.url else None
+        )
+        if found.model or found.endpoint:
+            return found
+    return FirstLine()
 
 
 def first_line_of(uri: S3Uri) -> FirstLine:

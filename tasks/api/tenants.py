@@ -17,7 +17,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.api.errors import ForbiddenError, InvalidCallError
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, InputFileError
 from tasks.settings import Settings, load_settings
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri, parse_location, within
 
@@ -118,7 +118,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
     def input_uri(self, text: str) -> S3Uri:
         """An object that a call names as input, decoded once at the most. Raises InvalidCallError, ForbiddenError."""
-        uri = parse_input_uri(text)
+        try:
+            uri = parse_input_uri(text)
+        except InputFileError as error:
+            raise InvalidCallError(str(error), param="input_file_id") from None
         if not uri.key or uri.key.endswith("/") or "\0" in uri.key or len(uri.key.encode()) > 1024:
             raise InvalidCallError("input_file_id must name one object: s3://BUCKET/KEY.", param="input_file_id")
         if ".." in uri.key.split("/") or not within(uri, self.inputs) or within(uri, self.closed):
@@ -323,7 +326,7 @@ def _refuse_shared(tenants: list[Tenant]) -> None:
     roots = [tenant.settings.root for tenant in tenants]
     if len(set(roots)) < len(roots):
         raise ConfigurationError("Two tenants have the same bucket and prefix: give each a prefix of its own.")
-    reserved = {"api", "batches", "open", "runs", "samples"}
+    reserved = {"api", "batches", "newest", "open", "runs", "samples"}
     for tenant in tenants:
         for other in tenants:
             rest = tenant.settings.root.key.removeprefix(other.settings.root.key + "/")

@@ -152,8 +152,13 @@ def ended_alone(order: Order) -> Batch:
 
 def failed(order: Order, code: str, message: str) -> Batch:
     """The end of an order that no batch could be opened for."""
-    errors = BatchErrors(data=[BatchError(code=code, message=message)])
-    return _own(order, status="failed", failed_at=max(int(time.time()), order.created_at), errors=errors)
+    return refused(order, [BatchError(code=code, message=message)])
+
+
+def refused(order: Order, errors: list[BatchError]) -> Batch:
+    """The same, for several reasons."""
+    at = max(int(time.time()), order.created_at)
+    return _own(order, status="failed", failed_at=at, errors=BatchErrors(data=errors))
 
 
 def output_uri(order: Order) -> str | None:

@@ -83,10 +83,11 @@ def parse_window(completion_window: str) -> int | None:
     if text == "immediate":
         return None
     number, unit = text[:-1], text[-1:]
-    hours = int(number) * {"h": 1, "d": 24}[unit] if number.isdecimal() and unit in ("h", "d") else 0
+    whole = number.isascii() and number.isdecimal() and len(number) <= 3
+    hours = int(number) * {"h": 1, "d": 24}[unit] if whole and unit in ("h", "d") else 0
     if not 24 <= hours <= 168:
         raise ValueError(
-            f"completion_window must be 24h to 168h (or 1d to 7d), or 'immediate', not {completion_window!r}: "
+            f"completion_window must be 24h to 168h (or 1d to 7d), or 'immediate', not {completion_window[:80]!r}: "
             "a Bedrock job runs for at least a day and at most a week."
         )
     return hours

@@ -137,6 +137,7 @@ def test_wrong_expiries_are_refused(value: object) -> None:
 )
 def test_a_first_line_that_says_nothing(head: bytes) -> None:
     assert first_line(head).model is None
+    assert first_line(head + b"\n" + LINE).model == CLAUDE, "the next one does: bad lines may be skipped"
 
 
 def test_the_first_line_of_a_compressed_object(cloud: Cloud) -> None:

@@ -21,7 +21,7 @@ from tasks.errors import BatchFailedError, ConfigurationError, InputFileError, T
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
 from tasks.settings import load_settings
 from tasks.storage.uris import parse_input_uri
-from tests.api.callers import create, tenant, upload
+from tests.api.callers import LINE, create, tenant, upload
 from tests.builders import document, store
 from tests.fakes import Cloud
 
@@ -148,10 +148,24 @@ def test_what_never_passes_fails_in_the_end(pipeline: Pipeline) -> None:
     assert shown(order)["errors"]["data"][0]["code"] == "service_unavailable"
 
 
-def test_orders_without_a_model_fail(pipeline: Pipeline) -> None:
-    order = create(tenant(), upload(tenant(), b"{}\n").id)
+@pytest.mark.parametrize(
+    ("body", "code", "line"),
+    [
+        (LINE.replace(b'"model"', b'"other"'), "invalid_configuration", None),
+        (b"", "empty_file", None),
+        (b"\n \n", "empty_file", None),
+        (b"{broken\n", "invalid_json_line", 1),
+        (LINE.replace(b'"model"', b'"other"') + b"{broken\n", "invalid_json_line", 2),
+    ],
+)
+def test_orders_without_a_model_are_told_why(pipeline: Pipeline, body: bytes, code: str, line: int | None) -> None:
+    """A file that is none of requests names no model either: that is not what is wrong with it."""
+    order = create(tenant(), upload(tenant(), body).id)
     runner().look()
-    assert "No model" in shown(order)["errors"]["data"][0]["message"]
+    end = shown(order)
+    assert end["status"] == "failed"
+    assert (code, line) in [(each["code"], each["line"]) for each in end["errors"]["data"]]
+    assert not pipeline.calls
 
 
 def test_cancelling_before_the_input_was_read(pipeline: Pipeline) -> None:

@@ -116,7 +116,16 @@ def test_no_other_object_may_be_named(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", [f"s3://{BUCKET}/in/", f"s3://{BUCKET}", f"s3://{BUCKET}/in/\0", f"s3://{BUCKET}/in/" + "a" * 2000]
+    "uri",
+    [
+        "s3://",
+        "s3:///x",
+        "s3%3A%2F%2F",
+        f"s3://{BUCKET}/in/",
+        f"s3://{BUCKET}",
+        f"s3://{BUCKET}/in/\0",
+        f"s3://{BUCKET}/in/" + "a" * 2000,
+    ],
 )
 def test_folders_are_no_input(uri: str) -> None:
     with pytest.raises(InvalidCallError):
