@@ -261,8 +261,10 @@ def _points(numbers: Numbers, judged: Judged | None) -> list[Point]:
     points = []
     for variant in numbers.variants:
         quality = None
-        if variant.accuracy is not None:
-            quality = (variant.accuracy.value, variant.accuracy.interval)
+        # What the run lost is no wrong answer.
+        share = variant.accuracy_compared or variant.accuracy
+        if share is not None:
+            quality = (share.value, share.interval)
         elif variant.label in strengths:
             quality = strengths[variant.label]
         cost = variant.cost_per_thousand.value if variant.cost_per_thousand else None
@@ -317,7 +319,8 @@ def markdown(page: Page, files: dict[str, str]) -> str:
         f"|---|{'---:|' if referenced else ''}---:|---:|---:|",
     ]
     for variant in page.numbers.variants:
-        accuracy = f" {percent(variant.accuracy.value if variant.accuracy else None)} |" if referenced else ""
+        share = variant.accuracy_compared or variant.accuracy
+        accuracy = f" {percent(share.value if share else None)} |" if referenced else ""
         lines.append(
             f"| {plain(variant.label)} |{accuracy} {percent(variant.answered.value)} | {_dollars(variant)} | "
             f"{number(variant.output_tokens.value, 1)} |"

@@ -355,3 +355,11 @@ def test_no_interval_where_none_is_honest(cloud: Cloud, tmp_path: Path) -> None:
     assert pair.kappa_interval is not None
     same = Compared(cloud, tmp_path, {"a": labels, "b": labels}, labels).numbers.pairs[0]
     assert (same.kappa, same.kappa_interval) == (1.0, None)
+
+
+def test_no_picture_takes_what_was_lost_for_wrong(cloud: Cloud, tmp_path: Path) -> None:
+    from tasks.comparison.page import _points
+
+    labels = ["x", "y"] * 50
+    found = Compared(cloud, tmp_path, {"a": [LOST if n < 30 else each for n, each in enumerate(labels)]}, labels)
+    assert [point.y for point in _points(found.numbers, None)] == [100.0]
