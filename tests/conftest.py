@@ -1,8 +1,10 @@
 """The sandbox, a Prefect server, fakes of both in memory, and small ways to make inputs and read results."""
 
-import contextlib
+import functools
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -70,13 +72,17 @@ class Sandbox:
         self.url = settings["AWS_ENDPOINT_URL_BEDROCK"]
         self.bucket = settings["BEDROCK_BATCH_BUCKET"]
         self.s3 = boto3.client("s3", endpoint_url=settings["AWS_ENDPOINT_URL_S3"])
+        #: Whether the test has asked for faults, and what was logged in its process as a warning or worse.
+        self.faulty = False
+        self.logged: list[str] = []
 
     def _call(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/_sandbox/{path}", data)) as reply:
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/_sandbox/{path}", data), timeout=120) as reply:
             return json.load(reply)
 
     def faults(self, **changes: Any) -> None:
+        self.faulty = True
         self._call("faults", changes)
 
     def reset(self) -> None:
@@ -99,7 +105,7 @@ class Sandbox:
         """Until so many jobs of a prefix are in a state; sooner if the process that is to make them has ended."""
 
         def there() -> bool:
-            assert process is None or process.poll() is None, process.communicate()
+            assert process is None or process.poll() is None, process.communicate(timeout=60)
             return len([job for job in self.jobs(prefix) if job["status"] == status]) >= count
 
         until(there, f"{count} jobs are {status}")
@@ -120,9 +126,27 @@ class Sandbox:
         return [json.loads(line) for line in self.read(uri).split(b"\n") if line] if uri else []
 
 
+#: Where a run's own log goes, and its tasks'.
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+
+
+class _Warnings(logging.Handler):
+    """Keeps the warnings of our own code, and what is worse."""
+
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.append(record.getMessage())
+
+
 #: What takes seconds to start. Tests that need none of it are `make unit`.
 SERVERS = frozenset({"prefect_server", "_sandbox", "_nursery"})
 
+
+#: A unit test takes milliseconds, the longest some seconds; a busy machine takes many times as long.
+UNIT_SECONDS = 180
 
 #: The files that take minutes, the longest first: begun last, one of them would keep one worker busy at the end.
 LONGEST = [
@@ -138,10 +162,15 @@ LONGEST = [
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server, by what their fixtures ask for: before -m selects. Put the longest first."""
+    """Mark the tests that need a server, by what their fixtures ask for: before -m selects. Put the longest first.
+
+    One that needs none and hangs is red within three minutes; pytest's own `timeout` is for the others.
+    """
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.e2e)
+        elif item.get_closest_marker("timeout") is None and "FUZZ" not in os.environ:
+            item.add_marker(pytest.mark.timeout(UNIT_SECONDS))
     place = {name: at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 
@@ -188,7 +217,14 @@ def sandbox(_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sand
     monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "threads")
     monkeypatch.setenv("BEDROCK_BATCH_PREFIX", f"test-{uuid.uuid4().hex[:12]}")
     _sandbox.reset()
+    _sandbox.faulty, _sandbox.logged = False, []
+    ours = _Warnings(_sandbox.logged)
+    loggers = [logging.getLogger(name) for name in ("bedrock-batch", "bedrock_batch", "tasks", "flows", *RUN_LOGGERS)]
+    for logger in loggers:
+        logger.addHandler(ours)
     yield _sandbox
+    for logger in loggers:
+        logger.removeHandler(ours)
     _sandbox.reset()
 
 
@@ -251,8 +287,35 @@ def write_chats(path: Path, count: int, **body: Any) -> Path:
     return write_lines(path, [chat(f"req-{i}", f"Question number {i}?", **body) for i in range(count)])
 
 
-def account(sandbox: Sandbox, batch: Any, expected_ids: Sequence[str | None]) -> tuple[list[Any], list[Any]]:
-    """Assert promise 1 on a batch's files, independently of the pipeline; returns output and error lines."""
+@functools.cache
+def shapes() -> dict[str, Any]:
+    """OpenAI's own types of what comes back, by what a body says that it is. They take a second to import."""
+    from openai.types import Completion, CreateEmbeddingResponse
+    from openai.types.chat import ChatCompletion
+    from openai.types.responses import Response
+
+    return {
+        "chat.completion": ChatCompletion,
+        "text_completion": Completion,
+        "response": Response,
+        "list": CreateEmbeddingResponse,
+    }
+
+
+def account(
+    sandbox: Sandbox,
+    batch: Any,
+    expected_ids: Sequence[str | None],
+    *,
+    warnings: Sequence[str] | None = (),
+    logged: Sequence[str] | None = None,
+) -> tuple[list[Any], list[Any]]:
+    """Assert promise 1 on a batch's files, independently of the pipeline; returns output and error lines.
+
+    A healthy batch is silent: it has the `warnings` that a test expects (regular expressions, one for each; None for any)
+    and no other, and what the test's process logged as a warning are those and the `logged` ones. With faults, anything
+    may be logged where the test does not say what.
+    """
     output, errors = sandbox.lines(batch.output_file), sandbox.lines(batch.error_file)
     order = {custom_id: place for place, custom_id in reversed(list(enumerate(expected_ids)))}
     for lines in (output, errors):
@@ -262,17 +325,38 @@ def account(sandbox: Sandbox, batch: Any, expected_ids: Sequence[str | None]) ->
     assert sorted(ids, key=str) == sorted(expected_ids, key=str)
     counts = batch.request_counts
     assert (counts.total, counts.completed, counts.failed) == (len(expected_ids), len(output), len(errors))
-    with contextlib.suppress(ImportError):
-        from openai.types.chat import ChatCompletion
-
-        for line in output:
-            assert line["error"] is None
-            assert line["response"]["status_code"] == 200
-            ChatCompletion.model_validate(line["response"]["body"], strict=True)
+    for line in output:
+        assert line["error"] is None
+        assert line["response"]["status_code"] == 200
+        shapes()[line["response"]["body"]["object"]].model_validate(line["response"]["body"], strict=True)
     for line in errors:
         assert (line["response"] is None) != (line["error"] is None)
         assert line["response"] is None or line["response"]["status_code"] >= 400
+    if warnings is None:
+        return output, errors
+    if errors and not output:
+        warnings = [*warnings, "^no request was answered: see the error file for the causes$"]
+    document = json.loads(sandbox.read(f"{batch.parquet_file.partition('/batches/')[0]}/batches/{batch.id}/batch.json"))
+    assert [*_unmatched(warnings, document["bedrock"]["warnings"])] == []
+    if logged is not None or not sandbox.faulty:
+        assert [*_unmatched([*warnings, *(logged or ())], sandbox.logged, all_found=False)] == []
     return output, errors
+
+
+#: What a run says: before it sends anything, of too few records for a job; and of requests it refuses, what and where.
+FEWER = r"^Fewer records than a job takes \(100\): they are asked on demand, at the full price"
+REFUSED = r"^Will not be sent: [1-9]|^[0-9,]+ lines?: .*, first line [0-9,]+$|\(.*, line [0-9,]+\)$"
+ANYTHING = ""
+
+
+def _unmatched(patterns: Sequence[str], texts: Sequence[str], *, all_found: bool = True) -> Iterator[str]:
+    """The texts that no pattern is for; and the patterns that no text is for."""
+    for text in texts:
+        if not any(re.search(pattern, text) for pattern in patterns):
+            yield text
+    for pattern in patterns if all_found else ():
+        if not any(re.search(pattern, text) for text in texts):
+            yield f"(nothing said: {pattern})"
 
 
 @pytest.fixture(scope="session")

@@ -27,5 +27,7 @@ def test_pure_modules_import_neither_prefect_nor_boto3(module: str) -> None:
         f"import sys, {module}; from tasks.codecs import all_codecs; all_codecs();"
         "print(sorted({m.partition('.')[0] for m in sys.modules} & {'prefect', 'boto3', 'botocore', 'pyarrow'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.strip() == "[]"

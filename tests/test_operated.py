@@ -96,7 +96,7 @@ class Operated:
         """As a machine that fails kills it."""
         assert self._server is not None
         self._server.kill()
-        self._server.wait()
+        self._server.wait(60)
 
     def prefect(self, *arguments: str) -> None:
         done = subprocess.run(

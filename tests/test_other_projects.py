@@ -20,6 +20,7 @@ def test_a_tasks_package_of_another_project_is_named(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ImportError: {other} is in the way")

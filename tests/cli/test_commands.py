@@ -42,7 +42,9 @@ def test_every_command_has_help_and_imports_nothing_heavy_for_it() -> None:
         "    assert execute(bedrock_batch, [name, '--help'] if name else ['--help'], 'bedrock-batch') == 0\n"
         "print(sorted({module.partition('.')[0] for module in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
     *help_, modules = done.stdout.splitlines()
     assert not HEAVY & set(eval(modules))
     assert "  130 interrupted (the same command carries on)." in help_

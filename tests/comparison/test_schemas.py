@@ -124,7 +124,8 @@ def test_nothing_is_fetched(checker: SchemaChecker, tmp_path: Any) -> None:
                 {"$defs": {"a": {"$ref": reference}}},
             ):
                 assert check(checker, schema, {}) == (None, WHY[Verdict.REFERENCE])
-        thread.join()
+        thread.join(60)
+        assert not thread.is_alive()
     assert not seen
 
 

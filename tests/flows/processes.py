@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 NURSERY = """
-import importlib, json, os, signal, sys, threading, traceback
+import importlib, json, os, signal, sys, threading, time, traceback
 from botocore.client import BaseClient
 import flows.batch, flows.compare, flows.operations, flows.cli.main, flows.cli.run, flows.cli.printing, flows.cli.saving
 import pyarrow.parquet, pandas, tasks.aws, tests.direct
@@ -95,7 +95,13 @@ for line in sys.stdin:
             run(order)
         print(json.dumps(pid), flush=True)
     else:
-        print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])), flush=True)
+        end, late = time.monotonic() + order["seconds"], False
+        while not (found := os.waitpid(order["pid"], os.WNOHANG))[0]:
+            if time.monotonic() > end and not late:
+                late = True
+                os.kill(order["pid"], signal.SIGKILL)
+            time.sleep(0.01)
+        print(json.dumps([os.waitstatus_to_exitcode(found[1]), late]), flush=True)
 """
 
 
@@ -116,9 +122,11 @@ class Run:
     def __init__(self, nursery: "Nursery", pid: int, log: Path, reply: Path) -> None:
         self._nursery, self.pid, self.log, self._reply = nursery, pid, log, reply
 
-    def wait(self) -> int:
-        """The exit status; minus the signal where one ended it."""
-        return int(self._nursery.ask({"do": "wait", "pid": self.pid}))
+    def wait(self, seconds: float = 300) -> int:
+        """The exit status; minus the signal where one ended it. A run that does not end in time is killed."""
+        status, late = self._nursery.ask({"do": "wait", "pid": self.pid, "seconds": seconds})
+        assert not late, f"it has not ended after {seconds:g} s: {self.log.read_text()[-3000:]}"
+        return int(status)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.pid, number)

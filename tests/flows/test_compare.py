@@ -279,6 +279,7 @@ def test_the_command_line(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (report,) = tmp_path.glob("cmp_*/report.html")

@@ -16,7 +16,20 @@ import pytest
 
 from flows.batch import BatchFailedError, batch_inference
 from tests.codecs.helpers import PNG, TOOL
-from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, chat, lines_of, refusals, sample_files, write_lines
+from tests.conftest import (
+    CLAUDE,
+    FEWER,
+    LLAMA,
+    NOVA,
+    REFUSED,
+    Sandbox,
+    account,
+    chat,
+    lines_of,
+    refusals,
+    sample_files,
+    write_lines,
+)
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
@@ -196,7 +209,7 @@ def test_images_from_s3_are_inlined_and_the_web_is_refused(sandbox: Sandbox, tmp
     path = write_lines(tmp_path / "in.jsonl", [line(f"i{n}", url) for n, url in enumerate(urls)])
     for fetch in (False, True):
         batch = batch_inference(str(path), CLAUDE, fetch_images=fetch, **FAST)
-        output, errors = account(sandbox, batch, [f"i{n}" for n in range(5)])
+        output, errors = account(sandbox, batch, [f"i{n}" for n in range(5)], logged=[FEWER, REFUSED])
         assert [each["custom_id"] for each in output] == ["i0"]
         messages = [error["response"]["body"]["error"]["message"] for error in errors]
         assert "cannot be read" in messages[0]

@@ -7,10 +7,7 @@ import pytest
 
 from flows.batch import batch_inference
 from flows.operations import batch_output, list_batches
-from tasks.batch.paths import BatchRef
-from tasks.batch.store import read
 from tasks.openai_format.batch import Batch
-from tasks.settings import load_settings
 from tests.conftest import CLAUDE, LLAMA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
 from tests.waiting import until
@@ -24,10 +21,6 @@ def go(runs: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "100")
     path = str(write_chats(tmp_path / "in.jsonl", 200))
     return lambda **options: runs.start("batch_inference", path, CLAUDE, poll_seconds=0.05, **options)
-
-
-def warnings_of(batch: Batch) -> str:
-    return "\n".join(read(BatchRef(load_settings().root, batch.id)).bedrock.warnings)
 
 
 @pytest.mark.parametrize(
@@ -103,19 +96,17 @@ def test_odd_output_is_accounted_for_and_said(sandbox: Sandbox, go: Any, monkeyp
     monkeypatch.setenv("BEDROCK_BATCH_MAX_ROUNDS", "1")
     sandbox.faults(missing=3, doubled=8, unasked=2, garbled=5, wrong_manifest=True)
     batch = Batch.model_validate(go().finish())
-    _, errors = account(sandbox, batch, IDS)
+    oddities = [
+        "^6 records that were answered more than once",
+        "^4 output records that were never asked for",
+        "^10 output lines that cannot be read",
+        "counts 97 processed records of 100",
+        "97 processed records, but 101 answers",
+    ]
+    _, errors = account(sandbox, batch, IDS, warnings=oddities)
     # Of the lines that are garbled, each came a second time.
     assert len(errors) == 2 * 3
     assert {error["error"]["code"] for error in errors} == {"server_error"}
-    said = warnings_of(batch)
-    for oddity in (
-        "6 records that were answered more than once",
-        "4 output records that were never asked for",
-        "10 output lines that cannot be read",
-        "counts 97 processed records of 100",
-        "97 processed records, but 101 answers",
-    ):
-        assert oddity in said, said
 
 
 def test_a_job_that_leaves_no_output_is_said_and_asked_again(
@@ -185,11 +176,13 @@ def test_lost_replies_are_paid_for_a_bounded_number_of_times(sandbox: Sandbox, t
     path = str(write_chats(tmp_path / "in.jsonl", 3))
     sandbox.faults(lose_invoke_replies=1000)
     batch = batch_inference(path, CLAUDE, completion_window="immediate")
-    _, errors = account(sandbox, batch, ["req-0", "req-1", "req-2"])
+    said = [
+        "^6 calls on demand were sent again after a lost reply; each may have been billed twice$",
+    ]
+    _, errors = account(sandbox, batch, ["req-0", "req-1", "req-2"], warnings=said)
     assert len(errors) == 3
     assert {error["response"]["status_code"] for error in errors} == {504}
     assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (9, 3)
-    assert "6 calls on demand were sent again after a lost reply; each may have been billed twice" in warnings_of(batch)
     batch_inference(path, CLAUDE, completion_window="immediate")
     assert sandbox.journal()["paid"] == 9
 
@@ -198,10 +191,12 @@ def test_lost_replies_are_paid_for_a_bounded_number_of_times(sandbox: Sandbox, t
 def test_a_few_lost_replies_cost_no_answer(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.faults(lose_invoke_replies=2, gateway_replies=2)
     batch = batch_inference(str(write_chats(tmp_path / "in.jsonl", 20)), CLAUDE, completion_window="immediate")
-    output, _ = account(sandbox, batch, [f"req-{i}" for i in range(20)])
+    # Of four lost replies, three may be one request's: it is not sent a fourth time.
+    output, _ = account(
+        sandbox, batch, [f"req-{i}" for i in range(20)], warnings=["^[34] calls on demand were sent again"]
+    )
     assert sandbox.journal()["most_often"] <= 3
     assert len(output) >= 19
-    assert "4 calls on demand were sent again" in warnings_of(batch) or len(output) == 19
 
 
 def test_one_bad_line_of_a_job_costs_one_answer(sandbox: Sandbox, go: Any, prefix: str) -> None:

@@ -169,7 +169,7 @@ def in_a_container(sandbox: Sandbox, tmp_path: Path) -> Any:
     from prefect.settings import PREFECT_API_URL
 
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "--pid", "--fork", "true"], check=False).returncode:
+    if unshare is None or subprocess.run([unshare, "--pid", "--fork", "true"], check=False, timeout=60).returncode:
         pytest.skip("this machine does not let a process have a PID namespace of its own")
     started = []
 

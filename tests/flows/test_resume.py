@@ -139,6 +139,7 @@ def test_the_command_line_runs_in_the_sandbox(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "every answer is synthetic" in done.stderr

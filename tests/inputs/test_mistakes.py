@@ -185,7 +185,7 @@ def summary(path: Path, work: Path) -> InputSummary:
 def mended(path: Path, command: str) -> Path:
     """The file that the command of a sentence makes, run as a user would."""
     made = path.parent / "batch.jsonl"
-    subprocess.run(["bash", "-c", command], cwd=path.parent, check=True)
+    subprocess.run(["bash", "-c", command], cwd=path.parent, check=True, timeout=60)
     return made
 
 

@@ -45,7 +45,7 @@ def test_side_by_side_each_has_its_own() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
     text = out.getvalue()
     assert "a: checking" in text
     assert "b: checking" in text

@@ -166,7 +166,7 @@ def airflow(url: str, folder: Path) -> None:
 def schemathesis(url: str, folder: Path) -> None:
     request = urllib.request.Request(f"{url}/openapi.json", headers={"authorization": f"Bearer {KEY}"})
     document = folder / "openapi.json"
-    with urllib.request.urlopen(request) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         document.write_bytes(reply.read())
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", str(document), "--url", url]
     options = ["--checks", "not_a_server_error", "--max-examples", "40", "--phases", "examples,coverage,fuzzing"]

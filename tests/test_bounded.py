@@ -1,0 +1,73 @@
+"""No test can hang: nothing in the tests waits without a limit, and each has one of its own (pytest-timeout)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import UNIT_SECONDS
+
+HERE = Path(__file__).resolve().parent
+#: Measures, which no suite waits for.
+OTHERS = {"bench.py", "bench_api.py", "bench_run.py", "bench_shapes.py", "bench_verdict.py", "scale.py", "mutants.py"}
+#: Waits that take a limit as an argument: of threads, processes, futures, queues and locks.
+WAITS = {"wait", "join", "communicate", "result", "acquire"}
+#: Calls that wait for another process or a server.
+CALLS = {
+    "subprocess.run",
+    "subprocess.check_output",
+    "subprocess.check_call",
+    "urllib.request.urlopen",
+    "httpx.post",
+    "httpx.get",
+}
+#: Those that know their limit: a run of the nursery, and a lease in memory, whose time is a fake.
+LIMITED = {"run", "killed", "paused", "leader", "self", "mine"}
+
+
+def unbounded(source: str) -> Iterator[tuple[int, str]]:
+    """Where a module waits for ever, if need be: the line and the code."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.While) and isinstance(node.test, ast.Constant):
+            if not any(isinstance(inner, ast.Return | ast.Break | ast.Raise) for inner in ast.walk(node)):
+                yield node.lineno, "while True"
+        elif isinstance(node, ast.Call):
+            named = any(keyword.arg in ("timeout", "seconds") for keyword in node.keywords)
+            if ast.unparse(node.func) in CALLS and not named:
+                yield node.lineno, ast.unparse(node.func)
+            match node.func:
+                case ast.Attribute(value=receiver, attr=name) if name in WAITS and not node.args and not named:
+                    if ast.unparse(receiver) not in LIMITED and not ast.unparse(receiver).startswith("start("):
+                        yield node.lineno, ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("**/*.py")), ids=lambda path: str(path.relative_to(HERE)))
+def test_every_wait_has_an_end(path: Path) -> None:
+    if path.name not in OTHERS:
+        assert [*unbounded(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True:\n    look()",
+        "thread.join()",
+        "process.wait()",
+        "process.communicate()",
+        "future.result()",
+        "subprocess.run(['true'], check=True)",
+        "urllib.request.urlopen(url)",
+    ],
+)
+def test_a_wait_without_an_end_is_seen(code: str) -> None:
+    assert len([*unbounded(code)]) == 1
+    bounded = code.replace("()", "(5)").replace("True)", "True, timeout=5)").replace("(url)", "(url, timeout=5)")
+    assert code.startswith("while") or not [*unbounded(bounded)]
+
+
+def test_every_test_has_a_limit(request: pytest.FixtureRequest) -> None:
+    assert float(request.config.getini("timeout")) <= 600
+    marker = request.node.get_closest_marker("timeout")
+    assert marker is not None
+    assert marker.args == (UNIT_SECONDS,)
