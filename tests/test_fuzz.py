@@ -35,9 +35,11 @@ from tasks.storage.reader import find_sources, read_lines
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.validate import Validator
 from tests.conftest import CLAUDE, LLAMA, NOVA
+from tests.occurring import happened, occurring
 
 #: Tools go natively and plain chats by Converse, in shards of their own.
 MISTRAL, CLAUDE_4_5 = "mistral.mistral-large-2407-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"
+pytestmark = pytest.mark.timeout(600)
 CASES = 400 * int(os.environ.get("FUZZ", "1"))
 SLOW = {"suppress_health_check": list(HealthCheck)}
 
@@ -58,6 +60,8 @@ text = st.text(max_size=30) | st.sampled_from(
         "content",
     ]
 )
+#: Longer than a byte counts: how long a text is, is handed from validation to conversion.
+long_text = st.builds(lambda start, size: start + "x" * size, text, st.sampled_from([200, 254, 255, 256, 257, 300]))
 value: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
@@ -126,11 +130,12 @@ def alike(draw: Any) -> list[bytes]:
     in_parts = draw(st.lists(st.booleans(), min_size=len(roles), max_size=len(roles)))
     constant = draw(st.lists(st.booleans(), min_size=len(roles), max_size=len(roles)))
     id_last, escape, user = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from(["none", "one", "many"]))
-    first = [draw(text) for _ in roles]
+    texts_of = draw(st.lists(st.sampled_from([text, text, text, long_text]), min_size=len(roles), max_size=len(roles)))
+    first = [draw(each) for each in texts_of]
     extra = draw(st.fixed_dictionaries({}, optional=EXTRA))
     lines = []
     for number in range(draw(st.integers(1, 10))):
-        texts = [kept if same else draw(text) for kept, same in zip(first, constant, strict=True)]
+        texts = [kept if same else draw(each) for kept, same, each in zip(first, constant, texts_of, strict=True)]
         contents = [[{"type": "text", "text": t}] if part else t for t, part in zip(texts, in_parts, strict=True)]
         messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         body: dict[str, Any] = {"model": "m", "messages": messages, "max_tokens": 5}
@@ -236,6 +241,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
     return made, rows, encoder.dropped.as_dict(), converter.requests
 
 
+@occurring(templates=40, bad=100, good=100, long=20)
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(files)
 @example([b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":' + b"[" * 5000])
@@ -258,6 +264,10 @@ def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes
         summary, bad = check(data, folder)
         assert summary.requests == sum(bool(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
         assert summary.invalid == len(bad) == len({each["request"] for each in bad})
+        happened("templates", summary.layout.templates)
+        happened("bad", bad)
+        happened("good", summary.requests > len(bad))
+        happened("long", any(len(line) > 1000 for line in lines))
         fast = {model: as_converted(data, model, folder) for model in (CLAUDE, CLAUDE_4_5, NOVA, LLAMA, MISTRAL)}
         patch.setattr(Templates, "find", lambda *_: None)
         again, bad_again = check(data, folder)
@@ -273,25 +283,22 @@ def test_input_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes
             assert made[-1] == summary.requests
 
 
+some_id = st.sampled_from(["r000000000", "r000000003", "r000000009c0001", "r999999999", "pad000000001", "r", ""])
+output_parts: dict[str, Any] = {
+    "modelOutput": value | st.just({"content": [{"type": "text", "text": "hi"}]}),
+    "modelInput": value,
+    "error": value | st.fixed_dictionaries({"errorCode": value, "errorMessage": value}, optional={"expired": value}),
+}
 output_line = st.builds(
     lambda parts, order: json.dumps({key: parts[key] for key in order if key in parts}).encode(),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "recordId": st.sampled_from(
-                ["r000000000", "r000000003", "r000000009c0001", "r999999999", "pad000000001", "r", ""]
-            )
-            | value,
-            "modelOutput": value | st.just({"content": [{"type": "text", "text": "hi"}]}),
-            "modelInput": value,
-            "error": value
-            | st.fixed_dictionaries({"errorCode": value, "errorMessage": value}, optional={"expired": value}),
-        },
-    ),
+    st.fixed_dictionaries({"recordId": some_id}, optional=output_parts)
+    | st.fixed_dictionaries({"recordId": some_id}, optional=output_parts)
+    | st.fixed_dictionaries({}, optional={"recordId": value, **output_parts}),
     st.permutations(["recordId", "modelOutput", "modelInput", "error"]),
 )
 
 
+@occurring(outcomes=50, odd=50)
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(st.lists(spoiled(output_line) | st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=12))
 def test_output_lines(lines: list[bytes]) -> None:
@@ -308,6 +315,8 @@ def test_output_lines(lines: list[bytes]) -> None:
             padding += record.record_id.startswith("pad")
             known += bool(record.record_id)
         said = sum(answers.oddities.values())
+        happened("outcomes", outcomes)
+        happened("odd", said)
         blank = sum(not line.strip() for line in lines)
         assert outcomes + said + padding + blank == len(lines)
         assert all(answers.lengths[row] > 0 for row in range(10) if answers.kinds[row] == ANSWERED)
@@ -346,17 +355,23 @@ def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         find_sources(str(tmp_path))
 
 
-@given(st.text(max_size=200), st.text(max_size=100))
+@occurring(long=10, accepted=5)
+@given(
+    st.text(max_size=200) | st.text("ab-. ", min_size=64, max_size=200),
+    st.text(max_size=100) | st.text("ab/-.", max_size=20),
+)
 def test_names_of_jobs_stay_within_the_pattern(wanted: str, prefix: str) -> None:
     import re
 
     name = job_name("batch_" + "0f" * 16, 3, 1, wanted)
     assert re.fullmatch(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}", name)
     assert len(name) <= 63
+    happened("long", len(wanted) > 63)
     try:
         place = parse_location(f"s3://bucket/{prefix}", "x")
     except ConfigurationError:
         return
+    happened("accepted")
     assert re.fullmatch(
         r"s3://[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9](/[-!_*'().a-z0-9A-Z]+(/[-!_*'().a-z0-9A-Z]+)*)?/?", str(place)
     )

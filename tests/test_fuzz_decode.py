@@ -28,13 +28,15 @@ from tasks.codecs.base import InvocationType, RequestError
 from tasks.codecs.encoder import Encoder
 from tasks.normalize import Normalizer
 from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
-from tasks.results.answers import ANSWERED, MISSING, Answers
+from tasks.results.answers import ANSWERED, MISSING, RETRYABLE, Answers
 from tasks.results.files import Result, _table_of_rows
 from tasks.shards.index import IndexRow
 from tasks.storage.uris import S3Uri
 from tests.codecs.helpers import TOOL
 from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, TYPES
+from tests.occurring import happened, occurring
 
+pytestmark = pytest.mark.timeout(600)
 CASES = 1200 * int(os.environ.get("FUZZ", "1"))
 SLOW = {"suppress_health_check": list(HealthCheck)}
 
@@ -198,6 +200,7 @@ def hostile(draw: Any) -> tuple[Case, bytes]:
     return case, output
 
 
+@occurring(answered=50, failed=50)
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(hostile(), st.booleans())
 @example((ALL[0], b"<html>"), True)
@@ -206,6 +209,7 @@ def test_whatever_comes_back_costs_one_request_at_most(reply: tuple[Case, bytes]
     _, answers = result_of(case, encode_output_line("r000000000", output))
     assert answers.kinds[0] != MISSING
     assert not answers.oddities
+    happened("answered" if answers.kinds[0] == ANSWERED else "failed")
     if b"\n" not in output:
         _, answers = result_of(case, in_job(output, first))
         # Where the id stands behind what is no JSON, it may not be found.
@@ -261,6 +265,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 codes = st.sampled_from([*TOKENS, b"400", b'"429"', b"404.0", b"200", b"99999", b'"\xc2\xb2"'])
 
 
+@occurring(refused=10, retryable=10)
 @settings(max_examples=CASES // 4, **SLOW)  # type: ignore[arg-type]
 @given(codes, codes, codes, st.sampled_from([b"", b'"x"']), st.booleans())
 def test_an_error_is_one_error_line(code: bytes, message: bytes, expired: bytes, whole: bytes, first: bool) -> None:
@@ -272,8 +277,10 @@ def test_an_error_is_one_error_line(code: bytes, message: bytes, expired: bytes,
     assert not result.ok
     assert answers.kinds[0] != ANSWERED
     assert answers.kinds[0] != MISSING or not first
+    happened("retryable" if answers.kinds[0] == RETRYABLE else "refused", answers.kinds[0] != MISSING)
 
 
+@occurring(counted=20)
 @settings(max_examples=CASES // 4, **SLOW)  # type: ignore[arg-type]
 @given(
     st.sampled_from([b'"r000000000c%b"' % (b"9" * 5000), b'"r%b"' % (b"0" * 5000), b'"%b"' % (b"x" * 100_000), *TOKENS])
@@ -285,6 +292,7 @@ def test_an_id_of_any_kind_is_somebody_elses(given_id: bytes) -> None:
         answers._add(line, 1)
         assert answers.kinds[0] == MISSING or b"r000000000" in given_id
         padding = given_id.startswith(b'"pad')
+        happened("counted", answers.oddities)
         assert sum(answers.oddities.values()) == (
             len(line.split(b"\n")) if answers.kinds[0] == MISSING and not padding else 0
         )

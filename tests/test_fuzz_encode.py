@@ -42,6 +42,7 @@ from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL
 from tests.codecs.test_every_family import CHAT_MODELS, EMBEDDING_MODELS, SCHEMA
 from tests.test_fuzz import WRITTEN, _Memory
 
+pytestmark = pytest.mark.timeout(600)
 #: Lines of each endpoint, mode and type of job that a model is given.
 LINES = 24 * int(os.environ.get("FUZZ", "1"))
 DATA = f"data:image/png;base64,{PNG}"

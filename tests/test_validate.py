@@ -16,6 +16,7 @@ from tasks.inputs.summary import InputSummary
 from tasks.openai_format.requests import MAX_LINE_BYTES, LineError, check_line
 from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
+from tests.occurring import happened, occurring
 
 CHAT = frozenset({"/v1/chat/completions"})
 
@@ -46,6 +47,7 @@ def test_all_bad_lines_are_in_the_file_in_order(tmp_path: Path) -> None:
     assert [bad.line for bad in summary.first_invalid] == numbers[:1000]
 
 
+@occurring(one=5, several=40, uneven=20)
 @settings(max_examples=200)
 @given(requests=st.integers(1, 3000), most=st.integers(1, 700))
 def test_the_cut_is_even(requests: int, most: int) -> None:
@@ -64,9 +66,12 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
     assert sum(sizes) == requests
     assert max(sizes) <= most
     assert max(sizes) - min(sizes) <= 1
+    happened("one" if len(sizes) == 1 else "several")
+    happened("uneven", len(set(sizes)) > 1)
     assert [range_.first_request for range_ in ranges] == [sum(sizes[:i]) for i in range(len(sizes))]
 
 
+@occurring(json=200, object=100, named=2)
 @settings(max_examples=1000)
 @given(
     line=st.binary(max_size=80)
@@ -82,8 +87,11 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
     ).map(lambda value: json.dumps(value).encode())
 )
 def test_no_line_raises_anything_else(line: bytes) -> None:
-    with pytest.raises(LineError):
+    with pytest.raises(LineError) as caught:
         check_line(line, None, CHAT, None)
+    happened("json", caught.value.code != "invalid_json_line" or "not a JSON object" in str(caught.value))
+    happened("object", line.startswith(b"{"))
+    happened("named", caught.value.custom_id)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.api.ids import id_of, is_id, key_of, new_id, result_file_id, seconds_of
+from tests.occurring import happened, occurring
 
 
+@occurring(apart=20, together=1)
 @given(st.lists(st.floats(1e9, 4e9), min_size=2, max_size=5), st.sampled_from(["batch", "file", "upload", "part"]))
 def test_ids_sort_by_time_and_keys_backwards(times: list[float], kind: str) -> None:
     ids = [new_id(kind, now) for now in sorted(times)]
     milliseconds = [int(now * 1000) for now in sorted(times)]
     for earlier, later, one, other in zip(ids, ids[1:], milliseconds, milliseconds[1:], strict=False):
+        happened("apart" if one < other else "together")
         if one < other:
             assert earlier < later
             assert key_of(kind, earlier) > key_of(kind, later)

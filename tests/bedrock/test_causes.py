@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tasks.bedrock import runtime
 from tasks.bedrock.causes import LEFT_OUT, record_cause, said
+from tests.occurring import happened, occurring
 
 SECRETS = ["hunter2-in-the-prompt", "Patientin", "4111111111111111", "s3://my-secret/folder", "alice@example.com", "Ö§"]
 
@@ -31,12 +32,6 @@ def test_a_record_is_known_by_code_status_and_class(message: str, about: str | N
     assert cause == "invalid_request_error (status 400)" + (f": {about}" if about else "")
 
 
-@given(st.text())
-def test_no_word_of_a_record_is_in_its_cause(text: str) -> None:
-    known = {record_cause(None, "c", "")} | {record_cause(None, "c", words) for words in CLASSES}
-    assert record_cause(None, "c", text) in known
-
-
 CLASSES = [
     "throttled",
     "too long",
@@ -53,6 +48,14 @@ CLASSES = [
     "unsupported",
     "not ready",
 ]
+
+
+@occurring(classed=20)
+@given(st.text() | st.tuples(st.text(), st.sampled_from(CLASSES), st.text()).map("".join))
+def test_no_word_of_a_record_is_in_its_cause(text: str) -> None:
+    known = {record_cause(None, "c", "")} | {record_cause(None, "c", words) for words in CLASSES}
+    assert record_cause(None, "c", text) in known
+    happened("classed", record_cause(None, "c", text) != record_cause(None, "c", ""))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,10 @@ def test_the_services_own_words_are_kept(message: str) -> None:
             assert LEFT_OUT in said(echo)
 
 
+@occurring(several=20)
 @given(st.lists(st.from_regex(r"[a-zäöü0-9]{7,20}\d{7}", fullmatch=True), min_size=1, max_size=18))
 def test_other_words_never_are(words: list[str]) -> None:
+    happened("several", len(words) > 1)
     assert said(" ".join(words)) == LEFT_OUT
     assert said(said(" ".join(["The", *words, "failed"]))) == f"The {LEFT_OUT} failed"
     # And where more was said than is shown.

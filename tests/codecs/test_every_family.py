@@ -29,6 +29,7 @@ from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSE
 from tasks.openai_format.results import output_line
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL
 from tests.conftest import SAMPLES, lines_of
+from tests.occurring import happened, occurring
 
 CHAT_MODELS = [
     "anthropic.claude-3-haiku-20240307-v1:0", "us.anthropic.claude-3-7-sonnet-20250219-v1:0",
@@ -151,6 +152,7 @@ def round_trip(model: str, endpoint: str, body: dict[str, Any], unsupported: str
 
 @pytest.mark.parametrize("invocation", ["auto", "InvokeModel", "Converse"])
 @pytest.mark.parametrize("model", CHAT_MODELS)
+@occurring(answered=2, refused=3)
 @settings(max_examples=60)
 @given(body=body, unsupported=st.sampled_from(["error", "drop"]))
 def test_chat(model: str, invocation: str, body: dict[str, Any], unsupported: str) -> None:
@@ -159,7 +161,9 @@ def test_chat(model: str, invocation: str, body: dict[str, Any], unsupported: st
     except RequestError as error:
         assert error.param, error.message
         assert error.message
+        happened("refused")
         return
+    happened("answered")
     assert len(response["choices"]) == body.get("n", 1)
     for choice in response["choices"]:
         message = choice["message"]
@@ -375,6 +379,7 @@ completion_body = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("model", CHAT_MODELS)
+@occurring(answered=2, refused=2)
 @settings(max_examples=40)
 @given(
     request=st.tuples(st.just(RESPONSES), response_body) | st.tuples(st.just(COMPLETIONS), completion_body),
@@ -384,5 +389,7 @@ def test_responses_and_completions(model: str, request: tuple[str, dict[str, Any
     endpoint, body = request
     try:
         round_trip(model, endpoint, body, unsupported)
+        happened("answered")
     except RequestError as error:
         assert error.param, error.message
+        happened("refused")

@@ -10,6 +10,7 @@ from tasks.codecs.endpoints.chat_completion import build_chat_completion, is_pla
 from tasks.fast.answers import escape, fill
 from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, RunError, answered_frame, error_line, escape_line_ends, output_line
+from tests.occurring import happened, occurring
 
 KEY = "0123456789abcdef"
 counts = st.integers(0, 2**40)
@@ -35,16 +36,21 @@ plain = st.builds(
 )
 
 
-@given(answers)
+@occurring(plain=20, unusual=20)
+@given(answers | plain)
 def test_a_plain_answer_is_text_and_nothing_else(answer: Answer) -> None:
     unusual: object = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
     unusual = unusual or answer.thinking or (answer.usage is not None and answer.usage.written)
+    happened("plain" if is_plain(answer) else "unusual")
     assert is_plain(answer) != bool(unusual or answer.content is None or answer.usage is None)
 
 
+@occurring(several=30, escaped=20)
 @given(st.lists(st.tuples(plain, texts), max_size=5), texts)
 def test_lines_are_those_of_the_general_way(answered: list[tuple[Answer, str]], model: str) -> None:
     usages = [answer.usage or Usage(0, 0) for answer, _ in answered]
+    happened("several", len(answered) > 1)
+    happened("escaped", any(set(answer.content or "") & set('\u2028\u2029\x85"\\') for answer, _ in answered))
     columns = {
         "record": pa.array([f"r{number:09d}" for number in range(len(answered))], pa.string()),
         "custom_id": escape(pa.array([custom_id for _, custom_id in answered], pa.string())),
@@ -66,6 +72,7 @@ def test_lines_are_those_of_the_general_way(answered: list[tuple[Answer, str]], 
     assert len(b"".join(general).decode().splitlines()) == len(answered)
 
 
+@occurring(ends=20)
 @given(texts, texts, st.none() | texts)
 def test_a_line_is_one_line_to_every_reader(custom_id: str, message: str, model: str | None) -> None:
     """And says the same: the escapes are JSON's own."""
@@ -74,6 +81,7 @@ def test_a_line_is_one_line_to_every_reader(custom_id: str, message: str, model:
         error_line("x", custom_id, RunError(message, message)),
         error_line("x", custom_id, HttpError(400, message, "type", message, model)),
     ]
+    happened("ends", len(f"{custom_id}{message}".splitlines()) > 1)
     for line in lines:
         assert len(line.decode().splitlines()) == 1
         assert custom_id_of(line) == (custom_id or None)
@@ -82,10 +90,14 @@ def test_a_line_is_one_line_to_every_reader(custom_id: str, message: str, model:
     assert msgspec.json.decode(lines[2])["response"]["body"]["error"]["param"] == model
 
 
+@occurring(escaped=20)
 @given(st.lists(texts), st.integers(0, 3))
 def test_texts_are_escaped_as_lines_are(some: list[str], first: int) -> None:
     escaped = escape(pa.array(some, pa.string()).slice(first)).to_pylist()
     written = [escape_line_ends(msgspec.json.encode(text)) for text in some[first:]]
+    happened(
+        "escaped", any(len(line) > len(text.encode()) + 2 for line, text in zip(written, some[first:], strict=True))
+    )
     assert [f'"{text}"'.encode() for text in escaped] == written
 
 

@@ -13,6 +13,7 @@ from tasks.bedrock.models import parse_model
 from tasks.codecs.base import RequestError
 from tasks.fast.line import FastEncoder
 from tests.conftest import CLAUDE, LLAMA, NOVA
+from tests.occurring import happened, occurring
 
 GPT_OSS, KIMI = "openai.gpt-oss-20b-1:0", "moonshotai.kimi-k2.5"
 CHECKS: dict[str, Callable[[Any], None]] = {
@@ -52,9 +53,33 @@ body = st.fixed_dictionaries(
 )
 
 
+#: What most files are made of: a system text or none, turns that alternate, and a limit.
+some_text = st.text(min_size=1, max_size=40).filter(str.strip) | st.sampled_from(['a"b\\c', "\n\tx", "\u3000z", "“q”"])
+plain_body = st.builds(
+    lambda system, texts, options: {
+        "messages": [
+            *({"role": "system", "content": text} for text in system),
+            *({"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)),
+        ],
+        **options,
+    },
+    st.lists(some_text, max_size=1),
+    st.integers(0, 2).flatmap(lambda n: st.lists(some_text, min_size=2 * n + 1, max_size=2 * n + 1)),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "max_tokens": st.integers(1, 4096),
+            "temperature": st.sampled_from([0, 0.5, 1, 1.0]),
+            "user": st.just("u"),
+        },
+    ),
+)
+
+
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, GPT_OSS, KIMI, "anthropic.claude-haiku-4-5-20251001-v1:0"])
+@occurring(short=60, refused=50, general=5)
 @settings(max_examples=400)
-@given(body=body, escape=st.booleans())
+@given(body=body | plain_body, escape=st.booleans())
 def test_plain_equals_general(model: str, body: dict[str, object], escape: bool) -> None:
     parsed = parse_model(model)
     encoder = FastEncoder(parsed, "/v1/chat/completions", "error")
@@ -64,7 +89,9 @@ def test_plain_equals_general(model: str, body: dict[str, object], escape: bool)
         general = encoder.encode_general(line)
     except RequestError:
         assert short is None, "the short cut sent what the general way refuses"
+        happened("refused")
         return
+    happened("general" if short is None else "short")
     sent = json.loads(general.model_inputs[0])
     if short is not None:
         assert short[0] == general.custom_id

@@ -17,6 +17,7 @@ from tasks.storage import reader
 from tasks.storage.globs import readings
 from tasks.storage.reader import find_sources
 from tests.fakes import refusal
+from tests.occurring import happened, occurring
 
 
 class Store:
@@ -143,13 +144,16 @@ pattern = st.lists(part, min_size=1, max_size=4).map("/".join) | st.tuples(
 ).map(lambda both: "/".join([*both[0], both[1]]))
 
 
+@occurring(found=30, none=30)
 @settings(max_examples=200 * int(os.environ.get("FUZZ", "1")), suppress_health_check=list(HealthCheck))
 @given(keys=st.lists(key, min_size=1, max_size=8, unique=True), pattern=pattern)
 def test_globs_in_s3_are_those_of_python(
     tmp_path_factory: pytest.TempPathFactory, keys: list[str], pattern: str
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        assert in_s3(keys, pattern, patch) == locally(keys, pattern, tmp_path_factory.mktemp("g"))
+        found = in_s3(keys, pattern, patch)
+        assert found == locally(keys, pattern, tmp_path_factory.mktemp("g"))
+        happened("found" if found else "none")
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "\n", "\t "])

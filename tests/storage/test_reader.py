@@ -16,6 +16,7 @@ from tasks.storage import reader
 from tasks.storage.reader import Source, find_sources, read_blocks, read_lines, source_at
 from tasks.storage.uris import parse_input_uri
 from tests.conftest import Sandbox
+from tests.occurring import happened, occurring
 
 
 def read(source: Source, **options: object) -> list[tuple[int, bytes]]:
@@ -28,6 +29,7 @@ def read(source: Source, **options: object) -> list[tuple[int, bytes]]:
     return found
 
 
+@occurring(several=100, cut=50, packed=100, bom=50)
 @settings(max_examples=300)
 @given(
     lines=st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b" ")), max_size=12),
@@ -63,6 +65,10 @@ def test_any_cut_gives_the_same_lines(
     assert [line for _, line in found if line] == [line for line in lines if line]
     assert all(data[offset : offset + len(line)] == line for offset, line in found)
     assert rest == middle
+    happened("several", len(found) > 1)
+    happened("cut", len(data) > 2 * max(block, 3))
+    happened("packed", pack)
+    happened("bom", bom)
 
 
 def test_an_endless_line_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:

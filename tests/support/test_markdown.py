@@ -14,6 +14,7 @@ from tasks.batch.paths import BatchRef
 from tasks.report import summary_markdown
 from tasks.storage.uris import S3Uri
 from tasks.support.markdown import MOST_CHARACTERS, code, one_line, plain
+from tests.occurring import happened, occurring
 
 RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = [
@@ -34,9 +35,11 @@ def kinds(tokens: Any) -> set[str]:
     return {token.type for token in tokens} | {k for token in tokens for k in kinds(token.children or ())}
 
 
+@occurring(hostile=5)
 @given(texts)
 def test_plain_reads_as_it_was_written(text: str) -> None:
     shown = plain(text)
+    happened("hostile", kinds(RENDERER.parse(text)) - {"paragraph_open", "inline", "text", "paragraph_close"})
     assert "\n" not in shown
     assert not AUTOLINK.search(shown)
     assert kinds(RENDERER.parse(shown)) <= {"paragraph_open", "inline", "text", "paragraph_close"}
@@ -44,9 +47,11 @@ def test_plain_reads_as_it_was_written(text: str) -> None:
     assert rendered == one_line(text)
 
 
+@occurring(pipes=5)
 @given(texts, texts)
 def test_a_row_of_a_table_stays_one(first: str, second: str) -> None:
     tokens = RENDERER.parse(f"| a | b |\n|---|---|\n| {plain(first)} | {code(second)}, line 1 |\n| last | one |")
+    happened("pipes", "|" in first + second)
     cells = [token.content for token in tokens if token.type == "inline"]
     assert len(cells) == 6
     assert cells[4:] == ["last", "one"]
@@ -55,10 +60,12 @@ def test_a_row_of_a_table_stays_one(first: str, second: str) -> None:
     )
 
 
+@occurring(quoted=5)
 @given(texts)
 @example("`` ` ``")
 def test_code_is_only_that(text: str) -> None:
     tokens = RENDERER.parse(code(text))
+    happened("quoted", "`" in text)
     assert kinds(tokens) <= {"paragraph_open", "inline", "code_inline", "text", "paragraph_close"}
     assert [child.type for token in tokens for child in token.children or ()] == ["code_inline"]
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from flows.cli.printing import account_of
 from tasks.openai_format.batch import Batch, RequestCounts
 from tasks.support.words import counted, cut, tally
+from tests.occurring import happened, occurring
 
 
 def test_numbers() -> None:
@@ -26,11 +27,14 @@ def test_a_text_is_cut_between_words() -> None:
     assert cut("x" * 50, 10) == "x" * 9 + "…"
 
 
-@given(st.text(), st.integers(2, 60))
+@occurring(cut=20, between=10)
+@given(st.text() | st.lists(st.text(min_size=1, max_size=9)).map(" ".join), st.integers(2, 60))
 def test_a_cut_text_is_whole_words_and_no_longer(text: str, most: int) -> None:
     shown = cut(text, most)
     assert len(shown) <= most
     words = text.split()
+    happened("cut", shown.endswith("…"))
+    happened("between", shown.endswith("…") and " " in shown)
     if shown.endswith("…") and " " in shown:
         assert shown[:-1].split()[:-1] == words[: len(shown[:-1].split()) - 1]
         assert words[len(shown[:-1].split()) - 1].startswith(shown[:-1].split()[-1])
