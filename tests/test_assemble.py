@@ -8,11 +8,13 @@ import pytest
 
 from tasks.assemble import ERRORS, OUTPUT, PARQUET, outcome, publish, put_together
 from tasks.batch.document import BatchDocument, Origin
+from tasks.batch.paths import index_object
 from tasks.errors import AccountingError, LostLeaseError, PipelineError
 from tasks.openai_format.batch import RequestCounts
 from tasks.openai_format.results import RunError, error_line, output_line
 from tasks.results.files import Result, ResultRow, Results
 from tasks.results.totals import RangeResult
+from tasks.shards.index import Index
 from tests.builders import HELD, REF, document, job, put_index, put_piece, range_of, shard, store, stored
 from tests.fakes import ACCOUNT, Cloud
 
@@ -141,6 +143,25 @@ def test_counts_that_do_not_add_up(cloud: Cloud) -> None:
         put_together(HELD, batch, results)
 
 
+def test_a_request_of_several_records_is_one_line(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    index = Index()
+    index.start_file(0)
+    for place, custom_id in enumerate("abc"):
+        for choice in range(place + 1):
+            index.add(place, custom_id, place + 1, shard="00000", choice=choice)
+    cloud.s3.put(index_object(REF, RANGES[0]).key, index.finish())
+    assert put_together(HELD, batch, results).request_counts == RequestCounts(total=6, completed=5, failed=1)
+
+
+def test_what_a_batch_costs_is_the_sum_of_its_ranges(cloud: Cloud) -> None:
+    for known, cost in ((True, 0.75), (False, None)):
+        batch, results = finished(cloud)
+        results[0].cost_usd, results[1].cost_usd = 0.5, 0.25
+        results[1].without_cost = 0 if known else 1
+        assert put_together(HELD, batch, results).cost_usd == cost
+
+
 def test_an_empty_file_is_none(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for failed, output, errors in ((set(), True, False), (set(IDS), False, True)):
         monkeypatch.setattr("tests.test_assemble.FAILED", failed)
@@ -148,6 +169,7 @@ def test_an_empty_file_is_none(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) ->
         after = put_together(HELD, batch, results)
         assert (after.output_file is not None, after.error_file is not None) == (output, errors)
         assert ("no request was answered: see the error file for the causes" in after.bedrock.warnings) is not output
+        assert (REF.uri(OUTPUT).key in cloud.s3.objects, REF.uri(ERRORS).key in cloud.s3.objects) == (output, errors)
         for name in (OUTPUT, ERRORS):
             cloud.s3.objects.pop(REF.uri(name).key, None)
 

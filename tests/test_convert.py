@@ -6,23 +6,37 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from tasks.batch.document import BatchDocument, Range
 from tasks.batch.options import BatchOptions
+from tasks.batch.paths import BatchRef, shard_object
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.families.anthropic import AnthropicCodec
-from tasks.errors import ConfigurationError
+from tasks.convert import convert_range
+from tasks.errors import ConfigurationError, InputFileError
+from tasks.fast.line import FastEncoder
+from tasks.fast.records import form_of
+from tasks.fast.template import learn
+from tasks.inputs.layout import read_layout
 from tasks.inputs.plan import size_sampler
+from tasks.open import name_batch, resume_batch, store_invalid_lines
 from tasks.openai_format.faults import HALF_PAIR, MAX_DEPTH, NO_NUMBER, fault_of, first_custom_id, nests_too_deeply
 from tasks.openai_format.requests import CHAT
-from tasks.openai_format.results import error_line
+from tasks.openai_format.results import decode_http_error, error_line
+from tasks.shards.index import read_index, requests_of
+from tasks.validate import validate_input
+from tests.builders import call
 from tests.codecs.helpers import CALL, RESULTS, TOOL, user
-from tests.conftest import CLAUDE, NOVA, chat
+from tests.conftest import CLAUDE, NOVA, chat, write_lines
+from tests.fakes import Cloud
 from tests.test_fuzz_encode import converted
 
 SECRET = "my account is 4711"
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
 
 
 def lines(*bodies: dict[str, Any]) -> list[bytes]:
@@ -235,3 +249,138 @@ def test_names_of_dropped_fields_are_bounded() -> None:
         Policy("error", "x").refuse("x" * 5000, "y" * 5000)
     assert len(caught.value.message) < 1000
     assert len(caught.value.param or "") < 300
+
+
+# A whole range, against the fakes
+
+
+def opened(path: Path, **parameters: Any) -> tuple[BatchRef, BatchDocument]:
+    """A batch whose input is validated and planned."""
+    resolved = call(input_file=str(path), **{"model": CLAUDE, **parameters})
+    summary = validate_input(str(path), None, resolved.codec.endpoints, path.parent, size_sampler(resolved))
+    ref = name_batch(resolved, summary)
+    document = resume_batch(ref, resolved, summary)
+    if summary.invalid_file:
+        store_invalid_lines(ref, summary)
+    return ref, document
+
+
+def refused(ref: BatchRef, range_: Range) -> dict[str, Any]:
+    """By custom_id, the errors of the requests that are not sent."""
+    rows = [row for rows in requests_of(read_index(ref, range_)) for row in rows]
+    return {str(row.custom_id): decode_http_error(row.error) for row in rows if row.error is not None}
+
+
+@pytest.mark.parametrize("change", ["a byte of its last block", "nothing, but a request too few was counted"])
+def test_an_input_that_is_another_one_by_now_leaves_no_upload(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """After more than a part of it went out: its parts would be billed until somebody aborts them."""
+    monkeypatch.setattr("tasks.storage.reader.BLOCK_BYTES", 1 << 20)
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"id-{n}", "x" * 1000 + str(n)) for n in range(7000)])
+    ref, document = opened(path)
+    (range_,) = document.bedrock.ranges
+    if change.startswith("a byte"):
+        data = path.read_bytes()
+        end = data.rindex(b"6999")
+        path.write_bytes(data[:end] + b"6998" + data[end + 4 :])
+        wanted = "has changed since it was validated"
+    else:
+        range_ = range_.model_copy(deep=True)
+        range_.segments[0].requests += 1
+        wanted = "part-00000 should hold 7,001 requests and holds 7,000"
+    with pytest.raises(InputFileError, match=wanted):
+        convert_range(ref, document, range_)
+    assert cloud.s3.count("UploadPart") >= 1, "this is about a conversion that is well under way"
+    assert not cloud.s3.uploads
+    assert not cloud.s3.keys(ref.uri("input").key)
+
+
+#: How a line is converted: by the general way, by the short one, and in a run of lines that fit a template.
+WAYS: dict[str, tuple[dict[str, Any], int]] = {
+    "general": ({"stop": ["END"]}, 1),
+    "plain": ({}, 1),
+    "template": ({}, 40),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_no_object_has_room_for_is_refused_and_what_just_fits_is_sent(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    body, times = WAYS[way]
+    every = [chat(f"id-{n}", "x" * 3000, **body) for n in range(times)]
+    fits = "y" * 5000
+    path = write_lines(tmp_path / "in.jsonl", [*every, chat("fits", fits, **body), chat("not", fits + "y", **body)])
+    ref, document = opened(path)
+    (range_,) = document.bedrock.ranges
+    (shard,) = convert_range(ref, document, range_).shards
+    lines = cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines(keepends=True)
+    most = len(lines[-2])
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_BYTES_PER_FILE", str(most))
+    monkeypatch.setenv("BEDROCK_BATCH_MIN_RECORDS_PER_JOB", "1")
+    ref, document = opened(path, job_name="again", unsupported="drop")
+    done = [convert_range(ref, document, each) for each in document.bedrock.ranges]
+    assert sum(each.rejected for each in done) == 1
+    assert sum(shard.records for each in done for shard in each.shards) == times + 1
+    assert all(len(cloud.s3.objects[shard_object(ref, s.id).key].body) <= most for each in done for s in each.shards)
+    errors = {id: error for each in document.bedrock.ranges for id, error in refused(ref, each).items()}
+    assert errors.keys() == {"not"}
+    assert (errors["not"].status, errors["not"].code, errors["not"].param) == (400, "request_too_large", "body")
+    assert f"larger than the {most:,} bytes" in errors["not"].message
+
+
+def test_a_request_of_more_records_than_an_id_has_room_for_is_refused(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.convert.MAX_RECORDS", 3)
+    path = write_lines(tmp_path / "in.jsonl", [chat("three", n=3), chat("four", n=4), chat("one")])
+    ref, document = opened(path)
+    (range_,) = document.bedrock.ranges
+    done = convert_range(ref, document, range_)
+    assert (done.requests, done.rejected, [shard.records for shard in done.shards]) == (3, 1, [4])
+    (error,) = refused(ref, range_).values()
+    assert (error.status, error.type, error.param) == (400, "invalid_request_error", "body")
+    assert "more than 3 records" in error.message
+
+
+def test_what_is_converted_is_encrypted_and_so_is_its_index(cloud: Cloud, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [chat("a"), "no JSON"])
+    ref, document = opened(path, on_invalid="skip")
+    keyed = msgspec.structs.replace(ref, kms_key=KEY)
+    before = set(cloud.s3.objects)
+    (range_,) = document.bedrock.ranges
+    convert_range(keyed, document, range_)
+    made = set(cloud.s3.objects) - before
+    assert {key.partition(ref.batch_id)[2] for key in made} == {"/input/part-00000.jsonl", "/index/part-00000.parquet"}
+    assert {cloud.s3.objects[key].options.get("SSEKMSKeyId") for key in made} == {KEY}
+    (error,) = refused(ref, range_).values()
+    assert (error.status, error.code, error.type) == (400, "invalid_json_line", "invalid_request_error")
+
+
+def test_texts_of_any_length_are_the_lines_own(cloud: Cloud, tmp_path: Path) -> None:
+    """How long a text is, is handed over in a byte, or in four: also of the texts before the last one."""
+    sizes = [*range(250, 262), 300, 400, 65_535, 65_536, 70_000, *range(5)]
+    lines = [
+        chat(
+            f"id-{n}",
+            messages=[
+                {"role": "system", "content": f"{n:04d}" + "s" * size},
+                {"role": "user", "content": f"{n:04d}" + "u" * (400 - size if size < 400 else 3)},
+            ],
+        )
+        for n, size in enumerate(sizes * 3)
+    ]
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", lines))
+    (range_,) = document.bedrock.ranges
+    assert any(stretch.shapes for stretch in read_layout(ref, range_).stretches), (
+        "this is about lines that fit a template"
+    )
+    (shard,) = convert_range(ref, document, range_).shards
+    records = [json.loads(line) for line in cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines()]
+    assert [record["modelInput"]["system"] for record in records] == [
+        line["body"]["messages"][0]["content"] for line in lines
+    ]
+    assert [record["modelInput"]["messages"][0]["content"] for record in records] == [
+        line["body"]["messages"][1]["content"] for line in lines
+    ]

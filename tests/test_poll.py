@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -19,6 +20,8 @@ from tests.builders import HELD, REF, document, job, shard, store, stored
 from tests.fakes import Cloud, raising
 
 Sleeps = list[float]
+#: Most tests show nothing.
+SHOW = module._show
 
 
 @pytest.fixture
@@ -143,6 +146,55 @@ def test_trouble_with_s3_does_not_end_the_wait(cloud: Cloud, sleeps: Sleeps) -> 
     at(cloud, 1, lambda: cloud.s3.refuse("GetObject", "SlowDown", 503, times=3))
     at(cloud, 8, lambda: cloud.bedrock.move(arns[0], "Completed"))
     assert poll.fn(HELD) == Progress(0, 0)
+
+
+def test_trouble_while_a_change_is_noted_does_not_end_the_wait(cloud: Cloud, sleeps: Sleeps) -> None:
+    arns = in_flight(cloud, "00000")
+
+    def end() -> None:
+        cloud.bedrock.move(arns[0], "Completed")
+        cloud.s3.refuse("PutObject", "SlowDown", 503, times=3)
+
+    at(cloud, 3, end)
+    assert poll.fn(HELD) == Progress(0, 0)
+    assert [each.job and each.job.status for each in stored().bedrock.shards or []] == ["Completed"]
+
+
+def test_what_has_ended_stays_so(cloud: Cloud) -> None:
+    """Who looked before another noted the end, and was told of a state before it, takes nothing back."""
+    (arn,) = in_flight(cloud, "00000")
+    before = stored()
+    cloud.bedrock.move(arn, "Completed", processedRecordCount=100)
+    ended = look(HELD, stored())
+    cloud.bedrock.move(arn, "Stopping", processedRecordCount=70)
+    assert look(HELD, before) == stored() == ended
+
+
+def test_progress_that_cannot_be_shown_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Prefect server that is away for a while."""
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(module, "create_progress_artifact", away)
+    monkeypatch.setattr(module, "update_progress_artifact", away)
+    known = uuid4()
+    assert [SHOW(each, REF, "text", 1.0) for each in (None, known)] == [None, known]
+
+
+def test_progress_is_one_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    known = uuid4()
+
+    def create(**given: Any) -> Any:
+        made.append(given)
+        return known
+
+    monkeypatch.setattr(module, "create_progress_artifact", create)
+    monkeypatch.setattr(module, "update_progress_artifact", lambda id, **given: made.append((id, given)))
+    assert SHOW(SHOW(None, REF, "1 of 2", 50.0), REF, "2 of 2", 100.0) == known
+    first = {"progress": 50.0, "key": "bedrock-jobs", "description": f"{REF.batch_id}: 1 of 2"}
+    assert made == [first, (known, {"progress": 100.0, "description": f"{REF.batch_id}: 2 of 2"})]
 
 
 @pytest.mark.parametrize(("age", "ends"), [(0, False), (119, False), (121, True)])

@@ -1,5 +1,6 @@
 """Rounds: what is asked again, and in how many objects."""
 
+import time
 from typing import Any
 
 import pytest
@@ -96,8 +97,17 @@ def test_a_round_begins_once(cloud: Cloud) -> None:
 
 def test_the_window_of_a_round_begins_with_it(cloud: Cloud) -> None:
     batch, _ = asked(cloud, completion_window="2d", expires_at=1)
+    began = int(time.time())
     after = start_round(HELD, batch, write_remainders(HELD, batch, range_of(), {"00000": ids(range(3, 23))}))
-    assert (after.expires_at or 0) > 48 * 3600
+    assert began + 48 * 3600 <= (after.expires_at or 0) <= int(time.time()) + 48 * 3600
+
+
+@pytest.mark.parametrize(("records_", "id", "route"), [(9, "r2-00000", "on_demand"), (10, "00000-r2", "batch")])
+def test_what_is_enough_for_a_job_is_one_as_it_is(cloud: Cloud, records_: int, id: str, route: str) -> None:
+    batch, _ = asked(cloud)
+    pieces = write_remainders(HELD, batch, range_of(), {"00000": ids(range(3, 3 + records_))})
+    _, second = start_round(HELD, batch, pieces).bedrock.shards or []
+    assert (second.id, second.route, second.records) == (id, route, records_)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tasks.batch.document import BatchDocument, Job
 from tasks.batch.jobs import Progress
+from tasks.batch.lease import holding
 from tasks.batch.store import update
+from tasks.cancel import stop_batch
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
 from tasks.submit import _error_code, submit_jobs
 from tests.builders import HELD, REF, ROLE, document, job, shard, store, stored
@@ -172,10 +174,14 @@ def test_what_has_no_slot_waits(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(("others", "model", "submitted"), [(19, CLAUDE, 1), (20, CLAUDE, 0), (20, NOVA, 2)])
 def test_jobs_of_others_take_slots_of_their_model(cloud: Cloud, others: int, model: str, submitted: int) -> None:
+    """The quota is asked of nobody: what would be one too many is not even tried."""
     store(cloud, two_shards())
+    cloud.bedrock.max_jobs = 1000
     for _ in range(others):
         cloud.bedrock.put(modelId=model)
-    assert submit_jobs(HELD).submitted == submitted
+    for status in ("Completed", "Failed", "Stopped", "PartiallyCompleted", "Expired"):
+        cloud.bedrock.put(modelId=model, status=status)
+    assert submit_jobs(HELD).submitted == cloud.bedrock.count("CreateModelInvocationJob") == submitted
 
 
 def test_who_may_not_list_jobs_submits_all_the_same(cloud: Cloud) -> None:
@@ -233,6 +239,28 @@ def test_a_job_that_was_created_after_the_lease_was_lost(cloud: Cloud, by_other:
         submit_jobs(HELD)
     (job,) = cloud.bedrock.jobs.values()
     assert job["status"] == ("Submitted" if by_other == "knows the job" else "Stopping")
+
+
+def test_a_batch_that_is_cancelled_before_its_jobs_are_noted_gets_none(cloud: Cloud) -> None:
+    """Between the look at what waits and the note of what is about to be submitted."""
+    store(cloud, two_shards())
+    cloud.bedrock.before("ListModelInvocationJobs", lambda: stop_batch(REF))
+    assert submit_jobs(HELD).submitted == 0
+    assert not cloud.bedrock.jobs
+    assert [each.jobs for each in stored().bedrock.shards or []] == [[], []]
+
+
+def test_who_is_relieved_submits_no_further_job(cloud: Cloud) -> None:
+    """What it submitted is noted; the second shard is its successor's."""
+    store(cloud, document([shard("00000"), shard("00001")]))
+    with pytest.raises(LostLeaseError), holding(REF) as lease:
+        cloud.bedrock.after("CreateModelInvocationJob", lambda: setattr(lease, "lost", True))
+        submit_jobs(lease.ref)
+    assert cloud.bedrock.count("CreateModelInvocationJob") == 1
+    first, second = stored().bedrock.shards or []
+    assert first.job
+    assert first.job.arn in cloud.bedrock.jobs
+    assert second.job is None or second.job.arn is None
 
 
 def test_of_a_cancelled_batch_nothing_is_submitted_and_what_was_unsure_is_found(cloud: Cloud) -> None:

@@ -87,6 +87,19 @@ def test_jobs_in_flight_are_counted_by_model(cloud: Cloud) -> None:
     assert count_open_jobs(CLAUDE) is None
 
 
+def test_jobs_in_flight_are_counted_once_where_the_list_is_not_filtered(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by imitations and proxies that do not know `statusEquals`."""
+    for status in ("Submitted", "InProgress", "Completed"):
+        cloud.bedrock.put(modelId=CLAUDE, status=status)
+    listed = cloud.bedrock.ListModelInvocationJobs
+    monkeypatch.setattr(
+        cloud.bedrock, "ListModelInvocationJobs", lambda **given: listed(**{**given, "statusEquals": ""})
+    )
+    assert count_open_jobs(CLAUDE) == 2
+
+
 def test_the_state_of_a_job(cloud: Cloud) -> None:
     arn = cloud.bedrock.put()
     cloud.bedrock.move(

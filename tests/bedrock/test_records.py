@@ -85,3 +85,83 @@ def test_a_line_that_cannot_be_read_is_neither_missing_nor_asked_again(lines: li
 def test_a_message_with_a_lone_surrogate_is_written() -> None:
     line = encode_error_line("r1", 400, "a\ud800b")
     assert json.loads(line)["error"]["errorMessage"] == "a\ufffdb"
+
+
+def outcome_of(error: str) -> RecordError:
+    outcome = decode_output_line(b'{"recordId":"r000000001","error":%b}' % error.encode()).outcome
+    assert isinstance(outcome, RecordError)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("400", 400),
+        ('"400"', 400),
+        ("400.0", 400),
+        ('"429.0"', 429),
+        ("599", 599),
+        ("399", 500),
+        ("600", 500),
+        ("4000", 500),
+        ('"ThrottlingException"', 500),
+        ("null", 500),
+        ("[400]", 500),
+        ("true", 500),
+    ],
+)
+def test_an_error_code_is_a_status_however_it_is_written(code: str, status: int) -> None:
+    """What is none is 500: asked again, where a permanent 400 is not."""
+    found = outcome_of(f'{{"errorCode":{code},"errorMessage":"no"}}')
+    assert (found.status, found.message, found.expired, found.unreadable) == (status, "no", False, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [
+        *((status, False) for status in (400, 403, 404, 407, 409, 424, 428, 430, 499)),
+        *((status, True) for status in (408, 429, 500, 501, 502, 503, 504, 529)),
+    ],
+)
+def test_what_may_be_answered_later(status: int, retryable: bool) -> None:
+    assert RecordError(status, "no").retryable is retryable
+    assert RecordError(status, "no", expired=True).retryable
+    assert not RecordError(status, "no", expired=True, unreadable=True).retryable
+
+
+@pytest.mark.parametrize(
+    ("expired", "is_"), [("true", True), ("false", False), ("null", False), ('"yes"', True), ("1", True)]
+)
+def test_a_record_that_expired_may_be_asked_again(expired: str, is_: bool) -> None:
+    found = outcome_of(f'{{"errorCode":400,"errorMessage":"late","expired":{expired}}}')
+    assert (found.status, found.expired, found.retryable) == (400, is_, is_)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        ('{"errorCode":400}', 400, "Bedrock reported error 400."),
+        ('{"errorCode":"x y"}', 500, "Bedrock reported error x y."),
+        ("{}", 500, "Bedrock reported error None."),
+        ('{"errorMessage":{"a":1}}', 500, '{"a":1}'),
+        ('"Internal failure"', 500, "Internal failure"),
+        (json.dumps("x" * 300), 500, "x" * 300),
+        ("[" + "1," * 300 + "1]", 500, ("[" + "1," * 300)[:200]),
+    ],
+)
+def test_an_error_that_says_little_is_told_as_it_is(error: str, status: int, message: str) -> None:
+    found = outcome_of(error)
+    assert (found.status, found.message) == (status, message)
+
+
+@pytest.mark.parametrize("nothing", ["", ',"modelOutput":null', ',"error":null', ',"modelOutput":null,"error":null'])
+def test_a_line_without_an_outcome_may_be_asked_again(nothing: str) -> None:
+    outcome = decode_output_line(b'{"recordId":"r000000001"%b}' % nothing.encode()).outcome
+    assert outcome == RecordError(500, "Bedrock returned neither output nor error.")
+    assert outcome.retryable
+
+
+def test_an_error_goes_before_an_output() -> None:
+    line = b'{"recordId":"r000000001","modelOutput":{"a":1},"error":{"errorCode":400,"errorMessage":"no"}}'
+    assert decode_output_line(line).outcome == RecordError(400, "no")
+    assert decode_output_line(line.replace(b'{"errorCode":400,"errorMessage":"no"}', b"null")).outcome == b'{"a":1}'

@@ -250,3 +250,20 @@ def test_buckets_of_images(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().image_buckets == ("one-bucket", "two-bucket")
     with copies_of(["three"]):
         assert load_settings().image_buckets == ("one-bucket", "two-bucket", "three")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_object_of_just_the_size_is_read_and_one_byte_more_is_refused(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, ranges: bool
+) -> None:
+    """Also from a store that knows no ranges; and no more of it than that is asked for."""
+    if not ranges:
+        get_object = cloud.s3.GetObject
+        monkeypatch.setattr(cloud.s3, "GetObject", lambda **given: get_object(**{**given, "Range": "bytes=0-"}))
+    place = Media(allow_http=False, buckets=[BUCKET])
+    cloud.s3.put("a.png", b"x" * media.MAX_BYTES)
+    assert len(place.fetch(f"s3://{BUCKET}/a.png")) == media.MAX_BYTES == 5_000_000
+    assert cloud.s3.calls[-1][1]["Range"] == "bytes=0-5000000"
+    cloud.s3.put("b.png", b"x" * (media.MAX_BYTES + 1))
+    with pytest.raises(RequestError, match=r"the object is larger than 5,000,000 bytes"):
+        place.fetch(f"s3://{BUCKET}/b.png")

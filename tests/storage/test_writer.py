@@ -8,6 +8,7 @@ from tasks.errors import PipelineError
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import PART_BYTES, S3Writer, abort_uploads
 from tests.conftest import Sandbox
+from tests.fakes import BUCKET, Cloud
 
 
 @pytest.mark.parametrize("size", [0, 10, PART_BYTES - 1, PART_BYTES, 3 * PART_BYTES + 5])
@@ -48,3 +49,106 @@ def test_uploads_of_one_folder_are_aborted(sandbox: Sandbox, prefix: str) -> Non
     abort_uploads(S3Uri(sandbox.bucket, f"{prefix}/a"))
     assert [upload["Key"] for upload in sandbox.uploads() if prefix in upload["Key"]] == [f"{prefix}/ab/x"]
     abort_uploads(S3Uri(sandbox.bucket, f"{prefix}/ab"))
+
+
+# Against the fakes
+
+
+PLACE = S3Uri(BUCKET, "folder/object")
+PART = b"x" * PART_BYTES
+
+
+def given(cloud: Cloud, operation: str) -> list[dict[str, object]]:
+    return [parameters for name, parameters in cloud.s3.calls if name == operation]
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_every_write_is_verified_by_s3_and_carries_what_was_asked_for(cloud: Cloud, parts: int) -> None:
+    """A CRC32 with each body; the key, the type and the owner with each object."""
+    with S3Writer(PLACE, "key", "text/x", owner=cloud.s3.owner) as out:
+        for _ in range(parts):
+            out.write(PART)
+        out.write(b"end")
+    bodies = [*given(cloud, "UploadPart"), *given(cloud, "PutObject")]
+    assert len(bodies) == (parts + 1 if parts else 1)
+    assert {each["ChecksumAlgorithm"] for each in bodies} == {"CRC32"}
+    assert {each["ChecksumAlgorithm"] for each in given(cloud, "CreateMultipartUpload")} == (
+        {"CRC32"} if parts else set()
+    )
+    assert all(each["ExpectedBucketOwner"] == cloud.s3.owner for _, each in cloud.s3.calls)
+    stored = cloud.s3.objects[PLACE.key]
+    assert stored.body == PART * parts + b"end"
+    assert (stored.options["SSEKMSKeyId"], stored.options["ServerSideEncryption"]) == ("key", "aws:kms")
+    assert stored.options["ContentType"] == "text/x"
+    assert (out.etag, out.bytes_written) == (stored.etag, len(stored.body))
+    assert not cloud.s3.uploads
+
+
+def test_without_a_key_the_bucket_decides(cloud: Cloud) -> None:
+    with S3Writer(PLACE) as out:
+        out.write(b"x")
+    options = cloud.s3.objects[PLACE.key].options
+    assert options["ContentType"] == "application/jsonl"
+    assert not options.keys() & {"SSEKMSKeyId", "ServerSideEncryption", "ExpectedBucketOwner"}
+
+
+def test_the_checksums_that_s3_counted_are_handed_on(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload_part = cloud.s3.UploadPart
+    monkeypatch.setattr(cloud.s3, "UploadPart", lambda **given: {**upload_part(**given), "ChecksumCRC32": "sum="})
+    with S3Writer(PLACE) as out:
+        out.write(PART)
+        out.write(PART)
+    (done,) = given(cloud, "CompleteMultipartUpload")
+    parts = done["MultipartUpload"]["Parts"]  # type: ignore[index]
+    assert [(part["PartNumber"], part["ChecksumCRC32"]) for part in parts] == [(1, "sum="), (2, "sum=")]
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload", "CreateMultipartUpload", "PutObject"])
+def test_an_upload_that_s3_refuses_leaves_nothing(cloud: Cloud, operation: str) -> None:
+    """At any of its steps, also the last one: the parts would be billed until somebody aborts them."""
+    cloud.s3.refuse(operation, "AccessDenied", 403, times=None)
+    with pytest.raises(PipelineError, match="uploading s3://bucket/folder/object"), S3Writer(PLACE) as out:
+        for _ in range(1 if operation == "PutObject" else 3):
+            out.write(b"x" if operation == "PutObject" else PART)
+    assert out.closed
+    assert not cloud.s3.uploads
+    assert not cloud.s3.objects
+
+
+def test_a_failure_of_the_writer_itself_leaves_nothing(cloud: Cloud) -> None:
+    cloud.s3.before("CompleteMultipartUpload", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), S3Writer(PLACE) as out:
+        out.write(PART)
+    assert not cloud.s3.uploads
+
+
+def test_an_upload_that_cannot_be_aborted_is_said_and_hides_no_cause(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.s3.refuse("AbortMultipartUpload", "AccessDenied", 403, times=None)
+    with pytest.raises(ZeroDivisionError), S3Writer(PLACE) as out:
+        out.write(PART)
+        raise ZeroDivisionError
+    assert "The upload of s3://bucket/folder/object could not be aborted (ClientError)" in caplog.text
+
+
+def test_what_was_aborted_is_written_no_more(cloud: Cloud) -> None:
+    with S3Writer(PLACE) as out:
+        out.write(b"x")
+        out.abort()
+    assert not cloud.s3.objects
+    out.close()
+    assert not cloud.s3.calls
+
+
+def test_uploads_of_the_chosen_keys_are_aborted(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    for key in ("folder/a", "folder/b", "folder", "folders/a"):
+        cloud.s3.client.create_multipart_upload(Bucket=BUCKET, Key=key)
+    abort_uploads(S3Uri(BUCKET, "folder"), lambda key: key.endswith("a"))
+    assert sorted(upload.key for upload in cloud.s3.uploads.values()) == ["folder", "folder/b", "folders/a"]
+    abort_uploads(S3Uri(BUCKET, "folder"))
+    assert sorted(upload.key for upload in cloud.s3.uploads.values()) == ["folder", "folders/a"]
+    assert not caplog.text
+    cloud.s3.refuse("ListMultipartUploads", "AccessDenied", 403)
+    abort_uploads(S3Uri(BUCKET, "folder"))
+    assert "Uploads under s3://bucket/folder could not be cleaned up (AccessDenied)" in caplog.text
