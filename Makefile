@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo demo-compare up unit test kill scale check bench tools lock clean
+.PHONY: help install demo demo-compare up unit test kill scale mutants check bench tools lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,6 +41,9 @@ test: $(STAMP)  ## Run all tests.
 kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every sixteenth), and resume it.
 	KILL_STRIDE=1 $(BIN)/python -m pytest --timeout=0 tests/flows/test_kill.py
 
+mutants: $(STAMP)  ## Try 300 small wrong changes, drawn at random: would a unit test notice? Prints those that none does.
+	$(BIN)/python -m tests.mutants
+
 scale: $(STAMP)  ## 100,000 and 1,000,000 lines end to end in the sandbox: wall time of each stage, memory.
 	$(BIN)/python -m tests.scale
 
@@ -67,4 +70,4 @@ lock:  ## Compile requirements.lock anew (needs uv).
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command "make lock" -q -o requirements.lock
 
 clean:  ## Remove what the other targets made.
-	rm -rf .venv .tools demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .mutants
