@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tasks.batch.document import BatchDocument, Range
 from tasks.batch.options import BatchOptions
 from tasks.batch.paths import BatchRef, shard_object
+from tasks.bedrock.limits import Limits
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
@@ -296,38 +298,39 @@ def test_an_input_that_is_another_one_by_now_leaves_no_upload(
     assert not cloud.s3.keys(ref.uri("input").key)
 
 
-#: How a line is converted: by the general way, by the short one, and in a run of lines that fit a template.
-WAYS: dict[str, tuple[dict[str, Any], int]] = {
-    "general": ({"stop": ["END"]}, 1),
-    "plain": ({}, 1),
-    "template": ({}, 40),
+#: How a line is converted: by the general way, by the short one, and in a run of lines that fit a template. Parameters that
+#: differ from line to line fit none.
+WAYS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "general": lambda number: {"stop": [f"END {number:02d}"]},
+    "plain": lambda number: {"max_tokens": 10 + number},
+    "template": lambda number: {},
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_no_object_has_room_for_is_refused_and_what_just_fits_is_sent(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    cloud: Cloud, tmp_path: Path, way: str
 ) -> None:
-    body, times = WAYS[way]
-    every = [chat(f"id-{n}", "x" * 3000, **body) for n in range(times)]
-    fits = "y" * 5000
-    path = write_lines(tmp_path / "in.jsonl", [*every, chat("fits", fits, **body), chat("not", fits + "y", **body)])
-    ref, document = opened(path)
+    """Behind smaller ones, which leave it no room in theirs, too."""
+    texts = ["x" * 3000] * 40 + ["y" * 5000, "z" * 5001, "x" * 3000]
+    lines = [chat(f"id-{n:02d}", text, **WAYS[way](n)) for n, text in enumerate(texts)]
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", lines))
     (range_,) = document.bedrock.ranges
-    (shard,) = convert_range(ref, document, range_).shards
-    lines = cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines(keepends=True)
-    most = len(lines[-2])
-    monkeypatch.setenv("BEDROCK_BATCH_MAX_BYTES_PER_FILE", str(most))
-    monkeypatch.setenv("BEDROCK_BATCH_MIN_RECORDS_PER_JOB", "1")
-    ref, document = opened(path, job_name="again", unsupported="drop")
-    done = [convert_range(ref, document, each) for each in document.bedrock.ranges]
-    assert sum(each.rejected for each in done) == 1
-    assert sum(shard.records for each in done for shard in each.shards) == times + 1
-    assert all(len(cloud.s3.objects[shard_object(ref, s.id).key].body) <= most for each in done for s in each.shards)
-    errors = {id: error for each in document.bedrock.ranges for id, error in refused(ref, each).items()}
-    assert errors.keys() == {"not"}
-    assert (errors["not"].status, errors["not"].code, errors["not"].param) == (400, "request_too_large", "body")
-    assert f"larger than the {most:,} bytes" in errors["not"].message
+    templates = read_layout(ref, range_).stretches[0].shapes
+    assert any(templates) == (way == "template")
+    (whole,) = convert_range(ref, document, range_).shards
+    most = len(cloud.s3.objects[shard_object(ref, whole.id).key].body.splitlines(keepends=True)[40])
+    document.bedrock.limits = Limits(min_records_per_job=1, max_bytes_per_file=most)
+    done = convert_range(ref, document, range_)
+    assert (done.requests, done.rejected, len(done.shards)) == (43, 1, 42)
+    assert [shard.records for shard in done.shards] == [1] * 42
+    sizes = [len(cloud.s3.objects[shard_object(ref, shard.id).key].body) for shard in done.shards]
+    assert sizes == [shard.bytes for shard in done.shards]
+    assert max(sizes) == sizes[40] == most
+    errors = refused(ref, range_)
+    assert errors.keys() == {"id-41"}
+    assert (errors["id-41"].status, errors["id-41"].code, errors["id-41"].param) == (400, "request_too_large", "body")
+    assert f"larger than the {most:,} bytes" in errors["id-41"].message
 
 
 def test_a_request_of_more_records_than_an_id_has_room_for_is_refused(
@@ -358,29 +361,25 @@ def test_what_is_converted_is_encrypted_and_so_is_its_index(cloud: Cloud, tmp_pa
     assert (error.status, error.code, error.type) == (400, "invalid_json_line", "invalid_request_error")
 
 
-def test_texts_of_any_length_are_the_lines_own(cloud: Cloud, tmp_path: Path) -> None:
-    """How long a text is, is handed over in a byte, or in four: also of the texts before the last one."""
-    sizes = [*range(250, 262), 300, 400, 65_535, 65_536, 70_000, *range(5)]
+@pytest.mark.parametrize("longest", [254, 255, 256, 257, 65_535, 65_536])
+@pytest.mark.parametrize("place", range(4))
+def test_texts_of_any_length_are_the_lines_own(cloud: Cloud, tmp_path: Path, longest: int, place: int) -> None:
+    """How long a text is, is handed over in a byte where that is enough: also of the texts before the last one."""
+
+    def texts(number: int) -> list[str]:
+        sizes = [10 + number % 7, 20, 30 + number, 12]
+        sizes[place] = longest - number % 3
+        return [f"{number:03d}".ljust(size, "abcd"[each]) for each, size in enumerate(sizes)]
+
+    roles = ("system", "user", "assistant", "user")
     lines = [
-        chat(
-            f"id-{n}",
-            messages=[
-                {"role": "system", "content": f"{n:04d}" + "s" * size},
-                {"role": "user", "content": f"{n:04d}" + "u" * (400 - size if size < 400 else 3)},
-            ],
-        )
-        for n, size in enumerate(sizes * 3)
+        chat(f"id-{n}", messages=[{"role": role, "content": t} for role, t in zip(roles, texts(n), strict=True)])
+        for n in range(40)
     ]
     ref, document = opened(write_lines(tmp_path / "in.jsonl", lines))
     (range_,) = document.bedrock.ranges
-    assert any(stretch.shapes for stretch in read_layout(ref, range_).stretches), (
-        "this is about lines that fit a template"
-    )
+    assert any(read_layout(ref, range_).stretches[0].shapes), "this is about lines that fit a template"
     (shard,) = convert_range(ref, document, range_).shards
-    records = [json.loads(line) for line in cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines()]
-    assert [record["modelInput"]["system"] for record in records] == [
-        line["body"]["messages"][0]["content"] for line in lines
-    ]
-    assert [record["modelInput"]["messages"][0]["content"] for record in records] == [
-        line["body"]["messages"][1]["content"] for line in lines
-    ]
+    for number, line in enumerate(cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines()):
+        sent = json.loads(line)["modelInput"]
+        assert [sent["system"], *(turn["content"] for turn in sent["messages"])] == texts(number)

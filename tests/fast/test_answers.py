@@ -122,34 +122,48 @@ def llama(stop: str) -> st.SearchStrategy[Any]:
 Fate = tuple[str, Any, bool]
 
 
-def fates(model: str) -> st.SearchStrategy[list[Fate]]:
-    """Output records: most of them a plain answer to a request, some odd."""
-    plain, family, stops = {
-        CLAUDE: (plain_claude, claude, ["end_turn", "max_tokens"]),
-        NOVA: (plain_nova, nova, ["end_turn", "content_filtered"]),
-        LLAMA: (plain_llama, llama, ["stop", "length"]),
-    }[model]
-    usual = st.fixed_dictionaries({"modelOutput": st.sampled_from(stops).flatmap(plain)})
-    other: st.SearchStrategy[Any] = (
+FAMILIES: dict[str, tuple[Any, Any, list[str]]] = {
+    CLAUDE: (plain_claude, claude, ["end_turn", "max_tokens"]),
+    NOVA: (plain_nova, nova, ["end_turn", "content_filtered"]),
+    LLAMA: (plain_llama, llama, ["stop", "length"]),
+}
+
+
+def others(model: str) -> st.SearchStrategy[Any]:
+    """What is no plain answer, or may be none."""
+    _, family, stops = FAMILIES[model]
+    errors = st.sampled_from([{"errorCode": 400, "errorMessage": "no"}, {"errorCode": 429}])
+    return (
         st.fixed_dictionaries({"modelOutput": st.sampled_from(stops).flatmap(family)})
         | st.fixed_dictionaries({"modelOutput": st.sampled_from([None, {}, [], "text", 1])})
-        | st.fixed_dictionaries(
-            {"error": st.sampled_from([{"errorCode": 400, "errorMessage": "no"}, {"errorCode": 429}])}
-        )
+        | st.fixed_dictionaries({"error": errors})
         | st.just({})
     )
-    # Some again and again: what a later job says of them counts.
-    ids = (st.integers(0, LINES - 1) | st.integers(0, 5)).map(lambda number: f"r{number:09d}")
+
+
+def fates(model: str) -> st.SearchStrategy[list[Fate]]:
+    """Output records: most of them a plain answer to a request, some odd."""
+    plain, _, stops = FAMILIES[model]
+    usual = st.fixed_dictionaries({"modelOutput": st.sampled_from(stops).flatmap(plain)})
+    ids = st.integers(0, LINES - 1).map(lambda number: f"r{number:09d}")
     odd = st.sampled_from(["r000000999", "pad000000001", "r000000001c0001", "nobody", ""])
     plain_ones = st.tuples(ids, usual, st.just(True))
-    others = st.tuples(ids | ids | ids | odd, other, st.just(False))
-    return st.tuples(st.lists(plain_ones, max_size=40), st.lists(others, max_size=8)).flatmap(
+    rest = st.tuples(ids | ids | ids | odd, others(model), st.just(False))
+    return st.tuples(st.lists(plain_ones, max_size=40), st.lists(rest, max_size=8)).flatmap(
         lambda both: st.permutations([*both[0], *both[1]])
     )
 
 
-def jobs_of(model: str) -> st.SearchStrategy[list[list[Fate]]]:
-    return st.lists(fates(model), min_size=1, max_size=3)
+@st.composite
+def jobs_of(draw: Any, model: str) -> list[list[Fate]]:
+    """The output of some jobs; the last one may say something else of what an earlier one answered plainly."""
+    jobs = [list(job) for job in draw(st.lists(fates(model), min_size=1, max_size=3))]
+    plain = [id for job in jobs[:-1] for id, _, usual in job if usual]
+    if plain and draw(st.integers(0, 3)):
+        _, family, stops = FAMILIES[model]
+        fate = {"modelOutput": draw(st.sampled_from(stops).flatmap(family))}
+        jobs[-1].append((draw(st.sampled_from(plain)), fate, False))
+    return jobs
 
 
 def overruled(jobs: list[list[Fate]], finish: Any) -> bool:
@@ -262,6 +276,6 @@ def test_columns_and_records_give_the_same_files(
 
     same()
     # What this is about does occur: hypothesis ends early on a machine that is busy, and not that early.
-    assert taken["most are plain"] >= 10, taken
-    assert taken["some are not"] >= 5, taken
-    assert taken["another job's answer is not plain any more"] >= 2, taken
+    assert taken["most are plain"] >= 5, taken
+    assert taken["some are not"] >= 3, taken
+    assert taken["another job's answer is not plain any more"] >= 1, taken

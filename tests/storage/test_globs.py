@@ -144,7 +144,7 @@ pattern = st.lists(part, min_size=1, max_size=4).map("/".join) | st.tuples(
 ).map(lambda both: "/".join([*both[0], both[1]]))
 
 
-@occurring(found=30, none=30)
+@occurring(found=8, none=30)
 @settings(max_examples=200 * int(os.environ.get("FUZZ", "1")), suppress_health_check=list(HealthCheck))
 @given(keys=st.lists(key, min_size=1, max_size=8, unique=True), pattern=pattern)
 def test_globs_in_s3_are_those_of_python(
