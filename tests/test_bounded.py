@@ -13,15 +13,8 @@ HERE = Path(__file__).resolve().parent
 OTHERS = {"bench.py", "bench_api.py", "bench_run.py", "bench_shapes.py", "bench_verdict.py", "scale.py", "mutants.py"}
 #: Waits that take a limit as an argument: of threads, processes, futures, queues and locks.
 WAITS = {"wait", "join", "communicate", "result", "acquire"}
-#: Calls that wait for another process or a server.
-CALLS = {
-    "subprocess.run",
-    "subprocess.check_output",
-    "subprocess.check_call",
-    "urllib.request.urlopen",
-    "httpx.post",
-    "httpx.get",
-}
+#: Calls that wait for another process or a server; httpx gives up by itself after five seconds.
+CALLS = {"subprocess.run", "subprocess.check_output", "subprocess.check_call", "urllib.request.urlopen"}
 #: Those that know their limit: a run of the nursery, and a lease in memory, whose time is a fake.
 LIMITED = {"run", "killed", "paused", "leader", "self", "mine"}
 
