@@ -1,5 +1,6 @@
 """A whole batch with S3 and Bedrock in memory: what it leaves behind, what it says, and what it asked for."""
 
+import io
 import itertools
 import json
 import logging
@@ -7,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.batch import batch_inference
+from flows.compare import compare_models
 from tasks.batch.document import BatchDocument
 from tasks.batch.paths import BatchRef
 from tasks.batch.result import BatchResult
-from tasks.errors import BatchFailedError
+from tasks.comparison.result import Comparison, ComparisonFailedError
+from tasks.errors import BatchFailedError, PipelineError
 from tests.builders import REF, ROLE, stored
 from tests.conftest import CLAUDE, chat, write_chats, write_lines
 from tests.fakes import BUCKET, REGION, Cloud, install
@@ -350,3 +354,53 @@ def test_a_run_may_die_at_any_of_its_calls(
         assert not cloud.s3.keys("prefix/open/"), number
         assert not cloud.s3.uploads, number
     assert died > 20, "this is about a run of many calls"
+
+
+# Comparisons
+
+
+COLD: dict[str, Any] = {"model": CLAUDE, "label": "cold", "overrides": {"temperature": 0}}
+
+
+def compare(path: Path, **parameters: Any) -> Comparison:
+    found: Comparison = compare_models(str(path), **{"models": [CLAUDE, COLD], "poll_seconds": 0.001, **parameters})
+    return found
+
+
+def test_a_variant_that_failed_half_way_is_compared(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    """What it answered is paid for: it is in the table and the numbers, and no failed one."""
+    service.ends[0] = ("Failed", 0.5)
+    found = compare(write_chats(tmp_path / "in.jsonl", 100, max_tokens=10))
+    assert found.failed == {}
+    assert sorted(batch.status for batch in found.batches.values()) == ["completed", "failed"]
+    assert found.table_file
+    table = pq.read_table(io.BytesIO(cloud.s3.objects[found.table_file.removeprefix(f"s3://{BUCKET}/")].body))
+    assert table.num_rows == 200
+    assert sum(table["ok"].to_pylist()) == 150
+
+
+def test_a_variant_without_an_answer_leaves_the_other_alone(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    service.ends[0] = ("Failed", 0.0)
+    found = compare(write_chats(tmp_path / "in.jsonl", 100, max_tokens=10))
+    ((label, cause),) = found.failed.items()
+    assert "no capacity" in cause
+    assert found.batches[label].status == "failed"
+    assert found.report_file
+
+
+def test_where_no_variant_has_results_it_fails(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    service.ends = {0: ("Failed", 0.0), 1: ("Failed", 0.0)}
+    with pytest.raises(ComparisonFailedError, match=r"No model has results\. .*no capacity") as caught:
+        compare(write_chats(tmp_path / "in.jsonl", 100, max_tokens=10))
+    assert len(caught.value.comparison.failed) == 2
+
+
+def test_a_budget_is_asked_before_anything_is_uploaded(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    path = write_chats(tmp_path / "in.jsonl", 100, max_tokens=10)
+    with pytest.raises(PipelineError, match="max_cost_usd"):
+        compare(path, max_cost_usd=0.0001)
+    with pytest.raises(PipelineError, match="max_cost_usd"):
+        run(path, max_cost_usd=0.0001)
+    assert not cloud.bedrock.jobs
+    assert not cloud.s3.objects
+    assert compare(path, max_cost_usd=100).failed == {}
