@@ -33,9 +33,13 @@ def test_a_public_address(host: str) -> None:
     assert public_address(host, 443) == host
 
 
-def test_every_address_of_a_name_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("private", ["10.0.0.1", "192.168.0.1", "fd00::1", "0.0.0.0"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_every_address_of_a_name_is_looked_at(monkeypatch: pytest.MonkeyPatch, private: str, order: int) -> None:
+    """Wherever the private one stands, in the reply or by its digits."""
+
     def both(*_: Any, **__: Any) -> list[Any]:
-        return [(0, 0, 0, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
+        return [(0, 0, 0, "", (address, 80)) for address in ("8.8.8.8", private)[::order]]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
     with pytest.raises(RequestError, match="not a public one"):
