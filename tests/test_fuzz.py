@@ -241,7 +241,7 @@ def as_converted(data: bytes, model: str, folder: Path) -> tuple[list[Any], list
     return made, rows, encoder.dropped.as_dict(), converter.requests
 
 
-@occurring(templates=40, bad=100, good=100, long=20)
+@occurring(templates=20, bad=50, good=50, long=5)
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(files)
 @example([b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":' + b"[" * 5000])
@@ -298,7 +298,7 @@ output_line = st.builds(
 )
 
 
-@occurring(outcomes=50, odd=50)
+@occurring(outcomes=20, odd=20)
 @settings(max_examples=CASES, **SLOW)  # type: ignore[arg-type]
 @given(st.lists(spoiled(output_line) | st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=12))
 def test_output_lines(lines: list[bytes]) -> None:

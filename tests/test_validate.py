@@ -71,7 +71,7 @@ def test_the_cut_is_even(requests: int, most: int) -> None:
     assert [range_.first_request for range_ in ranges] == [sum(sizes[:i]) for i in range(len(sizes))]
 
 
-@occurring(json=200, object=100, named=2)
+@occurring(json=200, object=100, named=1)
 @settings(max_examples=1000)
 @given(
     line=st.binary(max_size=80)

@@ -150,11 +150,22 @@ def round_trip(model: str, endpoint: str, body: dict[str, Any], unsupported: str
     return response
 
 
+#: What every model answers, so that a test of answers has some.
+plain_body = st.fixed_dictionaries(
+    {
+        "messages": st.sampled_from(["Hello", "Name a colour.", "é\n"]).map(
+            lambda text: [{"role": "user", "content": text}]
+        )
+    },
+    optional={"max_tokens": st.integers(1, 100)},
+)
+
+
 @pytest.mark.parametrize("invocation", ["auto", "InvokeModel", "Converse"])
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @occurring(answered=2, refused=3)
 @settings(max_examples=60)
-@given(body=body, unsupported=st.sampled_from(["error", "drop"]))
+@given(body=body | plain_body, unsupported=st.sampled_from(["error", "drop"]))
 def test_chat(model: str, invocation: str, body: dict[str, Any], unsupported: str) -> None:
     try:
         response = round_trip(model, CHAT, body, unsupported, invocation)
@@ -382,7 +393,8 @@ completion_body = st.fixed_dictionaries(
 @occurring(answered=2, refused=2)
 @settings(max_examples=40)
 @given(
-    request=st.tuples(st.just(RESPONSES), response_body) | st.tuples(st.just(COMPLETIONS), completion_body),
+    request=st.tuples(st.just(RESPONSES), response_body | st.just({"input": "Hello"}))
+    | st.tuples(st.just(COMPLETIONS), completion_body | st.just({"prompt": "Hello"})),
     unsupported=st.sampled_from(["error", "drop"]),
 )
 def test_responses_and_completions(model: str, request: tuple[str, dict[str, Any]], unsupported: str) -> None:
