@@ -20,9 +20,6 @@ from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.convert import convert_range
 from tasks.errors import ConfigurationError, InputFileError
-from tasks.fast.line import FastEncoder
-from tasks.fast.records import form_of
-from tasks.fast.template import learn
 from tasks.inputs.layout import read_layout
 from tasks.inputs.plan import size_sampler
 from tasks.open import name_batch, resume_batch, store_invalid_lines
