@@ -24,9 +24,8 @@ from tasks.api.orders import (
     update_order,
 )
 from tasks.api.views import ended, ended_alone, view
-from tasks.openai_format.batch import RequestCounts
 from tests.api.callers import LINE, create, tenant, upload
-from tests.builders import REF, ROLE, document, job, shard
+from tests.builders import REF, document
 from tests.conftest import CLAUDE
 from tests.fakes import BUCKET, Cloud
 
@@ -52,93 +51,16 @@ def test_what_is_left_out_is_filled_in(cloud: Cloud) -> None:
     assert (shown["endpoint"], shown["completion_window"], shown["metadata"]) == ("/v1/chat/completions", "24h", {})
 
 
-def test_the_model_of_a_call_goes_before_that_of_the_lines(cloud: Cloud) -> None:
-    owner = tenant(model_names={"short": "us.amazon.nova-lite-v1:0", CLAUDE: "another"})
-    file = upload(owner)
-    assert create(owner, file.id, model="short").model == "us.amazon.nova-lite-v1:0"
-    assert create(owner, file.id).model == "another"
-    body = {"input_file_id": file.id}
-    call = read_call(owner, body, {"x-portkey-aws-bedrock-model": "p", "x-amzn-bedrock-modelid": "a"})
-    assert call.model == "p"
-    assert read_call(owner, body, {"x-amzn-bedrock-modelid": "a", "x-amzn-bedrock-tags": "k=v"}).metadata == {"k": "v"}
-
-
-@pytest.mark.parametrize(
-    ("header", "tags"),
-    [
-        ("team=search, stage = prod", {"team": "search", "stage": "prod"}),
-        ("team=a%2Cb%3D,empty=", {"team": "a,b=", "empty": ""}),
-        ('{"team": "search"}', {"team": "search"}),
-        ("", {}),
-        ("team", None),
-        ("=search", None),
-        ('{"team": 5}', None),
-        ('{"team"', None),
-        ("team=" + "x" * 257, None),
-        (",".join(f"t{number}=" for number in range(17)), None),
-    ],
-)
-def test_tags_in_awss_header(cloud: Cloud, header: str, tags: dict[str, str] | None) -> None:
-    """They go onto the jobs, beside the metadata: neither takes the other's place."""
-    body = {"input_file_id": "x", "metadata": {"own": "note"}}
-    if tags is None:
-        with pytest.raises(InvalidCallError) as error:
-            read_call(tenant(), body, {"x-amzn-bedrock-tags": header})
-        assert error.value.param == "x-amzn-bedrock-tags"
-        return
-    call = read_call(tenant(), body, {"x-amzn-bedrock-tags": header})
-    assert (call.tags, call.metadata) == (tags, {"own": "note"})
-
-
-@pytest.mark.parametrize(
-    "header", ["x-amzn-bedrock-outputencryptionkeyid", "x-portkey-amz-server-side-encryption-aws-kms-key-id"]
-)
-def test_a_key_of_kms_in_a_header_is_kept_or_refused(cloud: Cloud, header: str) -> None:
-    owner = tenant(kms_keys=("arn:aws:kms:us-east-1:1:key/mine",))
-    body = {"input_file_id": upload(owner).id}
-    order = place_order(owner, read_call(owner, body, {header: owner.kms_keys[0]}))
-    assert order.kms_key == owner.kms_keys[0]
-    assert place_order(owner, read_call(owner, body, {})).id != order.id
-    with pytest.raises(ForbiddenError) as error:
-        read_call(owner, body, {header: "arn:aws:kms:us-east-1:1:key/anothers"})
-    assert error.value.param == header
-
-
-def test_a_region_that_is_not_the_servers_is_refused(cloud: Cloud) -> None:
-    assert read_call(tenant(), {"input_file_id": "x"}, {"x-portkey-aws-region": "us-east-1"})
-    with pytest.raises(InvalidCallError, match="us-east-1"):
-        read_call(tenant(), {"input_file_id": "x"}, {"x-portkey-aws-region": "eu-west-1"})
-
-
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"input_file_id": None}, "input_file_id"),
-        ({"input_file_id": 5}, "input_file_id"),
         ({"input_file_id": "file-nothing"}, "input_file_id"),
         ({"input_file_id": "/etc/passwd"}, "input_file_id"),
         ({"input_file_id": "*.jsonl"}, "input_file_id"),
         ({"input_file_id": "s3://elsewhere/x.jsonl"}, "input_file_id"),
         ({"input_file_id": f"s3://{BUCKET}/in/nothing.jsonl"}, "input_file_id"),
         ({"endpoint": "/v1/nothing"}, "endpoint"),
-        ({"endpoint": ["x"]}, "endpoint"),
-        ({"completion_window": "1h"}, "completion_window"),
-        ({"completion_window": 24}, "completion_window"),
-        ({"completion_window": "9" * 5000 + "h"}, "completion_window"),
-        ({"completion_window": "٢٤h"}, "completion_window"),
         ({"input_file_id": "s3:///x.jsonl"}, "input_file_id"),
-        ({"metadata": {"a": 5}}, "metadata"),
-        ({"metadata": []}, "metadata"),
-        ({"metadata": {"a": "x" * 513}}, "metadata"),
-        ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
-        ({"model": {}}, "model"),
-        ({"role_arn": "arn:aws:iam::123456789012:role/Admin"}, "role_arn"),
-        ({"on_invalid": "maybe"}, "on_invalid"),
-        ({"reuse": "no"}, "reuse"),
-        ({"max_cost_usd": "1"}, "max_cost_usd"),
-        ({"max_cost_usd": -1}, "max_cost_usd"),
-        ({"output_expires_after": {"anchor": "created_at", "seconds": 1}}, "output_expires_after"),
-        ({"output_data_config": {"s3OutputDataConfig": {"s3Uri": "s3://other/"}}}, "output_data_config"),
     ],
 )
 def test_what_is_wrong_is_told_by_its_parameter(cloud: Cloud, body: dict[str, object], param: str) -> None:
@@ -156,23 +78,6 @@ def test_result_files_and_files_of_others_are_no_input(cloud: Cloud) -> None:
         create(owner, upload(other).id)
     with pytest.raises(ForbiddenError):
         create(tenant(models=("us.*",)), upload(owner).id)
-
-
-def test_options_and_unknown_fields(cloud: Cloud) -> None:
-    owner = tenant()
-    call = read_call(
-        owner,
-        {
-            "input_file_id": "x",
-            "job_name": "j",
-            "role_arn": ROLE,
-            "unsupported": "drop",
-            "custom_llm_provider": "openai",
-        },
-        {},
-    )
-    assert call.options == {"job_name": "j", "role_arn": ROLE, "unsupported": "drop"}
-    assert call.ignored == ("custom_llm_provider",)
 
 
 def test_equal_calls_at_once_are_one_order(cloud: Cloud) -> None:
@@ -315,46 +220,6 @@ def test_an_order_keeps_what_a_newer_replica_wrote(cloud: Cloud) -> None:
     cloud.s3.put(order_uri(owner, order.id).key, msgspec.json.encode({**stored, "of_tomorrow": 1}))
     attach(owner, order.id, REF.batch_id)
     assert msgspec.json.decode(cloud.s3.objects[order_uri(owner, order.id).key].body)["of_tomorrow"] == 1
-
-
-def _order(**fields: object) -> Order:
-    given = {
-        "id": new_id("batch", 1000),
-        "tenant": "acme",
-        "created_at": 1000,
-        "expires_at": 90_000,
-        "input_file_id": "file",
-        "input_uri": "s3://b/k",
-        "endpoint": "/v1/chat/completions",
-        "completion_window": "24h",
-        "model": CLAUDE,
-        **fields,
-    }
-    return Order(**given)
-
-
-def test_counts_move_while_jobs_run() -> None:
-    shards = [shard("00000", jobs=[job(succeeded=30, errored=5)]), shard("00001", jobs=[job(succeeded=0)], padding=50)]
-    running = document(shards, request_counts=RequestCounts(total=150), in_progress_at=2000)
-    shown = view(_order(), running)
-    assert (shown["status"], shown["in_progress_at"]) == ("in_progress", 2000)
-    assert shown["request_counts"] == {"total": 150, "completed": 30, "failed": 0}
-    last = document(shards, request_counts=RequestCounts(total=150), section={"round": 2, "last_round": 1})
-    assert view(_order(), last)["request_counts"]["failed"] == 5
-
-
-def test_times_are_the_orders_own() -> None:
-    old = document(status="completed", in_progress_at=10, finalizing_at=20, completed_at=30, created_at=1)
-    shown = view(_order(final=ended(_order(), old.public())), None)
-    assert [shown[f"{name}_at"] for name in ("created", "in_progress", "finalizing", "completed")] == [1000] * 4
-    assert shown["expires_at"] == 90_000
-
-
-def test_a_batch_that_is_over_is_finalizing_until_its_end_is_kept() -> None:
-    assert view(_order(), document(status="completed", completed_at=5))["status"] == "finalizing"
-    assert view(_order(), document(status="cancelled", cancelled_at=5))["status"] == "in_progress"
-    assert view(_order(), document(status="cancelling"))["status"] == "in_progress"
-    assert view(_order(cancelling_at=5), document(status="cancelling"))["status"] == "cancelling"
 
 
 def test_line_is_a_good_one() -> None:
