@@ -69,7 +69,9 @@ def _nodes(schema: Any) -> Iterator[Body]:
 
 
 def _constrained(node: Body) -> bool:
-    if node.keys() & _CONSTRAINTS or node.get("minItems", 0) > 1:
+    if node.keys() & _CONSTRAINTS or node.get("minItems", 0) > 1 or isinstance(node.get("items"), list):
+        return True
+    if any(isinstance(value, dict | list) for value in node.get("enum", [])):
         return True
     return "pattern" in node and not _SIMPLE_PATTERN.fullmatch(str(node["pattern"]))
 
@@ -103,7 +105,7 @@ def _open_object(body: Body, than: list[Any]) -> bool:
         node.get("additionalProperties") is not False
         for schema in _enforced(body)
         for node in _nodes(schema)
-        if node.get("type") == "object"
+        if "object" in node.get("type", "")
     )
 
 
@@ -220,6 +222,7 @@ CONDITIONS: dict[str, Condition] = {
     "an open object in an enforced schema": _open_object,
     "output_config.format": lambda body, _: "format" in body.get("output_config", {}),
     "a forced tool": lambda body, _: _forces(body),
+    "thinking between tools": lambda body, _: body.get("thinking", {}).get("type") == "between_tools",
     "thinking disabled": lambda body, _: body.get("thinking", {}).get("type") == "disabled",
     "sampling beside thinking": _sampling_beside_thinking,
     "a forced tool beside thinking": lambda body, _: _thinks(body) and _forces(body),

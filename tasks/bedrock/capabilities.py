@@ -22,7 +22,7 @@ MODELS_VARIABLE = "BEDROCK_BATCH_MODELS"
 _OURS: Final = Path(__file__).with_name("models.toml")
 
 Kind = Literal["chat", "embeddings", "rerank", "image", "video", "speech"]
-Thinking = Literal["budget", "adaptive", "effort", "always"]
+Thinking = Literal["budget", "adaptive", "between_tools", "effort", "always"]
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -289,6 +289,8 @@ class Answer(msgspec.Struct, gc=False):
     logprobs: Any = None
     #: The thoughts as the model wants them back in the next turn, where it signs them.
     thinking: list[Thinking] = []
+    #: The model's own word for why it ended, where `finish_reason` says less.
+    native_reason: str | None = None
 
 
 class Codec(Protocol):

@@ -200,3 +200,42 @@ def test_embeddings_have_a_usage(model: str, output: dict[str, Any], tokens: int
 
 def test_an_answer_without_thoughts_has_none() -> None:
     assert decode(CLAUDE, claude({"type": "text", "text": "4"})).thinking == Answer("4", "stop", None).thinking == []
+
+
+@pytest.mark.parametrize(
+    ("model", "output", "finish", "native"),
+    [
+        (CLAUDE, claude({"type": "text", "text": "x"}, stop_reason="pause_turn"), "stop", "pause_turn"),
+        (CLAUDE, claude({"type": "text", "text": "x"}, stop_reason="new_one"), "stop", "new_one"),
+        (
+            CLAUDE,
+            claude({"type": "text", "text": "x"}, stop_reason="model_context_window_exceeded"),
+            "length",
+            "model_context_window_exceeded",
+        ),
+        (CLAUDE, claude({"type": "text", "text": "x"}, stop_reason="max_tokens"), "length", None),
+        (CLAUDE, claude({"type": "text", "text": "x"}, stop_reason="refusal"), "content_filter", None),
+        (NOVA, converse({"text": "x"}, stop_reason="malformed_tool_use"), "stop", "malformed_tool_use"),
+        (NOVA, converse({"text": "x"}, stop_reason="guardrail_intervened"), "content_filter", "guardrail_intervened"),
+        (NOVA, converse({"text": "x"}, stop_reason="content_filtered"), "content_filter", None),
+        (GLM, completion({"content": "x"}, "model_length"), "length", "model_length"),
+        (GLM, completion({"content": "x"}, "eos"), "stop", None),
+    ],
+)
+def test_why_a_model_ended_is_not_lost(model: str, output: dict[str, Any], finish: str, native: str | None) -> None:
+    choice = body_of(CHAT, model, output)["choices"][0]
+    assert (choice["finish_reason"], choice.get("native_finish_reason")) == (finish, native)
+    assert body_of(RESPONSES, model, output).get("native_finish_reason") == native
+
+
+@pytest.mark.parametrize(
+    ("model", "output"),
+    [
+        (CLAUDE, claude({"type": "text", "text": "x"}, stop_reason="tool_use")),
+        (NOVA, converse({"text": "x"}, stop_reason="tool_use")),
+        (GLM, completion({"content": "x"}, "tool_calls")),
+    ],
+)
+def test_no_calls_are_promised_that_are_not_there(model: str, output: dict[str, Any]) -> None:
+    choice = body_of(CHAT, model, output)["choices"][0]
+    assert (choice["finish_reason"], choice["message"].get("tool_calls")) == ("stop", None)

@@ -57,13 +57,6 @@ DEFAULTS: list[tuple[str, Any]] = [
     ("response_format", {"type": "text"}), ("text.format", {"type": "text"}), ("truncation", "disabled"),
     ("function_call", "auto"), ("input[].type", "message"), ("input", "Hi"), ("text", {}), ("reasoning", {}),
 ]  # fmt: skip
-#: What the responses endpoint calls otherwise than a refusal does.
-ALIASES = {
-    "response_format": "text.format",
-    "reasoning_effort": "reasoning.effort",
-    "max_tokens": "max_output_tokens",
-    "tools": "functions",
-}
 #: How deep the types are followed: schemas within schemas have no end.
 DEPTH = 6
 
@@ -235,8 +228,7 @@ def _asks_nothing(path: str, value: dict[str, Any]) -> bool:
 def _is_named(path: str, counted: Any) -> bool:
     """Whether what the key stands in was left out as a whole, and counted."""
     names = [name.partition(" (")[0] for name in counted]
-    fields = [each for name in names for each in (name, ALIASES.get(name, name))]
-    return any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in fields)
+    return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in names)
 
 
 def silent(model: str, endpoint: str) -> dict[str, str]:

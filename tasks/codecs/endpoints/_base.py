@@ -24,6 +24,7 @@ from tasks.codecs.base import (
     Embeddings,
     InvocationType,
     Policy,
+    RequestError,
     ToolCall,
     Usage,
     Vectors,
@@ -31,6 +32,7 @@ from tasks.codecs.base import (
 )
 from tasks.codecs.endpoints._fields import is_default
 from tasks.codecs.endpoints._keys import Keys, Kinds, check_keys
+from tasks.codecs.endpoints._words import Words, counted_in, in_words
 from tasks.openai_format.results import Frame
 
 AskedT = TypeVar("AskedT", Chat, Embeddings)
@@ -83,6 +85,10 @@ class Endpoint(ABC, Generic[AskedT, OutcomeT]):
     @abstractmethod
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[AskedT, Context]]:
         """The neutral form of a body. Raises RequestError naming the field that is wrong."""
+
+    def words(self, body: dict[str, Any]) -> Words:
+        """What a body calls the fields that families name in the words of chat completions; nothing for a chat."""
+        return ()
 
     def leftovers(self, body: dict[str, Any]) -> dict[str, Any]:
         """The fields that ask for something and that the endpoint has not mapped, for the family to take or refuse."""
@@ -156,6 +162,9 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
                 _give_names_back(answer, context.tool_names)
             if answer.tool_calls and answer.finish_reason == "stop":
                 answer.finish_reason = "tool_calls"
+            elif not answer.tool_calls and answer.finish_reason == "tool_calls":
+                # Clients that are told of calls look for them.
+                answer.finish_reason = "stop"
             return answer
 
         return read
@@ -227,6 +236,17 @@ class _ChatWriter:
             self._for_tools = wanted
 
     def write(self, body: dict[str, Any], policy: Policy) -> Written:
+        words = self._endpoint.words(body)
+        if not words:
+            return self._write(body, policy)
+        try:
+            written = self._write(body, policy)
+        except RequestError as error:
+            raise in_words(error, words) from error.__cause__
+        policy.dropped = counted_in(policy.dropped, words)
+        return written
+
+    def _write(self, body: dict[str, Any], policy: Policy) -> Written:
         asked = self._endpoint.read(body, policy)
         tools = any(chat.uses_tools or (chat.json_format and not self._structured) for chat, _ in asked)
         invocation = self._for_tools if tools else self.plain_invocation

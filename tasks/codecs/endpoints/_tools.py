@@ -25,7 +25,22 @@ def parse_tool(function: dict[str, Any], where: str) -> Tool:
         )
     description = function.get("description")
     kept = description if isinstance(description, str) and description.strip() else None
-    return Tool(name, kept, {"type": "object", **parameters}, function.get("strict"))
+    return Tool(name, kept, {"type": "object", **parameters}, _strict(function, where))
+
+
+def _strict(given: dict[str, Any], where: str) -> bool | None:
+    strict = given.get("strict")
+    if strict is not None and not isinstance(strict, bool):
+        raise RequestError(f"'{where}.strict' must be true or false.", f"{where}.strict", "invalid_type")
+    return strict
+
+
+def parse_parallel(body: dict[str, Any], tools: list[Tool]) -> bool | None:
+    """`parallel_tool_calls`; None where there are no tools."""
+    parallel = body.get("parallel_tool_calls")
+    if parallel is not None and not isinstance(parallel, bool):
+        raise RequestError("'parallel_tool_calls' must be true or false.", "parallel_tool_calls", "invalid_type")
+    return parallel if tools else None
 
 
 def parse_tool_choice(choice: Any, tools: list[Tool]) -> str | None:
@@ -53,4 +68,4 @@ def json_format(value: Any, where: str) -> JsonFormat:
     if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
         raise RequestError(f"'{where}.name' must be 1 to 64 letters, digits, _ or -.", f"{where}.name")
     description = value.get("description")
-    return JsonFormat(name, schema, description if isinstance(description, str) else None, value.get("strict"))
+    return JsonFormat(name, schema, description if isinstance(description, str) else None, _strict(value, where))

@@ -4,7 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat (create).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -30,8 +30,9 @@ from tasks.codecs.endpoints._content import arguments, parse_parts, text_parts
 from tasks.codecs.endpoints._fields import MAX_CHOICES, integer, parse_effort, parse_sampling
 from tasks.codecs.endpoints._keys import CHAT_KEYS
 from tasks.codecs.endpoints._thinking import THINKING_KINDS, parse_blocks
-from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
+from tasks.codecs.endpoints._tools import json_format, parse_parallel, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import is_blank, settle
+from tasks.codecs.endpoints._words import Words, words
 from tasks.codecs.endpoints.chat_completion import ChatCompletion, build_chat_completion, plain_frame
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import Frame
@@ -62,10 +63,7 @@ def parse_chat(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]:
         chat.max_tokens = integer(body, "max_tokens", 1)
     parse_sampling(body, chat)
     chat.tool_choice = parse_tool_choice(body.get("tool_choice"), chat.tools)
-    parallel = body.get("parallel_tool_calls")
-    if parallel is not None and not isinstance(parallel, bool):
-        raise RequestError("'parallel_tool_calls' must be true or false.", "parallel_tool_calls", "invalid_type")
-    chat.parallel_tool_calls = parallel if chat.tools else None
+    chat.parallel_tool_calls = parse_parallel(body, chat.tools)
     chat.json_format = _parse_response_format(body.get("response_format"))
     chat.reasoning_effort = parse_effort(body.get("reasoning_effort"), "reasoning_effort")
     chat.n = integer(body, "n", 1) or 1
@@ -199,6 +197,15 @@ def _parse_tools(tools: Any) -> list[Tool]:
     return parsed
 
 
+#: Of the form that `functions` have.
+_LEGACY: Final = words(
+    ("tools[].function", "functions[]"),
+    ("tools", "functions"),
+    ("tool_choice", "function_call"),
+    ("messages[].tool_calls", "messages[].function_call"),
+)
+
+
 class ChatCompletions(ChatEndpoint):
     """Chats as OpenAI's messages."""
 
@@ -223,6 +230,9 @@ class ChatCompletions(ChatEndpoint):
     )
     keys = CHAT_KEYS
     plain_lines = True
+
+    def words(self, body: dict[str, Any]) -> Words:
+        return _LEGACY if "functions" in body and body.get("tools") is None else ()
 
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
         chat, context = parse_chat(body, policy)

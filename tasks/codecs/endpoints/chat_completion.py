@@ -42,6 +42,8 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Message
     logprobs: Any
     finish_reason: str
+    #: The model's own word, only where OpenAI's says less: gateways have it by this name.
+    native_finish_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
@@ -85,7 +87,13 @@ def build_chat_completion(
         created,
         model,
         [
-            _Choice(index, _message(answer, legacy), answer.logprobs, _finish(answer, legacy))
+            _Choice(
+                index,
+                _message(answer, legacy),
+                answer.logprobs,
+                _finish(answer, legacy),
+                answer.native_reason or msgspec.UNSET,
+            )
             for index, answer in enumerate(answers)
         ],
         usage_of(sum_usage(answers)),
@@ -103,6 +111,8 @@ def is_plain(answer: Answer) -> bool:
         or answer.refusal is not None
         or answer.logprobs is not None
         or answer.thinking
+        or answer.native_reason is not None
+        or answer.finish_reason == "tool_calls"
     )
 
 

@@ -3,13 +3,14 @@
 Source: https://platform.openai.com/docs/api-reference/completions.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from tasks.codecs.base import Answer, Chat, Context, Policy, RequestError, Text, Turn
 from tasks.codecs.endpoints._base import ChatEndpoint, sum_usage
 from tasks.codecs.endpoints._fields import MAX_CHOICES, integer, parse_sampling
+from tasks.codecs.endpoints._words import Words, words
 from tasks.codecs.endpoints.chat_completion import CompletionUsage, usage_of
 from tasks.openai_format.requests import COMPLETIONS
 
@@ -57,6 +58,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: int
     logprobs: None
     finish_reason: str
+    native_finish_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Completion(msgspec.Struct, gc=False):
@@ -78,8 +80,11 @@ def build_completion(
         if context is not None and context.echo is not None:
             text = context.echo + text
         finish = "stop" if answer.finish_reason == "tool_calls" else answer.finish_reason
-        choices.append(_Choice(text, index, None, finish))
+        choices.append(_Choice(text, index, None, finish, answer.native_reason or msgspec.UNSET))
     return Completion(f"cmpl-{id}", "text_completion", created, model, choices, usage_of(sum_usage(answers)))
+
+
+_WORDS: Final = words(("messages", "prompt"))
 
 
 class Completions(ChatEndpoint):
@@ -87,6 +92,9 @@ class Completions(ChatEndpoint):
 
     url = COMPLETIONS
     mapped = frozenset({"prompt", "max_tokens", "temperature", "top_p", "stop", "n", "best_of", "echo", "suffix"})
+
+    def words(self, body: dict[str, Any]) -> Words:
+        return _WORDS
 
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
         requests = parse_completion(body, policy)

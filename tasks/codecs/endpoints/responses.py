@@ -26,8 +26,9 @@ from tasks.codecs.endpoints._content import arguments, parse_parts
 from tasks.codecs.endpoints._fields import integer, parse_effort, parse_sampling
 from tasks.codecs.endpoints._keys import RESPONSES_KEYS
 from tasks.codecs.endpoints._thinking import seal, unseal
-from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
+from tasks.codecs.endpoints._tools import json_format, parse_parallel, parse_tool, parse_tool_choice
 from tasks.codecs.endpoints._turns import settle
+from tasks.codecs.endpoints._words import Words, words
 from tasks.openai_format.requests import RESPONSES
 
 #: Features that live on OpenAI's servers.
@@ -75,7 +76,7 @@ def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]
     chat.max_tokens = integer(body, "max_output_tokens", 1)
     parse_sampling(body, chat)
     chat.tool_choice = _parse_choice(body.get("tool_choice"), chat.tools, policy)
-    chat.parallel_tool_calls = body.get("parallel_tool_calls") if chat.tools else None
+    chat.parallel_tool_calls = parse_parallel(body, chat.tools)
     chat.json_format, chat.rest = _parse_text(body.get("text"))
     reasoning = body.get("reasoning")
     if isinstance(reasoning, dict):
@@ -224,6 +225,7 @@ def build_response(
         "top_p": None,
         "truncation": "disabled",
         "usage": _usage(sum_usage(answers)),
+        **({"native_finish_reason": answer.native_reason} if answer.native_reason is not None else {}),
         **repeat,
         "model": model,
     }
@@ -264,6 +266,22 @@ def _usage(usage: Usage | None) -> _ResponseUsage | None:
     )
 
 
+_WORDS: Final = words(
+    ("messages[].tool_calls", "input[]"),
+    ("input[].tool_calls", "input[]"),
+    ("messages[].tool_call_id", "input[].call_id"),
+    ("input[].tool_call_id", "input[].call_id"),
+    ("messages[].thinking_blocks", "input[].encrypted_content"),
+    ("messages", "input"),
+    ("response_format.json_schema", "text.format"),
+    ("response_format", "text.format"),
+    ("verbosity", "text.verbosity"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("max_tokens", "max_output_tokens"),
+    ("tools[].function", "tools[]"),
+)
+
+
 class Responses(ChatEndpoint):
     """Items of input, without what OpenAI keeps on its servers."""
 
@@ -290,6 +308,9 @@ class Responses(ChatEndpoint):
         }
     )
     keys = RESPONSES_KEYS
+
+    def words(self, body: dict[str, Any]) -> Words:
+        return _WORDS
 
     def parse(self, body: dict[str, Any], policy: Policy) -> list[tuple[Chat, Context]]:
         chat, context = parse_response(body, policy)

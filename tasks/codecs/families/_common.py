@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -111,6 +111,23 @@ def refuse_unseen(chat: Chat, facts: Capabilities, policy: Policy) -> None:
             turn.parts = [part for part in turn.parts if not isinstance(part, Image)]
             if not turn.parts:
                 raise RequestError("'messages' holds a message of images only, and the model takes text.", "messages")
+
+
+#: Words of models for why they ended that OpenAI's finish reasons say as well.
+_SAID: Final = frozenset(
+    {"end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "content_filtered"}
+    | {"stop", "length", "tool_calls", "function_call", "content_filter", "eos"}
+    # Cohere's and Titan's, in either case.
+    | {"complete", "finish", "finished", "stop_criteria_met"}
+)
+_REASON_CHARACTERS: Final = 100
+
+
+def native_reason(reason: str | None) -> str | None:
+    """A model's word for why it ended, where OpenAI has none that says the same."""
+    if reason is None or reason in _SAID or reason.lower() in _SAID:
+        return None
+    return reason[:_REASON_CHARACTERS]
 
 
 _T = TypeVar("_T")

@@ -47,6 +47,12 @@ _FORMATS: Final = frozenset(
 _SIMPLE_PATTERN: Final = re.compile(r"\^?(?:[^()\\]|\\[dDwWsS.\-+*?/\[\]{}|^$])*\$?")
 
 
+#: What Nova takes at the root of a tool's schema.
+ROOT_KEYS: Final = frozenset({"type", "properties", "required"})
+#: Root keys that say nothing a model acts on.
+ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
+
+
 class UnenforceableError(PortableError):
     """A schema that a target cannot be held to; the message says what it has, and goes on from "its schema"."""
 
@@ -149,6 +155,10 @@ def _closed(node: Any, described: dict[str, None]) -> Any:
         raise UnenforceableError("has a schema that is true or false, and no object")
     for keyword in node.keys() & _BEYOND_WORDS:
         raise UnenforceableError(f"has {keyword!r}, which this model does not enforce")
+    if isinstance(node.get("items"), list):
+        raise UnenforceableError("has 'items' by their places, which this model does not enforce")
+    if any(isinstance(value, dict | list) for value in _list(node.get("enum"))):
+        raise UnenforceableError("has an 'enum' of objects or lists, which this model does not enforce")
     node = dict(node)
     words: dict[str, Any] = {}
     if "oneOf" in node:
@@ -161,11 +171,13 @@ def _closed(node: Any, described: dict[str, None]) -> Any:
     if "allOf" in node:
         node = _merged(node)
     words |= {key: node.pop(key) for key in [*node] if key in _CONSTRAINTS and not _enforced(key, node[key])}
-    if node.get("type") == "object" or "properties" in node:
+    kind = node.get("type")
+    if kind == "object" or "properties" in node or (isinstance(kind, list) and "object" in kind):
         if node.get("additionalProperties", False) is not False:
             # Closed, it would no longer say the same.
             raise UnenforceableError("has an open object, which this model does not enforce")
-        node |= {"type": "object", "additionalProperties": False}
+        # What may be null as well stays so.
+        node |= {"type": kind or "object", "additionalProperties": False}
     elif not node.keys() & {"type", "anyOf", "enum", "const"}:
         raise UnenforceableError("has a schema that says no type")
     if words:
@@ -242,6 +254,13 @@ def _references(schema: dict[str, Any]) -> list[str]:
 def is_plain_object(schema: dict[str, Any]) -> bool:
     """Whether a schema can be a tool's: an object, with no alternatives at its root."""
     return schema.get("type", "object") == "object" and not schema.keys() & {"anyOf", "oneOf", "allOf", "$ref", "not"}
+
+
+def says_properties_only(schema: dict[str, Any]) -> bool:
+    """Whether an object has properties, and all that its root says of them is which are required."""
+    described = schema.keys() - ROOT_KEYS - ANNOTATIONS - {*_DEFINITIONS}
+    open_or_closed = isinstance(schema.get("additionalProperties", False), bool)
+    return bool(schema.get("properties")) and described <= {"additionalProperties"} and open_or_closed
 
 
 def root_alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,6 +11,12 @@ LEAST_BUDGET: Final = 1024
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 49_152}
 #: What an answer may need beside its thoughts, where the request sets no limit.
 _ROOM_TO_THINK: Final = 32_000
+#: The types of `thinking` that take nothing more, and what is said to a model that has none of the kind.
+_KINDS: Final = {
+    "adaptive": "this model does not think adaptively.",
+    "between_tools": "this model does not think between tools only.",
+}
+_KEYS: Final = frozenset({"type", "budget_tokens", "display"})
 
 
 def effort_word(effort: str, facts: Capabilities) -> str | None:
@@ -69,13 +75,20 @@ def _as_given(given: Any, chat: Chat, facts: Capabilities, policy: Policy) -> di
         return given if facts.thinking_off == "disabled" else None
     if kind == "enabled":
         return _budget_as_given(given, chat, facts, policy)
-    if kind == "adaptive" and "adaptive" not in facts.thinking:
-        policy.refuse("thinking", "this model does not think adaptively.")
-        return None
-    if kind not in ("adaptive", "between_tools"):
+    if kind not in _KINDS:
         policy.refuse("thinking", "its type must be enabled, adaptive or disabled.")
         return None
-    return dict(given)
+    if kind not in facts.thinking:
+        policy.refuse("thinking", _KINDS[kind])
+        return None
+    return _known_keys(given, policy)
+
+
+def _known_keys(given: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    """The request's own `thinking` without what no model reads."""
+    for key in given.keys() - _KEYS:
+        policy.refuse(f"thinking.{key}", "no model reads it.")
+    return {key: value for key, value in given.items() if key in _KEYS}
 
 
 def _budget_as_given(given: dict[str, Any], chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any] | None:
@@ -90,7 +103,7 @@ def _budget_as_given(given: dict[str, Any], chat: Chat, facts: Capabilities, pol
     elif facts.max_tokens is not None and budget >= facts.max_tokens:
         policy.refuse("thinking.budget_tokens", f"it must be below the model's {facts.max_tokens:,} tokens.")
     else:
-        return dict(given)
+        return _known_keys(given, policy)
     return None
 
 

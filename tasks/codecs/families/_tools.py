@@ -13,6 +13,7 @@ from tasks.codecs.families._schemas import (
     inline_references,
     is_plain_object,
     root_alternatives,
+    says_properties_only,
     with_own_root,
     without_root_alternatives,
 )
@@ -149,11 +150,11 @@ def force_json_tool(chat: Chat, facts: Capabilities, policy: Policy, why: str = 
 
 def _as_arguments(schema: dict[str, Any] | None, facts: Capabilities) -> tuple[dict[str, Any], str | None]:
     """The schema as a tool's, and the key of the content in it where it cannot be one itself."""
-    if schema is not None:
+    if schema:
         schema = with_own_root(schema, _SCHEMA)
-        if is_plain_object(schema):
+        if is_plain_object(schema) and (facts.schemas != "nova" or says_properties_only(schema)):
             return {"type": "object", **schema}, None
-    if schema is None and facts.schemas != "nova":
+    elif facts.schemas != "nova":
         # Without a schema the model must be told that the object is open, or it gives an empty one.
         return {"type": "object", "properties": {}, "additionalProperties": True}, None
     described = {"description": "The whole JSON that was asked for, with every one of its fields."}

@@ -35,6 +35,7 @@ from tasks.codecs.families._common import (
     decode_as,
     limit_max_tokens,
     named_function,
+    native_reason,
     plain_sampling,
     refuse_rest,
     refuse_unseen,
@@ -58,6 +59,7 @@ _FINISH: Final[dict[str, FinishReason]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "pause_turn": "stop",
+    "compaction": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
@@ -185,7 +187,7 @@ class AnthropicCodec:
         first = message.content[0] if len(message.content) == 1 else None
         if first is not None and first.type == "text" and message.stop_reason != "refusal":
             # Nearly always it is one text.
-            return Answer(first.text or "", finish, usage)
+            return Answer(first.text or "", finish, usage, native_reason=native_reason(message.stop_reason))
         text: list[str] = []
         thinking: list[Thinking] = []
         calls: list[ToolCall] = []
@@ -199,7 +201,7 @@ class AnthropicCodec:
             elif block.type == "tool_use" and block.id is not None and block.name is not None:
                 calls.append(ToolCall(block.id, block.name, tool_arguments(block.input)))
         content = "".join(text) if text or not calls else None
-        answer = Answer(content, finish, usage, calls)
+        answer = Answer(content, finish, usage, calls, native_reason=native_reason(message.stop_reason))
         keep_thinking(answer, thinking)
         if message.stop_reason == "refusal":
             why = message.stop_details.explanation if message.stop_details is not None else None

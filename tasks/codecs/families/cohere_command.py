@@ -22,6 +22,7 @@ from tasks.codecs.base import (
 from tasks.codecs.families._common import (
     decode_as,
     limit_max_tokens,
+    native_reason,
     refuse_rest,
     take,
     tool_arguments,
@@ -114,7 +115,9 @@ class CohereCommandCodec(GeneralCodec):
             for number, call in enumerate(parsed.tool_calls or ())
         ]
         finish = _FINISH.get((parsed.finish_reason or "complete").lower(), "stop")
-        return Answer(parsed.text if parsed.text or not calls else None, "tool_calls" if calls else finish, None, calls)
+        content = parsed.text if parsed.text or not calls else None
+        native = native_reason(parsed.finish_reason)
+        return Answer(content, "tool_calls" if calls else finish, None, calls, native_reason=native)
 
     def padding(self) -> bytes:
         return b'{"message":"Hi","max_tokens":1}'

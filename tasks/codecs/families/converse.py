@@ -35,6 +35,7 @@ from tasks.codecs.families._common import (
     EMPTY_OBJECT,
     decode_as,
     limit_max_tokens,
+    native_reason,
     plain_sampling,
     refuse_rest,
     refuse_unseen,
@@ -232,6 +233,7 @@ def decode_response(output: bytes | msgspec.Raw, what: str) -> Answer:
             text += [each.text or "" for each in block.citations_content.content or ()]
     finish = _FINISH.get(response.stop_reason or "end_turn", "stop")
     answer = Answer("".join(text) if text or not calls else None, finish, _usage(response.usage), calls)
+    answer.native_reason = native_reason(response.stop_reason)
     if thinking:
         keep_thinking(answer, thinking)
     return answer
@@ -278,7 +280,7 @@ class ConverseCodec:
         if chat.uses_tools:
             self._refuse_tools(chat, policy)
         refuse_unseen(chat, facts, policy)
-        if chat.stop and not facts.stop_by_converse:
+        if chat.stop and not (facts.stop and facts.stop_by_converse):
             policy.refuse("stop", "this model takes no stop sequences by Converse.")
             chat.stop = []
         if chat.system and not facts.system_by_converse:
@@ -286,8 +288,8 @@ class ConverseCodec:
             chat.turns[0].parts[:0] = [Text(text) for text in chat.system]
             chat.system = []
         additional = self._additional(chat, facts, policy)
+        check_beginning(chat, facts, policy, formatted=chat.json_format is not None)
         if facts.codec == "anthropic":
-            check_beginning(chat, facts, policy, formatted=chat.json_format is not None)
             thinking = continue_thinking(chat, additional.pop("thinking", None), policy, "thinking")
             additional |= {"thinking": thinking} if thinking is not None else {}
         else:

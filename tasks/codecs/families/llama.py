@@ -15,13 +15,14 @@ from tasks.codecs.base import (
     Answer,
     Chat,
     Encoded,
+    FinishReason,
     Image,
     InvocationType,
     Policy,
     Turn,
     Usage,
 )
-from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, unit_temperature
+from tasks.codecs.families._common import decode_as, limit_max_tokens, native_reason, refuse_rest, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _TOKENS: Final = re.compile(r"<\|[a-z_0-9]+\|>|</?s>|\[/?INST\]|<</?SYS>>")
@@ -107,7 +108,8 @@ class LlamaCodec(GeneralCodec):
         usage = None
         if parsed.prompt_token_count is not None and parsed.generation_token_count is not None:
             usage = Usage(parsed.prompt_token_count, parsed.generation_token_count)
-        return Answer(parsed.generation.lstrip(), "length" if parsed.stop_reason == "length" else "stop", usage)
+        finish: FinishReason = "length" if parsed.stop_reason == "length" else "stop"
+        return Answer(parsed.generation.lstrip(), finish, usage, native_reason=native_reason(parsed.stop_reason))
 
     def padding(self) -> bytes:
         return b'{"prompt":"Hi","max_gen_len":1}'

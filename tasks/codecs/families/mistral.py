@@ -10,8 +10,15 @@ import msgspec
 
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
-from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, take, unit_temperature
+from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, FinishReason, InvocationType, Policy
+from tasks.codecs.families._common import (
+    decode_as,
+    limit_max_tokens,
+    native_reason,
+    refuse_rest,
+    take,
+    unit_temperature,
+)
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 from tasks.codecs.families._thinking import refuse_effort
 from tasks.codecs.families._tools import force_json_tool, single_tools, without_strict
@@ -73,7 +80,8 @@ class InstructCodec(GeneralCodec):
         if not parsed.outputs:
             raise DecodeError("not a Mistral answer (no outputs)")
         first = parsed.outputs[0]
-        return Answer(first.text.strip(), "length" if first.stop_reason == "length" else "stop", None)
+        finish: FinishReason = "length" if first.stop_reason == "length" else "stop"
+        return Answer(first.text.strip(), finish, None, native_reason=native_reason(first.stop_reason))
 
     def padding(self) -> bytes:
         return b'{"prompt":"<s>[INST] Hi [/INST]","max_tokens":1}'

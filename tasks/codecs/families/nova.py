@@ -3,7 +3,7 @@
 Source: https://docs.aws.amazon.com/nova/latest/userguide/complete-request-schema.html
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -12,7 +12,7 @@ from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
 from tasks.codecs.families._common import named_function, refuse_rest, refuse_unseen, take
 from tasks.codecs.families._reasoning import NOVA, split_reasoning
-from tasks.codecs.families._schemas import inline_references
+from tasks.codecs.families._schemas import ANNOTATIONS, ROOT_KEYS, inline_references
 from tasks.codecs.families._thinking import refuse_effort
 from tasks.codecs.families._tools import force_json_tool, single_tools
 from tasks.codecs.families.converse import (
@@ -23,13 +23,6 @@ from tasks.codecs.families.converse import (
     reasoning_config,
 )
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
-
-#: What Nova takes at the root of a tool's schema.
-_ROOT_KEYS: Final = frozenset({"type", "properties", "required"})
-
-
-#: Root keys that say nothing a model acts on.
-_ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
 
 
 class NovaCodec:
@@ -149,12 +142,12 @@ def _encode_tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     if isinstance(schema.get("additionalProperties"), bool):
         # Open is what a schema is without saying so; and of a closed one, Nova fills in declared properties only.
         del schema["additionalProperties"]
-    for key in schema.keys() - _ROOT_KEYS - _ANNOTATIONS:
+    for key in schema.keys() - ROOT_KEYS - ANNOTATIONS:
         policy.refuse(
             f"tools[].function.parameters.{key}",
             "at the root of a tool's schema it takes type, properties and required only.",
         )
-    spec["inputSchema"] = {"json": {key: value for key, value in schema.items() if key in _ROOT_KEYS}}
+    spec["inputSchema"] = {"json": {key: value for key, value in schema.items() if key in ROOT_KEYS}}
     return {"toolSpec": spec}
 
 

@@ -35,6 +35,7 @@ from tasks.codecs.families._common import (
     decode_as,
     limit_max_tokens,
     named_function,
+    native_reason,
     plain_sampling,
     refuse_rest,
     take,
@@ -53,6 +54,9 @@ _FINISH: Final[dict[str, FinishReason]] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    # Mistral's own servers, where the model's window is full; DeepSeek's, where they cut an answer off.
+    "model_length": "length",
+    "insufficient_system_resource": "length",
 }
 
 
@@ -320,7 +324,8 @@ def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
         raise DecodeError(f"not {what} (no choices)")
     choice = completion.choices[0]
     message = choice.message
-    finish = _FINISH.get(choice.finish_reason or choice.stop_reason or "stop", "stop")
+    ended = choice.finish_reason or choice.stop_reason
+    finish = _FINISH.get(ended or "stop", "stop")
     content, thoughts = _text(message.content, what)
     reasoning = message.reasoning_content or message.reasoning or thoughts or None
     if content and reasoning is None:
@@ -330,6 +335,7 @@ def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
         for number, call in enumerate(message.tool_calls or ())
     ]
     answer = Answer(content if content or not calls else None, finish, _usage(completion.usage), calls)
+    answer.native_reason = native_reason(ended)
     answer.reasoning, answer.refusal, answer.logprobs = reasoning, message.refusal, _logprobs(choice.logprobs)
     take_leaked_calls(answer)
     return answer

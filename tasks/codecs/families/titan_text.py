@@ -20,7 +20,7 @@ from tasks.codecs.base import (
     Policy,
     Usage,
 )
-from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, unit_temperature
+from tasks.codecs.families._common import decode_as, limit_max_tokens, native_reason, refuse_rest, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, plain_text, refuse_tools
 
 _FINISH: Final[dict[str, FinishReason]] = {"LENGTH": "length", "CONTENT_FILTERED": "content_filter"}
@@ -79,7 +79,8 @@ class TitanTextCodec(GeneralCodec):
         with contextlib.suppress(msgspec.DecodeError):
             if parsed.input_text_token_count is not None:
                 usage = Usage(parsed.input_text_token_count, _decode_count(first.token_count))
-        return Answer(first.output_text.strip(), _FINISH.get(first.completion_reason or "", "stop"), usage)
+        finish, native = _FINISH.get(first.completion_reason or "", "stop"), native_reason(first.completion_reason)
+        return Answer(first.output_text.strip(), finish, usage, native_reason=native)
 
     def padding(self) -> bytes:
         return b'{"inputText":"Hi","textGenerationConfig":{"maxTokenCount":1}}'

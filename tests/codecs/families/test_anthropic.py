@@ -1,9 +1,13 @@
 """Anthropic Messages: golden pairs, and what is refused."""
 
+from typing import get_args
+
 import pytest
+from anthropic.types.beta import BetaStopReason
 
 from deployments.sandbox import checks
 from tasks.codecs.base import DecodeError, RequestError, Usage
+from tasks.codecs.families.anthropic import _FINISH
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, encoder_for, user
 
 OLD = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -246,6 +250,10 @@ def test_an_answer() -> None:
 )
 def test_finish_reasons(reason: str | None, finish: str) -> None:
     assert decode(MODEL, {"content": [], "stop_reason": reason}).finish_reason == finish
+
+
+def test_every_finish_reason_of_anthropic_is_known() -> None:
+    assert set(get_args(BetaStopReason)) <= set(_FINISH)
 
 
 def test_a_tool_call_alone_has_null_content() -> None:

@@ -1,9 +1,11 @@
 """Converse: golden pairs, and what is refused."""
 
+import botocore.session
 import pytest
 
 from deployments.sandbox import checks
 from tasks.codecs.base import DecodeError, RequestError, Usage
+from tasks.codecs.families.converse import _FINISH
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
 
 LLAMA = "us.meta.llama3-2-90b-instruct-v1:0"
@@ -91,11 +93,18 @@ def test_an_answer_with_nulls_in_its_unions() -> None:
         ("guardrail_intervened", "content_filter"),
         ("content_filtered", "content_filter"),
         ("malformed_model_output", "stop"),
+        ("malformed_tool_use", "stop"),
+        ("new_one", "stop"),
         ("model_context_window_exceeded", "length"),
     ],
 )
 def test_finish_reasons(reason: str, finish: str) -> None:
     assert decode(LLAMA, {"output": {"message": {"content": []}}, "stopReason": reason}).finish_reason == finish
+
+
+def test_every_finish_reason_of_converse_is_known() -> None:
+    model = botocore.session.get_session().get_service_model("bedrock-runtime")
+    assert set(model.shape_for("StopReason").enum) == set(_FINISH)
 
 
 @pytest.mark.parametrize("output", [{}, {"output": {}}, {"output": {"message": None}}, {"generation": "x"}, 3])
