@@ -25,6 +25,7 @@ from tasks.batch.parameters import (
     OnInvalid,
     PathText,
     Seconds,
+    ServiceTier,
     Unsupported,
 )
 from tasks.batch.registry import run_noted
@@ -71,6 +72,7 @@ def batch_inference(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
+    vpc_config: dict[str, Any] | None = None,
     output_data_config: dict[str, Any] | None = None,
     on_invalid: OnInvalid = "fail",
     unsupported: Unsupported = "error",
@@ -79,6 +81,7 @@ def batch_inference(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     retry_failed: bool = False,
     invocation: Invocation = "auto",
     fetch_images: bool = False,
+    service_tier: ServiceTier = "default",
     wait: bool = True,
     max_cost_usd: Dollars | None = None,
 ) -> BatchResult:

@@ -15,7 +15,16 @@ from flows.forms import described_by, run_name
 from flows.hooks import stop_all_on_cancel
 from flows.runners import side_by_side_runner
 from tasks.batch.options import read_metadata
-from tasks.batch.parameters import BelowMinimum, Dollars, Invocation, OnInvalid, PathText, Seconds, Unsupported
+from tasks.batch.parameters import (
+    BelowMinimum,
+    Dollars,
+    Invocation,
+    OnInvalid,
+    PathText,
+    Seconds,
+    ServiceTier,
+    Unsupported,
+)
 from tasks.comparison.estimate import estimate_all, estimate_cost, estimates_table, require_budget, summary
 from tasks.comparison.joined import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
@@ -72,6 +81,7 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     metadata: dict[str, Any] | None = {},  # noqa: B006 (Prefect copies it; the UI shows a dictionary)
     job_name: str | None = None,
     role_arn: str | None = None,
+    vpc_config: dict[str, Any] | None = None,
     output_data_config: dict[str, Any] | None = None,
     on_invalid: OnInvalid = "fail",
     unsupported: Unsupported = "error",
@@ -80,6 +90,7 @@ def compare_models(  # noqa: PLR0913, PLR0917 (Prefect's form is made from it)
     retry_failed: bool = False,
     invocation: Invocation = "auto",
     fetch_images: bool = False,
+    service_tier: ServiceTier = "default",
     variants: Variants = [],  # noqa: B006 (as above)
     note: str | None = None,
 ) -> Comparison:

@@ -12,7 +12,7 @@ from prefect import task
 
 from tasks import aws
 from tasks.batch import store
-from tasks.batch.document import BatchDocument, Shard
+from tasks.batch.document import BatchDocument, BedrockSection, Shard
 from tasks.batch.lease import require_lease
 from tasks.batch.paths import BatchRef, answers_folder, lost_folder, shard_object
 from tasks.bedrock.names import PADDING_PREFIX
@@ -97,7 +97,7 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
         todo = (record for record in _records_of(ref, shard) if record.record_id not in done)
 
         def ask(record: _Record, last: bool = last) -> str | None:
-            reply = _ask(ref, shard, record, section.model, lost)
+            reply = _ask(ref, shard, record, section, lost)
             if reply.retryable and not last:
                 return None
             _store(ref, shard, record.record_id, reply.line)
@@ -115,12 +115,18 @@ def answer_shard(ref: BatchRef, document: BatchDocument, shard: Shard) -> int:
     return asked
 
 
-def _ask(ref: BatchRef, shard: Shard, record: _Record, model_id: str, lost: LostReplies) -> Reply:
+def _ask(ref: BatchRef, shard: Shard, record: _Record, section: BedrockSection, lost: LostReplies) -> Reply:
     """One record's reply, sent again where none came, as often as that may be paid for."""
     while lost.may_send(record.record_id):
         require_lease(ref)
         try:
-            return invoke(record.record_id, bytes(record.model_input), model_id, shard.invocation)
+            return invoke(
+                record.record_id,
+                bytes(record.model_input),
+                section.model,
+                shard.invocation,
+                section.options.service_tier,
+            )
         except LostReplyError:
             lost.note(record.record_id)
             aws.back_off(RESENDS)

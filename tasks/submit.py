@@ -110,6 +110,7 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
     if found:
         return found
     section = document.bedrock
+    vpc = section.options.vpc_config
     return create_job(
         JobRequest(
             name=job.name,
@@ -122,6 +123,8 @@ def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look
             timeout_hours=parse_window(document.completion_window) or 24,
             kms_key=section.kms_key,
             bucket_owner=section.options.bucket_owner,
+            subnets=vpc.subnetIds if vpc else (),
+            security_groups=vpc.securityGroupIds if vpc else (),
             tags=job_tags(document.metadata or {}, ref.batch_id),
         )
     )

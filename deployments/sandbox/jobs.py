@@ -60,6 +60,7 @@ class Job:
             "endTime": self.ended,
             "inputDataConfig": request["inputDataConfig"],
             "outputDataConfig": request["outputDataConfig"],
+            "vpcConfig": request.get("vpcConfig"),
             "timeoutDurationInHours": request.get("timeoutDurationInHours", 24),
             "modelInvocationType": request.get("modelInvocationType", "InvokeModel"),
             "totalRecordCount": self.total,

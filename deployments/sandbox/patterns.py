@@ -13,6 +13,7 @@ ROLE_ARN = re.compile(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+")
 TOKEN = re.compile(r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}")
 S3_URI = re.compile(r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](?:/[-!_*'().a-z0-9A-Z]+(?:/[-!_*'().a-z0-9A-Z]+)*)?/?")
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
+VPC_ID = re.compile(r"[-0-9a-zA-Z]{0,32}")
 TAG = re.compile(r"[a-zA-Z0-9\s._:/=+@-]*")
 KMS_KEY = re.compile(
     r"(arn:aws(-[^:]+)?:kms:[a-zA-Z0-9-]*:[0-9]{12}:((key/[a-zA-Z0-9-]{36})|(alias/[a-zA-Z0-9-_/]+)))"
@@ -29,7 +30,8 @@ MODEL_ID = re.compile(
 
 def problem(body: dict[str, object]) -> str | None:
     """What AWS would say to a CreateModelInvocationJob body that breaks a pattern; None where all is well."""
-    return next(chain(_of_fields(body), _of_places(body), _of_values(body), _of_tags(body.get("tags", []))), None)
+    tags, vpc = _of_tags(body.get("tags", [])), _of_vpc(body["vpcConfig"]) if "vpcConfig" in body else ()
+    return next(chain(_of_fields(body), _of_places(body), vpc, _of_values(body), tags), None)
 
 
 def _of_fields(body: dict[str, object]) -> Iterator[str]:
@@ -61,6 +63,16 @@ def _of_places(body: dict[str, object]) -> Iterator[str]:
         owner = location.get("s3BucketOwner")
         if owner is not None and not ACCOUNT_ID.fullmatch(str(owner)):
             yield _constraint(f"{outer}.{inner}.s3BucketOwner", ACCOUNT_ID)
+
+
+def _of_vpc(config: object) -> Iterator[str]:
+    found = config if isinstance(config, dict) else {}
+    for field, most in (("subnetIds", 16), ("securityGroupIds", 5)):
+        ids = found.get(field)
+        if not isinstance(ids, list) or not 1 <= len(ids) <= most:
+            yield f"Value at 'vpcConfig.{field}' failed to satisfy constraint: Member must have length 1 to {most}"
+        elif not all(isinstance(each, str) and VPC_ID.fullmatch(each) for each in ids):
+            yield _constraint(f"vpcConfig.{field}", VPC_ID)
 
 
 def _of_values(body: dict[str, object]) -> Iterator[str]:

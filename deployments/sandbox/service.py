@@ -142,6 +142,10 @@ class Bedrock:
         while self._faults.get("hold"):
             time.sleep(0.05)
         body = _body(request)
+        tier = body.pop("serviceTier", {}).get("type") if operation == "Converse" else None
+        tier = request.headers.get("X-Amzn-Bedrock-Service-Tier") or tier
+        if tier not in (None, "default", "flex", "priority", "reserved"):
+            raise Refused(f"Value at 'serviceTier' failed to satisfy constraint: {tier}")
         models.base_model(model_id)
         asked = self._journal.asked(model_id, body)
         errors = self._faults.get("invoke_errors")

@@ -1,13 +1,13 @@
 """What the user asked for: from a call's parameters, everything checked that can be without reading the input."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks import aws
-from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, OnInvalid, Unsupported
+from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, OnInvalid, ServiceTier, Unsupported
 from tasks.bedrock.limits import Limits, limits_for
 from tasks.bedrock.models import Model, parse_model
 from tasks.codecs import codec_for
@@ -20,6 +20,18 @@ from tasks.storage.uris import parse_location
 
 #: In every batch's name from the first version on.
 _ALWAYS_NAMED: Final = ("endpoint", "on_invalid", "unsupported")
+
+
+_VpcId = Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
+
+
+class VpcConfig(BaseModel):
+    """Botocore's `bedrock`, shape `VpcConfig`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subnetIds: tuple[_VpcId, ...] = Field(min_length=1, max_length=16)  # noqa: N815 (AWS's name)
+    securityGroupIds: tuple[_VpcId, ...] = Field(min_length=1, max_length=5)  # noqa: N815 (AWS's name)
 
 
 class BatchOptions(BaseModel):
@@ -40,6 +52,10 @@ class BatchOptions(BaseModel):
     output_owner: str | None = None
     bucket_owner: str | None = None
     image_buckets: tuple[str, ...] = ()
+    #: The subnets and security groups of the jobs.
+    vpc_config: VpcConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    #: Of calls on demand.
+    service_tier: ServiceTier = Field(default="default", exclude_if=lambda value: value == "default")
     #: Of an API caller: the only folders whose objects requests may refer to, and folders within that are closed.
     image_folders: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
     closed_folders: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
@@ -101,6 +117,11 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
         window_hours = parse_window(parameters.completion_window)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+    if parameters.max_cost_usd is not None and parameters.service_tier in ("priority", "reserved"):
+        raise ConfigurationError(
+            f"max_cost_usd cannot be held with service_tier={parameters.service_tier!r}: costs are counted at the "
+            "default tier's prices, and this one's are higher."
+        )
     settings = load_settings(parameters.role_arn)
     metadata = read_metadata(parameters.metadata)
     output = _s3_output(parameters.output_data_config)
@@ -125,6 +146,8 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
         output_owner=settings.bucket_owner if at_home else owner,
         bucket_owner=settings.bucket_owner,
         image_buckets=settings.image_buckets,
+        vpc_config=read_vpc_config(parameters.vpc_config),
+        service_tier=parameters.service_tier,
         image_folders=None if settings.image_folders is None else tuple(map(str, settings.image_folders)),
         closed_folders=tuple(map(str, settings.closed_folders)),
     )
@@ -149,6 +172,21 @@ def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
                 f"metadata[{key!r}] must be text, not {kind}: metadata is a dictionary of texts, as OpenAI's is."
             )
     return dict(metadata or {})
+
+
+def read_vpc_config(given: dict[str, Any] | None) -> VpcConfig | None:
+    """The subnets and security groups of the jobs. Raises ConfigurationError naming what is wrong."""
+    if given is None:
+        return None
+    try:
+        return VpcConfig.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["vpc_config", *map(str, first["loc"])])
+        raise ConfigurationError(
+            f'{where}: {first["msg"]}. vpc_config is {{"subnetIds": ["subnet-…"], "securityGroupIds": ["sg-…"]}}, of 1 '
+            "to 16 subnets and 1 to 5 groups."
+        ) from None
 
 
 def output_location(output_data_config: dict[str, Any] | None) -> str | None:

@@ -17,6 +17,8 @@ OnInvalid: TypeAlias = Literal["fail", "skip"]
 Unsupported: TypeAlias = Literal["error", "drop"]
 BelowMinimum: TypeAlias = Literal["on_demand", "pad", "fail"]
 Invocation: TypeAlias = Literal["auto", "InvokeModel", "Converse"]
+#: Botocore's `bedrock-runtime`, shape `ServiceTierType`.
+ServiceTier: TypeAlias = Literal["default", "flex", "priority", "reserved"]
 #: Text, in Prefect's form as well; a Path will do from Python.
 PathText = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, PurePath) else value)]
 #: Dollars.
@@ -124,6 +126,16 @@ class SharedParameters(Parameters):
             variant=True,
         ),
     ] = None
+    vpc_config: Annotated[
+        dict[str, Any] | None,
+        Help(
+            "VPC of the jobs",
+            'Where the jobs reach the bucket from: {"subnetIds": ["subnet-…"], "securityGroupIds": ["sg-…"]}. Without '
+            "it they take Bedrock's own network.",
+            flag="--vpc-config JSON",
+            page="operating.md#jobs-within-a-vpc",
+        ),
+    ] = None
     output_data_config: Annotated[
         dict[str, Any] | None,
         Help(
@@ -202,6 +214,20 @@ class SharedParameters(Parameters):
             page="models.md#what-the-table-does-not-say",
         ),
     ] = False
+
+    service_tier: Annotated[
+        ServiceTier,
+        Help(
+            "Service tier on demand",
+            "The tier of calls on demand; a batch job has none. Costs are counted at the default tier's price.",
+            {
+                "default": "the standard one",
+                "flex": "cheaper and slower",
+                "priority": "faster and dearer",
+                "reserved": "capacity that the account has reserved",
+            },
+        ),
+    ] = "default"
 
     def shared(self) -> dict[str, Any]:
         """What each batch of a comparison is given, but for its input."""

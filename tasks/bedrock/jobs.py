@@ -40,6 +40,8 @@ class JobRequest(msgspec.Struct):
     kms_key: str | None = None
     #: The account that the bucket of both URIs belongs to, where it is not the caller's.
     bucket_owner: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
     tags: dict[str, str] | None = None
 
 
@@ -80,6 +82,11 @@ def create_job(request: JobRequest) -> str:
         "timeoutDurationInHours": request.timeout_hours,
         "modelInvocationType": request.invocation,
     }
+    if request.subnets:
+        arguments["vpcConfig"] = {
+            "subnetIds": list(request.subnets),
+            "securityGroupIds": list(request.security_groups),
+        }
     if request.tags:
         arguments["tags"] = [{"key": key, "value": value} for key, value in request.tags.items()]
     try:

@@ -48,6 +48,7 @@ _BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError, url
 _CHUNK_BYTES: Final = 64 << 10
 
 Invocation = Literal["InvokeModel", "Converse"]
+Tier = Literal["default", "flex", "priority", "reserved"]
 
 
 class LostReplyError(Exception):
@@ -61,14 +62,14 @@ class Reply(NamedTuple):
     retryable: bool = False
 
 
-def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Invocation) -> Reply:
+def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Invocation, tier: Tier = "default") -> Reply:
     """An output line for one record.
 
     Raises PipelineError for what concerns the whole run, such as a wrong model, and LostReplyError.
     """
     for attempt in range(1, _TRIES + 1):
         try:
-            return Reply(encode_output_line(record_id, _call(model_input, model_id, invocation)))
+            return Reply(encode_output_line(record_id, _call(model_input, model_id, invocation, tier)))
         except (ParamValidationError, binascii.Error) as error:
             message = f"The request does not fit the Converse API ({type(error).__name__})."
             return Reply(encode_error_line(record_id, 400, message))
@@ -92,14 +93,18 @@ def error_reply(record_id: str, status: int, message: str) -> Reply:
     return Reply(encode_error_line(record_id, status, message), RecordError(status, message).retryable)
 
 
-def _call(model_input: bytes, model_id: str, invocation: Invocation) -> bytes:
+def _call(model_input: bytes, model_id: str, invocation: Invocation, tier: Tier) -> bytes:
     """The reply's bytes, as many as came. Raises ClientError, BotoCoreError and urllib3's HTTPError."""
     if invocation == "Converse":
         arguments = _bytes_from_base64(msgspec.json.decode(model_input))
+        if tier != "default":
+            arguments["serviceTier"] = {"type": tier}
         response: Any = aws.runtime().converse(modelId=model_id, **arguments)
         return bytes(response[aws.REPLY])
+    # Left alone, it is what the account says.
+    chosen: Any = {} if tier == "default" else {"serviceTier": tier}
     reply = aws.runtime().invoke_model(
-        modelId=model_id, body=model_input, contentType="application/json", accept="application/json"
+        modelId=model_id, body=model_input, contentType="application/json", accept="application/json", **chosen
     )
     chunks: list[bytes] = []
     # The status came, so the call was carried out: what there is of its answer is its answer.

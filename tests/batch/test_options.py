@@ -191,13 +191,13 @@ def test_documents_of_before_are_read_and_written_as_they_were() -> None:
 
 def test_what_a_newer_version_wrote_is_kept(cloud: Cloud) -> None:
     section = {
-        "options": {**STORED["options"], "service_tier": "flex"},
+        "options": {**STORED["options"], "guardrail": "g"},
         "limits": {**STORED["limits"], "max_tokens": 9},
     }
     store(cloud, document(holder="me", section=section))
     resume_batch(HELD, call(below_minimum="fail"), summary())
     written = json.loads(cloud.s3.objects[REF.document.key].body)["bedrock"]
-    assert written["options"]["service_tier"] == "flex"
+    assert written["options"]["guardrail"] == "g"
     assert written["options"]["below_minimum"] == "fail", "the latest call decides"
     settled = document([], holder="me", section=section)
     store(cloud, settled)
@@ -235,11 +235,29 @@ def test_a_call_is_resolved(cloud: Cloud) -> None:
             {"output_data_config": {"s3OutputDataConfig": {"s3Uri": "s3://bucket-b", "s3BucketOwner": "1"}}},
             "s3BucketOwner",
         ),
+        ({"vpc_config": {"subnetIds": ["subnet-1"]}}, r"vpc_config.securityGroupIds: Field required"),
+        ({"vpc_config": {"subnetIds": [], "securityGroupIds": ["sg-1"]}}, r"vpc_config.subnetIds: .*at least 1"),
+        ({"vpc_config": {"subnetIds": ["a b"], "securityGroupIds": ["sg-1"]}}, r"vpc_config.subnetIds.0: "),
+        ({"vpc_config": {"subnetIds": ["s"], "securityGroupIds": ["g"], "vpc": "x"}}, r"vpc_config.vpc: Extra"),
+        ({"vpc_config": {"subnetIds": ["s"] * 17, "securityGroupIds": ["g"]}}, r"vpc_config.subnetIds: .*at most 16"),
+        ({"service_tier": "priority", "max_cost_usd": 1}, "max_cost_usd cannot be held"),
     ],
 )
 def test_what_is_wrong_is_named(cloud: Cloud, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         call(**wrong)
+
+
+VPC: dict[str, Any] = {"subnetIds": ["subnet-1", "subnet-2"], "securityGroupIds": ["sg-1"]}
+
+
+def test_network_and_tier_are_kept_with_the_batch(cloud: Cloud) -> None:
+    plain, chosen = call().options, call(vpc_config=VPC, service_tier="flex").options
+    written = json.loads(chosen.model_dump_json())
+    assert (written["vpc_config"], written["service_tier"]) == (VPC, "flex")
+    assert BatchOptions.model_validate(written) == chosen
+    assert not json.loads(plain.model_dump_json()).keys() & {"vpc_config", "service_tier"}, "where they were chosen"
+    assert chosen.naming == plain.naming, "they change no answer"
 
 
 def test_without_a_bucket(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

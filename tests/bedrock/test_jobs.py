@@ -128,18 +128,32 @@ def test_a_job_is_stopped_once(cloud: Cloud) -> None:
         stop_job(arn)
 
 
-def test_metadata_become_tags_that_aws_takes() -> None:
-    metadata = {"aws:x": "1", "AWS:y": "1", "é": "ü!", "k" * 200: "v" * 300, "": "x", "team": "a b/c"}
-    tags = job_tags(metadata, "batch_1")
-    assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "bedrock-batch-id": "batch_1"}
-    request: dict[str, object] = {
+def test_a_job_within_a_vpc(cloud: Cloud) -> None:
+    arn = create_job(request(subnets=("subnet-1", "subnet-2"), security_groups=("sg-1",)))
+    wanted: dict[str, object] = {"subnetIds": ["subnet-1", "subnet-2"], "securityGroupIds": ["sg-1"]}
+    assert cloud.bedrock.jobs[arn]["vpcConfig"] == wanted
+    assert "vpcConfig" not in cloud.bedrock.jobs[create_job(request(name="job-2", token="token-2"))]
+    body: dict[str, object] = {**job_body(), "vpcConfig": wanted}
+    assert patterns.problem(body) is None
+    for wrong in ({}, {**wanted, "subnetIds": []}, {**wanted, "securityGroupIds": ["a_b"]}, "vpc"):
+        assert patterns.problem({**body, "vpcConfig": wrong}), "the imitation knows what AWS refuses"
+
+
+def job_body() -> dict[str, object]:
+    return {
         "jobName": "job-1",
         "roleArn": "arn:aws:iam::123456789012:role/x",
         "modelId": CLAUDE,
         "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://bucket/in/x.jsonl"}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}},
-        "tags": [{"key": key, "value": value} for key, value in tags.items()],
     }
+
+
+def test_metadata_become_tags_that_aws_takes() -> None:
+    metadata = {"aws:x": "1", "AWS:y": "1", "é": "ü!", "k" * 200: "v" * 300, "": "x", "team": "a b/c"}
+    tags = job_tags(metadata, "batch_1")
+    assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "bedrock-batch-id": "batch_1"}
+    request = {**job_body(), "tags": [{"key": key, "value": value} for key, value in tags.items()]}
     assert patterns.problem(request) is None
     request["tags"] = [{"key": "aws:x", "value": "1"}]
     assert patterns.problem(request), "the imitation knows what AWS refuses"

@@ -15,6 +15,7 @@ from tasks.codecs.base import Answer, DecodeError
 from tasks.codecs.decoder import Decoder
 from tasks.openai_format.requests import CHAT
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox
+from tests.fakes import Cloud
 
 BODIES: dict[str, Any] = {
     CLAUDE: {
@@ -134,3 +135,12 @@ def test_errors_that_cannot_be_read_are_errors(sandbox: Sandbox, body: bytes, st
     outcome = decode_output_lines(record.line)[0][0].outcome
     assert isinstance(outcome, RecordError)
     assert 400 <= outcome.status < 600
+
+
+@pytest.mark.parametrize(("model", "invocation"), WAYS)
+def test_a_service_tier_goes_with_the_call(cloud: Cloud, model: str, invocation: Any) -> None:
+    body = json.dumps(BODIES[model]).encode()
+    invoke("r000000000", body, model, invocation)
+    invoke("r000000000", body, model, invocation, "flex")
+    given = [parameters.get("serviceTier") for _, parameters in cloud.runtime.calls]
+    assert given == [None, {"type": "flex"} if invocation == "Converse" else "flex"]

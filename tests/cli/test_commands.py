@@ -69,7 +69,8 @@ def test_what_is_said_arrives() -> None:
     options = (
         "--endpoint /v1/completions --completion-window 2d --metadata a=b=c --metadata d=e --job-name n --role-arn r "
         "--output-location s3://b/c --on-invalid skip --unsupported drop --below-minimum pad --poll-seconds 2 "
-        "--retry-failed --invocation Converse --fetch-images --no-wait --max-cost-usd 1.5"
+        "--retry-failed --invocation Converse --fetch-images --no-wait --max-cost-usd 1.5 --service-tier flex "
+        '--vpc-config {"subnetIds":["subnet-1"],"securityGroupIds":["sg-1"]}'
     )
     assert said(run_command, "in.jsonl", "--model", "m", *options.split()) == {
         "input_file": "in.jsonl",
@@ -87,6 +88,8 @@ def test_what_is_said_arrives() -> None:
         "retry_failed": True,
         "invocation": "Converse",
         "fetch_images": True,
+        "service_tier": "flex",
+        "vpc_config": {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]},
         "wait": False,
         "max_cost_usd": 1.5,
     }
