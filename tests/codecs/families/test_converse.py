@@ -104,7 +104,7 @@ def test_finish_reasons(reason: str, finish: str) -> None:
 
 def test_every_finish_reason_of_converse_is_known() -> None:
     model = botocore.session.get_session().get_service_model("bedrock-runtime")
-    assert set(model.shape_for("StopReason").enum) == set(_FINISH)
+    assert set(model.shape_for("StopReason").metadata["enum"]) == set(_FINISH)
 
 
 @pytest.mark.parametrize("output", [{}, {"output": {}}, {"output": {"message": None}}, {"generation": "x"}, 3])
