@@ -107,8 +107,10 @@ class _Table(msgspec.Struct, frozen=True):
 
 def capabilities_of(model: Model) -> Capabilities:
     """What a model takes. Raises ConfigurationError for a user's file that cannot be read."""
+    # Asked for each request: to look first is faster than to get what is not there.
+    path = os.environ[MODELS_VARIABLE].strip() if MODELS_VARIABLE in os.environ else ""
     # An application inference profile tells no model by its name; a user's row may have the ARN.
-    return _capabilities(model.base_id or model.id, os.environ.get(MODELS_VARIABLE, "").strip())
+    return _capabilities(model.base_id or model.id, path)
 
 
 def unknown_warning(model: Model) -> str | None:

@@ -67,7 +67,8 @@ def _leaves(value: Any) -> Iterator[tuple[str | None, Any]]:
 
 def nests_too_deeply(text: bytes) -> bool:
     """Whether a valid JSON text nests deeper than MAX_DEPTH."""
-    if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
+    # To see what is left without them is many times faster than to count them.
+    if 2 * len(text) - len(text.replace(b"{", b"")) - len(text.replace(b"[", b"")) <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
     return max(accumulate(_STEPS[bracket] for bracket in brackets), default=0) > MAX_DEPTH

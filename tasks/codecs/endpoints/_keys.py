@@ -41,32 +41,49 @@ _NESTED = frozenset({dict, list})
 _DEFAULTS = {"detail": "auto"}
 
 
-def check_keys(  # noqa: C901, PLR0912 (a walk of a tree, key by key)
-    value: Any, keys: Keys | Kinds, where: str, policy: Policy
-) -> None:
+def check_keys(value: Any, keys: Keys | Kinds, where: str, policy: Policy) -> None:
     """Refuse, or count, the keys that nobody reads in an object or in each of a list. Raises RequestError."""
+    if not _all_read(value, keys):
+        _check(value, keys, where, policy)
+
+
+def _of_kind(value: dict[str, Any], keys: Keys | Kinds) -> Keys | None:
+    """The keys of one object; None where it is of no kind that is known."""
+    if isinstance(keys, Keys):
+        return keys
+    kind = value.get(keys.key, keys.default)
+    return keys.kinds.get(kind) if isinstance(kind, str) else None
+
+
+def _all_read(value: Any, keys: Keys | Kinds) -> bool:
+    """Whether every key is one that is read, as in nearly every request: a walk that need not know where it is."""
+    for item in value if type(value) is list else (value,):
+        if type(item) is not dict or (own := _of_kind(item, keys)) is None:
+            continue
+        if not item.keys() <= own.read:
+            return False
+        for key, inner in own.within.items():
+            below = item.get(key)
+            if below.__class__ in _NESTED and not _all_read(below, inner):
+                return False
+    return True
+
+
+def _check(value: Any, keys: Keys | Kinds, where: str, policy: Policy) -> None:
     if isinstance(value, list):
         for index, item in enumerate(value):
             if isinstance(item, dict):
-                check_keys(item, keys, f"{where}[{index}]", policy)
+                _check(item, keys, f"{where}[{index}]", policy)
         return
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or (own := _of_kind(value, keys)) is None:
         return
-    if isinstance(keys, Kinds):
-        kind = value.get(keys.key, keys.default)
-        found = keys.kinds.get(kind) if isinstance(kind, str) else None
-        if found is None:
-            return
-        keys = found
-    read, nested = keys.read, keys.within
     for key, item in value.items():
-        if key in read:
-            # Nearly every one: most are no objects.
-            if key in nested and type(item) in _NESTED:
-                check_keys(item, nested[key], f"{where}.{key}", policy)
-        elif item is None or key in keys.without_effect:
+        if key in own.read:
+            if key in own.within:
+                _check(item, own.within[key], f"{where}.{key}", policy)
+        elif item is None or key in own.without_effect:
             continue
-        elif key in keys.counted:
+        elif key in own.counted:
             if _DEFAULTS.get(key) != item:
                 policy.note(unindexed(f"{where}.{key}"))
         else:

@@ -38,8 +38,7 @@ def settle(
     """
     settled = _merged(turns)
     plain = _plain(settled)
-    if not plain:
-        _pair(settled, policy, field)
+    if not plain and _pair(settled, policy, field):
         settled = _merged(settled)
     if not settled and not system:
         raise RequestError(f"'{field}' holds no user message with content.", field)
@@ -52,7 +51,8 @@ def settle(
     if plain:
         return Conversation(settled, {})
     for turn in settled:
-        turn.parts.sort(key=_rank)
+        if len(turn.parts) > 1:
+            turn.parts.sort(key=_rank)
     return Conversation(settled, _rename(settled, set(declared)))
 
 
@@ -91,17 +91,20 @@ def _rank(part: Part) -> int:
     return -1 if isinstance(part, ToolResult) else 1 if isinstance(part, ToolCall) else 0
 
 
-def _pair(turns: list[Turn], policy: Policy, field: str) -> None:
-    """Give each call an id of its own, and each the one result that the next turn has for it."""
+def _pair(turns: list[Turn], policy: Policy, field: str) -> bool:
+    """Give each call an id of its own, and each the one result that the next turn has for it.
+
+    Returns whether calls were left out for want of one.
+    """
     used: set[str] = set()
-    nobody = Turn("user", [])
+    nobody, left_out = Turn("user", []), False
     for place, turn in enumerate(turns):
         if turn.role == "user" and (place == 0 or turns[place - 1].role == "user"):
             _answer([], turn, field)
         if turn.role == "assistant":
-            calls = [part for part in turn.parts if isinstance(part, ToolCall)]
+            calls = [part for part in turn.parts if type(part) is ToolCall]
             following = turns[place + 1] if place + 1 < len(turns) else nobody
-            numbered = [(call.id, ToolCall(_unused(call.id, used), call.name, call.arguments)) for call in calls]
+            numbered = [(call.id, _numbered(call, used)) for call in calls]
             answered = _answer(numbered, following, field)
             kept = [call for _, call in numbered if call.id in answered]
             if len(kept) < len(calls):
@@ -110,7 +113,15 @@ def _pair(turns: list[Turn], policy: Policy, field: str) -> None:
                     "each call must have its result in the messages that follow it.",
                     count_as=f"{field}[].tool_calls (without a result)",
                 )
-            turn.parts = [part for part in turn.parts if not isinstance(part, ToolCall)] + kept
+                left_out = True
+            if calls:
+                turn.parts = [part for part in turn.parts if type(part) is not ToolCall] + kept
+    return left_out
+
+
+def _numbered(call: ToolCall, used: set[str]) -> ToolCall:
+    own = _unused(call.id, used)
+    return call if own == call.id else ToolCall(own, call.name, call.arguments)
 
 
 def _unused(id: str, used: set[str]) -> str:
@@ -128,7 +139,7 @@ def _answer(calls: list[tuple[str, ToolCall]], turn: Turn, field: str) -> set[st
     results: dict[str, ToolResult] = {}
     others: list[Part] = []
     for part in turn.parts:
-        if not isinstance(part, ToolResult):
+        if type(part) is not ToolResult:
             others.append(part)
             continue
         ours = [call.id for given, call in calls if given == part.id]
@@ -139,7 +150,7 @@ def _answer(calls: list[tuple[str, ToolCall]], turn: Turn, field: str) -> set[st
             )
         own = next((id for id in ours if id not in results), ours[-1])
         before = results[own].parts if own in results else []
-        results[own] = ToolResult(own, [*before, *part.parts])
+        results[own] = part if own == part.id and not before else ToolResult(own, [*before, *part.parts])
     turn.parts = [*results.values(), *others]
     return set(results)
 
@@ -150,7 +161,7 @@ def _rename(turns: list[Turn], declared: set[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for turn in turns:
         for place, part in enumerate(turn.parts):
-            if not isinstance(part, ToolCall) or _TOOL_NAME.fullmatch(part.name):
+            if type(part) is not ToolCall or _TOOL_NAME.fullmatch(part.name):
                 continue
             if part.name not in given:
                 safe = _NO_NAME.sub("_", part.name)[:60] or "unnamed"

@@ -15,6 +15,7 @@ EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
+_is_safe_id = re.compile(r"[a-zA-Z0-9_-]{0,64}").fullmatch
 
 
 def unit_temperature(chat: Chat, policy: Policy) -> float | int | None:
@@ -43,7 +44,7 @@ def stop_sequences(chat: Chat, policy: Policy) -> list[str]:
 
 def safe_tool_id(tool_id: str) -> str:
     """The id within [a-zA-Z0-9_-]{1,64}, as every family takes it; distinct ids stay distinct."""
-    if len(tool_id) <= 64 and not _UNSAFE.search(tool_id):
+    if _is_safe_id(tool_id):
         return tool_id
     return f"{_UNSAFE.sub('_', tool_id)[:47]}_{hashlib.sha256(tool_id.encode()).hexdigest()[:16]}"
 

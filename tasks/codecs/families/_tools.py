@@ -32,6 +32,8 @@ _UNSTRUCTURED: Final = "this model has no structured output"
 
 def single_tools(tools: list[Tool], policy: Policy) -> list[Tool]:
     """The tools without those that are there twice. Raises RequestError for two that share but the name."""
+    if len(tools) < 2:
+        return tools
     found: dict[str, Tool] = {}
     for tool in tools:
         other = found.setdefault(tool.name, tool)
@@ -62,8 +64,9 @@ def plain_tool(tool: Tool, policy: Policy) -> Tool:
         fitted = without_root_alternatives(schema)
         fitted.note(_PARAMETERS, policy)
         schema = fitted.schema
-    odd = [key for key in schema.get("properties", {}) if not _KEY.fullmatch(key)]
-    if odd:
+    properties = schema.get("properties", {})
+    if not all(map(_KEY.fullmatch, properties)):
+        odd = [key for key in properties if not _KEY.fullmatch(key)]
         for key in odd:
             policy.refuse(
                 f"{_PARAMETERS}.properties.{key}",
@@ -73,7 +76,7 @@ def plain_tool(tool: Tool, policy: Policy) -> Tool:
         kept = {key: value for key, value in schema["properties"].items() if key not in odd}
         required = [key for key in schema.get("required", []) if key not in odd]
         schema = {**schema, "properties": kept, **({"required": required} if "required" in schema else {})}
-    return Tool(tool.name, tool.description, schema, tool.strict)
+    return tool if schema is tool.parameters else Tool(tool.name, tool.description, schema, tool.strict)
 
 
 def _own_root(schema: dict[str, Any]) -> dict[str, Any]:

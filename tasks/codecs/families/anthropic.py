@@ -277,6 +277,13 @@ def _encode_part(part: Part) -> dict[str, Any]:
     match part:
         case Text(text):
             return {"type": "text", "text": text}
+        case ToolCall(id, name, arguments):
+            return {"type": "tool_use", "id": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}
+        case ToolResult(id, parts):
+            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_tool_id(id)}
+            if parts:
+                result["content"] = [_encode_part(inner) for inner in parts]
+            return result
         case Image(format, data):
             return {"type": "image", "source": {"type": "base64", "media_type": f"image/{format}", "data": data}}
         case Document("pdf", name, data):
@@ -293,13 +300,6 @@ def _encode_part(part: Part) -> dict[str, Any]:
             return {"type": "redacted_thinking", "data": redacted}
         case Thinking(text, signature):
             return {"type": "thinking", "thinking": text, "signature": signature}
-        case ToolCall(id, name, arguments):
-            return {"type": "tool_use", "id": safe_tool_id(id), "name": name, "input": msgspec.Raw(arguments)}
-        case ToolResult(id, parts):
-            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_tool_id(id)}
-            if parts:
-                result["content"] = [_encode_part(inner) for inner in parts]
-            return result
 
 
 def _encode_tools(chat: Chat, facts: Capabilities, policy: Policy) -> list[dict[str, Any]]:
