@@ -41,6 +41,7 @@ plain = st.builds(
 def test_a_plain_answer_is_text_and_nothing_else(answer: Answer) -> None:
     unusual: object = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None
     unusual = unusual or answer.thinking or (answer.usage is not None and answer.usage.written)
+    unusual = unusual or answer.native_reason is not None or answer.finish_reason == "tool_calls"
     happened("plain" if is_plain(answer) else "unusual")
     assert is_plain(answer) != bool(unusual or answer.content is None or answer.usage is None)
 
