@@ -164,6 +164,8 @@ def _announce(call: ResolvedCall, summary: InputSummary, survey: Survey) -> None
         log.warning("Will not be sent: %s%s%s", about, counted(survey.refused, "request"), every)
     for sentence in listed(survey.causes.ranked(), _SHOWN_CAUSES):
         log.warning("%s", one_line(sentence))
+    if survey.window_warning:
+        log.warning("%s", survey.window_warning)
     if guess.requests:
         log.info("To send: %s", guess)
     if guess.below_minimum and not call.immediate and guess.batch_cost_usd is not None:

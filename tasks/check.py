@@ -51,6 +51,8 @@ class ModelCheck(msgspec.Struct):
     routes: Routes
     #: Whether every request was looked at, or some that stand for all.
     exact: bool
+    #: What is to be said of requests that are longer than the model holds.
+    window: str | None = None
 
     @property
     def all_refused(self) -> bool:
@@ -170,6 +172,8 @@ def _of_model(model: ModelCheck) -> Iterator[str]:
         yield f"  Would be left out, and counted: {fields}"
     for what, count in model.mapped.items():
         yield f"  {what} ({about}{counted(count, 'request')})"
+    if model.window:
+        yield f"  {model.window}"
     if model.estimate.requests:
         yield f"  {model.estimate}"
         if model.estimate.below_minimum and model.estimate.batch_cost_usd is not None:
@@ -229,6 +233,7 @@ def _model_check(
         estimate=guess,
         routes=routes_of(survey, guess),
         exact=survey.exact,
+        window=survey.window_warning,
     )
 
 

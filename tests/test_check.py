@@ -204,3 +204,41 @@ def test_no_advice_where_nothing_is_cached(tmp_path: Path, words: int, model: st
     routes = look(prefixed(400, words, max_tokens=20), tmp_path, model).models[0].routes
     assert routes.cached_most is None
     assert routes.advice is None
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "tokens"),
+    [
+        (CLAUDE, {}, 8192),
+        ("us.anthropic.claude-opus-5-5", {}, 32_000),
+        (CLAUDE, {"reasoning_effort": "high"}, 16_384 + 8192),
+        (CLAUDE, {"max_tokens": 7}, 7),
+        (NOVA, {}, 10_000),
+        ("us.meta.llama3-3-70b-instruct-v1:0", {}, 8192),
+        ("acme.unheard-of-v1:0", {}, 4096),
+    ],
+)
+def test_an_answer_without_a_limit_is_as_long_as_the_model_lets_it(
+    tmp_path: Path, model: str, body: dict[str, Any], tokens: int
+) -> None:
+    """A budget that is held by less would be broken."""
+    found = look([chat(f"r{i}", **body) for i in range(10)], tmp_path, model)
+    assert found.models[0].estimate.max_output_tokens == 10 * tokens
+
+
+def test_what_a_model_cannot_hold_is_told(tmp_path: Path) -> None:
+    lines = [chat(f"r{i}", "word " * 40_000, max_tokens=8000) for i in range(3)] + [chat("short", max_tokens=8000)]
+    small, large = look(lines, tmp_path, "us.meta.llama3-8b-instruct-v1:0", CLAUDE).models
+    assert large.window is None
+    assert "3 requests" in (small.window or "")
+    assert "8,192 tokens" in (small.window or "")
+
+
+def test_texts_that_an_embedding_model_cannot_hold_are_told(tmp_path: Path) -> None:
+    lines = [embedding("many", ["short"] * 500), embedding("long", ["short", "word " * 2000])]
+    (model,) = look(lines, tmp_path, "cohere.embed-english-v3").models
+    assert "1 request" in (model.window or "")
+
+
+def embedding(custom_id: str, texts: list[str]) -> dict[str, Any]:
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": texts}}

@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 from prefect import task
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.limits import limits_for
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import Rate, rate_for
 from tasks.comparison.judge import JUDGED_CHARACTERS, Judge
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
-from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens
+from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens, most_written
 from tasks.storage.reader import Source
 from tasks.support.markdown import plain
 from tasks.support.retries import STAGE_OPTIONS
@@ -50,9 +51,11 @@ def estimate_variants(
 
 def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str, endpoint: str | None) -> Estimate:
     change = changer(variant.overrides, endpoint)
+    model = parse_model(variant.model)
+    default = most_written(capabilities_of(model))
     input_tokens = output_tokens = records = 0
     for line in sample:
-        tokens = count_tokens(change(line))
+        tokens = count_tokens(change(line), default)
         if tokens is None:
             # It is not sent.
             continue
@@ -60,7 +63,6 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str,
         input_tokens += tokens.input
         output_tokens += tokens.max_output
     scale = requests / len(sample) if sample else 0.0
-    model = parse_model(variant.model)
     limits = limits_for(model)
     batch = variant.options.get("completion_window", window) != "immediate"
     total = math.ceil(records * scale)

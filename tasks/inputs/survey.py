@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs import codec_for
 from tasks.codecs.base import Context, RequestError
@@ -17,10 +18,11 @@ from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.encoder import EncodedRequest, Encoder
 from tasks.errors import PipelineError
 from tasks.fast.line import encoder_for
-from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens
+from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens, most_written
 from tasks.openai_format.prompts import prefix_of
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 from tasks.support.causes import Causes
+from tasks.support.words import counted
 
 #: Of a prompt, so much is compared with others; so many beginnings are told apart, by their first characters.
 _PREFIX_CHARACTERS: Final = 1 << 16
@@ -74,6 +76,8 @@ class Survey:
         self._strict: dict[str, Encoder] = {}
         self._reasons: dict[str, str] = {}
         self.lines = self.refused = self.records = 0
+        #: Requests that are more, read and written, than the model holds.
+        self.too_long = 0
         #: Whether each line stands for itself.
         self.exact = True
         self.causes = Causes()
@@ -113,7 +117,7 @@ class Survey:
         if encoded is not None:
             self.mapped.update(dict.fromkeys(_mapped(encoded, encoder), weight))
             self.records += weight * len(encoded.model_inputs)
-        self._count(line, endpoint, weight)
+        self._count(line, endpoint, weight, encoded)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -144,10 +148,14 @@ class Survey:
                 pass
         return self._reasons[field]
 
-    def _count(self, line: bytes, endpoint: str, weight: int) -> None:
-        tokens = count_tokens(line)
+    def _count(self, line: bytes, endpoint: str, weight: int, encoded: EncodedRequest | None) -> None:
+        facts = capabilities_of(self.model)
+        record = encoded.model_inputs[0] if encoded is not None and encoded.model_inputs else None
+        tokens = count_tokens(line, lambda: most_written(facts, record))
         if tokens is None:
             return
+        if tokens.exceeds(facts.context_window):
+            self.too_long += weight
         self.input_tokens += weight * tokens.input
         self.max_output_tokens += weight * tokens.max_output
         if endpoint in (CHAT, RESPONSES, COMPLETIONS):
@@ -165,6 +173,19 @@ class Survey:
         known.seen += 1
         if not text.startswith(known.text):
             known.text = _common(known.text, text)
+
+    @property
+    def window_warning(self) -> str | None:
+        """What a user should know of requests that the model cannot hold; None where there are none."""
+        window = capabilities_of(self.model).context_window
+        if not self.too_long or window is None:
+            return None
+        about = "" if self.exact else "about "
+        return (
+            f"{about}{counted(self.too_long, 'request')} with its answer may be longer than the {window:,} tokens that "
+            f"{self.model.base_id or self.model.id} holds: it may refuse them, or cut their answers. Lower max_tokens, "
+            "or shorten them."
+        )
 
     @property
     def prefixes(self) -> list[Prefix]:
