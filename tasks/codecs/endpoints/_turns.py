@@ -115,7 +115,7 @@ def _pair(turns: list[Turn], policy: Policy, field: str) -> bool:
                 )
                 left_out = True
             if calls:
-                turn.parts = [part for part in turn.parts if type(part) is not ToolCall] + kept
+                turn.parts = [*(part for part in turn.parts if type(part) is not ToolCall), *kept]
     return left_out
 
 
