@@ -5,22 +5,24 @@ warnings ask here. A model without a row is held to the most careful of its fami
 `BEDROCK_BATCH_MODELS` names a TOML file whose rows add to ours or go before them, field by field.
 """
 
+import datetime
 import functools
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from tasks.bedrock.models import Model
+from tasks.bedrock.models import Model, parse_model
 from tasks.errors import ConfigurationError
 
 #: A TOML file of models that go before ours.
 MODELS_VARIABLE = "BEDROCK_BATCH_MODELS"
 _OURS: Final = Path(__file__).with_name("models.toml")
 
+Positive = Annotated[int, msgspec.Meta(gt=0)]
 Kind = Literal["chat", "embeddings", "rerank", "image", "video", "speech"]
 Thinking = Literal["budget", "adaptive", "between_tools", "effort", "always"]
 
@@ -72,24 +74,24 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     thinking_off: Literal["omit", "disabled", "never"] = "omit"
     thinking_by_default: bool = False
     #: Its words of effort, the least first.
-    efforts: tuple[str, ...] = ()
+    efforts: tuple[Literal["minimal", "low", "medium", "high", "xhigh", "max"], ...] = ()
 
     #: The most output tokens of an answer, and what to ask for where the body wants a number.
-    max_tokens: int | None = None
-    default_max_tokens: int | None = None
-    context_window: int | None = None
+    max_tokens: Positive | None = None
+    default_max_tokens: Positive | None = None
+    context_window: Positive | None = None
 
     #: Sizes of embeddings, the default where there is one size; words for what is done with long texts.
-    dimensions: tuple[int, ...] = ()
+    dimensions: tuple[Positive, ...] = ()
     truncation: tuple[str, ...] = ()
 
     #: Batch inference: by any id, through an inference profile only, by the bare id only, not at all.
     batch: Literal["yes", "profile", "bare", "no", "unknown"] = "unknown"
     jobs: frozenset[Literal["InvokeModel", "Converse"]] = frozenset({"InvokeModel", "Converse"})
-    min_records_per_job: int
-    max_records_per_job: int
-    max_bytes_per_file: int
-    max_jobs: int
+    min_records_per_job: Annotated[int, msgspec.Meta(ge=0)]
+    max_records_per_job: Positive
+    max_bytes_per_file: Positive
+    max_jobs: Positive
 
     @property
     def forces_tools(self) -> bool:
@@ -138,7 +140,7 @@ _SUFFIXES: Final = (re.compile(r"(:\d+)?(:\w+)?$"), re.compile(r"-v\d+$"), re.co
 
 
 def _names(base_id: str) -> list[str]:
-    """The id, and what is left of it without version and date: the names that a row may have for it."""
+    """The id, and what is left of it without version and date: the names that a row may have for it, longest first."""
     names = [base_id]
     for suffix in _SUFFIXES:
         names.append(suffix.sub("", names[-1], count=1))
@@ -157,9 +159,9 @@ def _read(name: str | None, base_id: str, table: _Table) -> Capabilities:
 
 
 def _inherited(name: str, table: _Table, path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a row, over those of the row that it is like."""
+    """The fields of a row, over those of the row that it is like: one of a version is like its model's."""
     row = dict(table.models[name])
-    like = row.pop("like", None)
+    like = row.pop("like", next((each for each in _names(name) if each != name and each in table.models), None))
     if like is None:
         return row
     if like not in table.models or like in path:
@@ -189,16 +191,23 @@ def _table(path: str) -> _Table:
         ours.families | theirs.families,
         ours.models | {name: ours.models.get(name, {}) | row for name, row in theirs.models.items()},
     )
-    _check(table)
+    try:
+        _check(table, {row["codec"] for row in ours.families.values()})
+    except ConfigurationError as error:
+        # Ours have been read before.
+        raise ConfigurationError(f"{path!r}: {error}") from None
     return table
 
 
-def _check(table: _Table) -> None:
+def _check(table: _Table, codecs: set[str]) -> None:
     """Read every row once: a mistake in the file is said before a batch is opened, whatever model it is for."""
-    for start in table.families:
-        _read(None, start, table)
-    for name in table.models:
-        _read(name, name, table)
+    rows = [_read(None, start, table) for start in table.families] + [_read(name, name, table) for name in table.models]
+    for row in rows:
+        if row.codec not in codecs:
+            known = ", ".join(sorted(filter(None, codecs)))
+            raise ConfigurationError(
+                f"The table of models has a wrong row, {row.id!r}: codec must be one of {known}, not {row.codec!r}."
+            )
 
 
 def _parse(text: str, path: str) -> _Table:
@@ -210,21 +219,56 @@ def _parse(text: str, path: str) -> _Table:
     unknown = parsed.keys() - {"default", "family", "model"}
     if unknown:
         raise ConfigurationError(f"{path!r} has {', '.join(sorted(unknown))} beside [[family]] and [[model]].")
+    default = parsed.get("default", {})
+    if not isinstance(default, dict):
+        raise ConfigurationError(f"{path!r}: default must be a table, [default].")
     rows = {"family": parsed.get("family", []), "model": parsed.get("model", [])}
     for kind, key in (("family", "name"), ("model", "id")):
+        if not isinstance(rows[kind], list):
+            raise ConfigurationError(f"{path!r}: each {kind} must be a table of its own, [[{kind}]].")
         for row in rows[kind]:
-            if not isinstance(row, dict) or not isinstance(row.get(key), str):
-                raise ConfigurationError(f"{path!r} has a [[{kind}]] without its {key!r}.")
-            for field in ("seen", "source"):
-                if not isinstance(row.get(field), str) or not row[field].strip():
-                    raise ConfigurationError(
-                        f"{path!r}: [[{kind}]] {row[key]!r} must say {field!r}, "
-                        f"{'the day it was read (2026-10-15)' if field == 'seen' else 'where it was read'}."
-                    )
-            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", row["seen"]):
-                raise ConfigurationError(f"{path!r}: 'seen' of {row[key]!r} must be a day such as '2026-10-15'.")
-    families = {start: row for row in rows["family"] for start in row.get("ids", [])}
-    return _Table(parsed.get("default", {}), families, {row["id"]: row for row in rows["model"]})
+            _check_row(row, kind, key, path)
+    families = {start: row for row in rows["family"] for start in _beginnings(row, path)}
+    models: dict[str, dict[str, Any]] = {}
+    for row in rows["model"]:
+        name = _base_id(row["id"])
+        if name in models:
+            raise ConfigurationError(f"{path!r} has two rows of {name!r}.")
+        models[name] = {**row, "id": name}
+    return _Table(default, families, models)
+
+
+def _check_row(row: Any, kind: str, key: str, path: str) -> None:
+    """Refuse a row without its name, or without date and source."""
+    if not isinstance(row, dict) or not isinstance(row.get(key), str):
+        raise ConfigurationError(f"{path!r} has a [[{kind}]] without its {key!r}.")
+    if isinstance(row.get("seen"), datetime.date):
+        row["seen"] = row["seen"].isoformat()[:10]
+    for field in ("seen", "source"):
+        if not isinstance(row.get(field), str) or not row[field].strip():
+            raise ConfigurationError(
+                f"{path!r}: [[{kind}]] {row[key]!r} must say {field!r}, "
+                f"{'the day it was read (2026-10-15)' if field == 'seen' else 'where it was read'}."
+            )
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", row["seen"]):
+        raise ConfigurationError(f"{path!r}: 'seen' of {row[key]!r} must be a day such as '2026-10-15'.")
+
+
+def _beginnings(family: dict[str, Any], path: str) -> list[str]:
+    ids = family.get("ids")
+    if not isinstance(ids, list) or not ids or not all(isinstance(each, str) for each in ids):
+        raise ConfigurationError(
+            f"{path!r}: 'ids' of [[family]] {family['name']!r} must be a list of beginnings of model ids."
+        )
+    return ids
+
+
+def _base_id(name: str) -> str:
+    """The name of a row, of what may be the id of an inference profile."""
+    try:
+        return parse_model(name).base_id or name
+    except ValueError:
+        return name
 
 
 def all_models(path: str = "") -> dict[str, Capabilities]:

@@ -17,6 +17,17 @@ source = "Anthropic's announcement"
 """
 
 
+FAMILY = """
+[[family]]
+name = "Acme"
+ids = ["acme."]
+codec = "converse"
+images = true
+seen = "2026-12-01"
+source = "Acme's card"
+"""
+
+
 def of(model: str) -> Capabilities:
     return capabilities_of(parse_model(model))
 
@@ -127,16 +138,54 @@ def test_a_user_adds_a_row_and_overrides_one(monkeypatch: pytest.MonkeyPatch, tm
         (ROW + 'like = "anthropic.claude-opus-6"\n', "leads to no other row"),
         ("[[models]]\n", "models"),
         ("= 3", "no TOML"),
+        (ROW + "max_tokens = -4\n", "claude-opus-6.*max_tokens"),
+        (ROW + 'efforts = ["loud"]\n', "claude-opus-6.*efforts"),
+        (ROW + 'codec = "antropic"\n', "claude-opus-6.*codec must be one of"),
+        (ROW + ROW, "two rows of 'anthropic.claude-opus-6'"),
+        (ROW + ROW.replace("anthropic.", "us.anthropic."), "two rows of 'anthropic.claude-opus-6'"),
+        (ROW.replace("[[model]]", "[model]"), r"\[\[model\]\]"),
+        ("model = 3", r"\[\[model\]\]"),
+        ("default = 3", "default"),
+        ('[default]\nmax_jobs = "many"', "max_jobs"),
+        (FAMILY.replace('["acme."]', '"acme."'), "'ids' of .*'Acme'"),
+        (FAMILY.replace("converse", "convers"), "Acme.*codec must be one of"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, words: str
 ) -> None:
+    """With the file, the row and the field."""
     own = tmp_path / "models.toml"
     own.write_text(text)
     monkeypatch.setenv(MODELS_VARIABLE, str(own))
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=words) as raised:
         of("amazon.nova-lite-v1:0")
+    assert str(own) in str(raised.value)
+
+
+@pytest.mark.parametrize("id", ["anthropic.claude-haiku-4-5-20251001-v1:0", "us.anthropic.claude-haiku-4-5"])
+def test_a_row_by_another_id_of_the_model_changes_what_it_says_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, id: str
+) -> None:
+    """Users know the id that they call, with its date and profile."""
+    own, model = tmp_path / "models.toml", "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    before = of(model)
+    own.write_text(f'[[model]]\nid = "{id}"\nseen = 2026-12-01\nsource = "our account"\nmax_tokens = 7\n')
+    monkeypatch.setenv(MODELS_VARIABLE, str(own))
+    changed = of(model)
+    assert (changed.max_tokens, changed.seen, changed.strict_tools) == (7, "2026-12-01", True)
+    same = {"id", "seen", "source", "max_tokens"}
+    assert all(
+        getattr(changed, name) == getattr(before, name) for name in Capabilities.__struct_fields__ if name not in same
+    )
+
+
+def test_a_family_of_a_user_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / "models.toml"
+    own.write_text(FAMILY)
+    monkeypatch.setenv(MODELS_VARIABLE, str(own))
+    facts = of("eu.acme.brain-v1:0")
+    assert (facts.id, facts.known, facts.codec, facts.images) == ("Acme", False, "converse", True)
 
 
 def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
