@@ -237,6 +237,8 @@ class Context(msgspec.Struct, omit_defaults=True):
     echo: str | None = None
     #: Names of tools that the conversation had to be sent without: the one that was sent, and the one that was given.
     tool_names: dict[str, str] | None = None
+    #: Tools whose arguments were put into one of this name.
+    wrapped: dict[str, str] | None = None
     #: Embeddings as base64 of little-endian float32.
     base64: bool = False
     #: Legacy `functions`: a tool call is given back as `function_call`.
@@ -251,6 +253,7 @@ class Encoded(msgspec.Struct):
     body: dict[str, Any]
     json_tool: str | None = None
     json_key: str | None = None
+    wrapped: dict[str, str] | None = None
 
 
 class Embeddings(msgspec.Struct):

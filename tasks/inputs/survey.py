@@ -217,6 +217,8 @@ def _mapped(encoded: EncodedRequest, encoder: Encoder) -> list[str]:
         known = _decode_context(context)
         if known.json_tool is not None:
             found.append("response_format: asked for as a tool that the model must call")
+        if known.wrapped is not None:
+            found.append("tools: arguments of other names than the model takes, as one argument")
         if known.function_call:
             found.append("functions: sent as tools")
         if known.echo is not None:

@@ -12,6 +12,7 @@ import pytest
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Answer, Thinking
 from tasks.codecs.decoder import Decoder, build
+from tasks.codecs.encoder import Encoder
 from tasks.codecs.families._reasoning import NOVA as NOVA_TAGS
 from tasks.codecs.families._reasoning import split_reasoning
 from tasks.openai_format.requests import CHAT, EMBEDDINGS, RESPONSES
@@ -239,3 +240,23 @@ def test_why_a_model_ended_is_not_lost(model: str, output: dict[str, Any], finis
 def test_no_calls_are_promised_that_are_not_there(model: str, output: dict[str, Any]) -> None:
     choice = body_of(CHAT, model, output)["choices"][0]
     assert (choice["finish_reason"], choice["message"].get("tool_calls")) == ("stop", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        ({"arguments": {"first name": "Ada"}}, {"first name": "Ada"}),
+        # What the model makes of it otherwise is not lost.
+        ({"first name": "Ada"}, {"first name": "Ada"}),
+        ({"arguments": "Ada"}, {"arguments": "Ada"}),
+    ],
+)
+def test_arguments_with_odd_names_come_back_as_they_were_declared(given: Any, arguments: Any) -> None:
+    parameters = {"type": "object", "properties": {"first name": {"type": "string"}}}
+    function = {"name": "greet", "parameters": parameters}
+    body = {"messages": [{"role": "user", "content": "Hi"}], "tools": [{"type": "function", "function": function}]}
+    encoded = Encoder(parse_model(CLAUDE), CHAT, "error").encode(json.dumps({"custom_id": "x", "body": body}).encode())
+    output = claude({"type": "tool_use", "id": "t", "name": "greet", "input": given}, stop_reason="tool_use")
+    outcome = Decoder(parse_model(CLAUDE), CHAT, "InvokeModel").decode(json.dumps(output).encode(), encoded.contexts[0])
+    assert isinstance(outcome, Answer)
+    assert json.loads(outcome.tool_calls[0].arguments) == arguments

@@ -158,6 +158,8 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
                 answer.usage = None
             if context is not None and context.json_tool is not None:
                 _unwrap(answer, context.json_tool, context.json_key)
+            if context is not None and context.wrapped is not None:
+                _take_arguments_out(answer, context.wrapped)
             if context is not None and context.tool_names is not None:
                 _give_names_back(answer, context.tool_names)
             if answer.tool_calls and answer.finish_reason == "stop":
@@ -258,6 +260,7 @@ class _ChatWriter:
                 chat.leave_out_thinking(policy)
             encoded = codec.encode(chat, self._model, policy)
             context.json_tool, context.json_key = encoded.json_tool, encoded.json_key
+            context.wrapped = encoded.wrapped
             known = encode_context(context)
             seed = encoded.body.get("seed")
             if chat.n > 1 and isinstance(seed, int):
@@ -307,6 +310,22 @@ def _give_names_back(answer: Answer, names: dict[str, str]) -> None:
     answer.tool_calls = [
         ToolCall(call.id, names.get(call.name, call.name), call.arguments) for call in answer.tool_calls
     ]
+
+
+def _take_arguments_out(answer: Answer, wrapped: dict[str, str]) -> None:
+    """Give the arguments of tools whose own were put into one. Where the model did not keep to it, all of them."""
+    answer.tool_calls = [
+        ToolCall(call.id, call.name, _inner(call.arguments, wrapped[call.name])) if call.name in wrapped else call
+        for call in answer.tool_calls
+    ]
+
+
+def _inner(arguments: bytes, key: str) -> bytes:
+    try:
+        inner = bytes(_decode_arguments(arguments)[key])
+    except (msgspec.DecodeError, KeyError, RecursionError):
+        return arguments
+    return inner if inner.startswith(b"{") else arguments
 
 
 _decode_arguments: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

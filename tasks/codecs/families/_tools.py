@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from tasks.bedrock.capabilities import Capabilities
-from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool, dumps
+from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool, ToolCall, dumps
 from tasks.codecs.families._schemas import (
     Fitted,
     UnenforceableError,
@@ -22,6 +22,9 @@ _PARAMETERS: Final = "tools[].function.parameters"
 _SCHEMA: Final = "response_format.json_schema.schema"
 #: What Claude takes as a key of a tool's properties.
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+
+#: The argument that holds all of them.
+_ARGUMENTS: Final = "arguments"
 
 #: The tool whose arguments become the content, where a family has no structured output of its own.
 JSON_TOOL: Final = "json_response"
@@ -53,7 +56,7 @@ def without_strict(tools: list[Tool], facts: Capabilities, policy: Policy) -> li
 
 
 def plain_tool(tool: Tool, policy: Policy) -> Tool:
-    """The tool with a root and keys that Claude takes."""
+    """The tool with a root that Claude takes."""
     schema = tool.parameters
     if not is_plain_object(schema):
         try:
@@ -64,19 +67,31 @@ def plain_tool(tool: Tool, policy: Policy) -> Tool:
         fitted = without_root_alternatives(schema)
         fitted.note(_PARAMETERS, policy)
         schema = fitted.schema
-    properties = schema.get("properties", {})
-    if not all(map(_KEY.fullmatch, properties)):
-        odd = [key for key in properties if not _KEY.fullmatch(key)]
-        for key in odd:
-            policy.refuse(
-                f"{_PARAMETERS}.properties.{key}",
-                "its keys have 1 to 64 letters, digits, underscores, dots and hyphens.",
-                count_as=f"{_PARAMETERS}.properties (odd keys)",
-            )
-        kept = {key: value for key, value in schema["properties"].items() if key not in odd}
-        required = [key for key in schema.get("required", []) if key not in odd]
-        schema = {**schema, "properties": kept, **({"required": required} if "required" in schema else {})}
     return tool if schema is tool.parameters else Tool(tool.name, tool.description, schema, tool.strict)
+
+
+def wrap_odd_keys(chat: Chat, policy: Policy) -> dict[str, str] | None:
+    """Put the arguments of tools with keys that Claude does not take into one argument, in the history as well.
+
+    Returns that argument's name by tool. Only keys at the root are held to letters.
+    """
+    odd = [tool.name for tool in chat.tools if not all(map(_KEY.fullmatch, tool.parameters.get("properties", {})))]
+    if not odd:
+        return None
+    chat.tools = [_wrapped(tool, policy) if tool.name in odd else tool for tool in chat.tools]
+    for turn in chat.turns:
+        for place, part in enumerate(turn.parts):
+            if isinstance(part, ToolCall) and part.name in odd:
+                turn.parts[place] = ToolCall(part.id, part.name, b'{"%b":%b}' % (_ARGUMENTS.encode(), part.arguments))
+    return dict.fromkeys(odd, _ARGUMENTS)
+
+
+def _wrapped(tool: Tool, policy: Policy) -> Tool:
+    try:
+        schema = as_property(tool.parameters, _ARGUMENTS, _PARAMETERS)
+    except UnenforceableError as error:
+        policy.refuse_always(f"{_PARAMETERS}.properties", f"it has keys of other characters than letters, and {error}.")
+    return Tool(tool.name, tool.description, schema, tool.strict)
 
 
 def _own_root(schema: dict[str, Any]) -> dict[str, Any]:
@@ -151,11 +166,17 @@ def force_json_tool(chat: Chat, facts: Capabilities, policy: Policy, why: str = 
     return Encoded({}, JSON_TOOL, key)
 
 
+def _takes_root(schema: dict[str, Any], facts: Capabilities) -> bool:
+    if facts.schemas == "closed":
+        return all(map(_KEY.fullmatch, schema.get("properties", {})))
+    return facts.schemas != "nova" or says_properties_only(schema)
+
+
 def _as_arguments(schema: dict[str, Any] | None, facts: Capabilities) -> tuple[dict[str, Any], str | None]:
     """The schema as a tool's, and the key of the content in it where it cannot be one itself."""
     if schema:
         schema = with_own_root(schema, _SCHEMA)
-        if is_plain_object(schema) and (facts.schemas != "nova" or says_properties_only(schema)):
+        if is_plain_object(schema) and _takes_root(schema, facts):
             return {"type": "object", **schema}, None
     elif facts.schemas != "nova":
         # Without a schema the model must be told that the object is open, or it gives an empty one.

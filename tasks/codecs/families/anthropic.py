@@ -49,7 +49,14 @@ from tasks.codecs.families._common import (
 from tasks.codecs.families._conversation import check_beginning, continue_thinking
 from tasks.codecs.families._reasoning import keep_thinking
 from tasks.codecs.families._thinking import claude_thinking
-from tasks.codecs.families._tools import fit_format, force_json_tool, plain_tool, single_tools, strict_tool
+from tasks.codecs.families._tools import (
+    fit_format,
+    force_json_tool,
+    plain_tool,
+    single_tools,
+    strict_tool,
+    wrap_odd_keys,
+)
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
 VERSION: Final = "bedrock-2023-05-31"
@@ -120,6 +127,7 @@ class AnthropicCodec:
         refuse_unseen(chat, facts, policy)
         limit_max_tokens(chat, facts, policy)
         chat.tools = [plain_tool(tool, policy) for tool in single_tools(chat.tools, policy)]
+        wrapped = wrap_odd_keys(chat, policy)
         output_config, json_tool = _structure(chat, facts, policy)
         _check_choice(chat, facts, policy)
         forced = bool(chat.tools) and chat.tool_choice not in (None, "auto", "none")
@@ -159,7 +167,7 @@ class AnthropicCodec:
         ):
             if value is not None:
                 body[field] = value
-        return Encoded(body, json_tool.json_tool, json_tool.json_key)
+        return Encoded(body, json_tool.json_tool, json_tool.json_key, wrapped)
 
     def plain_form(self, model: Model) -> PlainForm:
         facts = capabilities_of(model)
