@@ -124,12 +124,17 @@ Path = tuple[tuple[str, Any], ...]
 
 
 def optional_keys(kind: Any, depth: int = 0) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Each optional key at every depth: its name, an object without it, and the same object with it."""
+    """Each optional key at every depth: its name, an object without it, and the same object with it.
+
+    What must be there and may be null asks for nothing as a null.
+    """
     base = minimal(kind, depth)
     for name, (hint, required) in fields(kind).items():
+        nullable = type(None) in options(hint)
         for alternative in options(hint):
-            if not required and alternative is not type(None):
-                yield name, base, {**base, name: plausible(alternative, name, depth)}
+            if alternative is not type(None) and (nullable or not required):
+                without = {**base, name: None} if required else base
+                yield name, without, {**base, name: plausible(alternative, name, depth)}
             yield from nested(name, alternative, base, depth)
 
 
@@ -267,4 +272,6 @@ def test_the_types_are_walked() -> None:
         "messages[].content[].image_url.detail",
         "response_format.json_schema.strict",
     } <= paths[CHAT]
-    assert {"input[].content[].detail", "reasoning.effort", "tools[].defer_loading"} <= paths[RESPONSES]
+    assert {"input[].content[].detail", "reasoning.effort", "tools[].defer_loading", "tools[].strict"} <= paths[
+        RESPONSES
+    ]
