@@ -3,10 +3,13 @@
 import functools
 import importlib
 import pkgutil
+from collections.abc import Callable
+
+import msgspec
 
 from tasks.bedrock.models import Model
 from tasks.codecs import families
-from tasks.codecs.base import ChatCodec, Codec, EmbeddingCodec, InvocationType
+from tasks.codecs.base import Answer, ChatCodec, Codec, EmbeddingCodec, InvocationType
 
 
 @functools.cache
@@ -37,6 +40,22 @@ def chat_codec(model: Model, invocation: InvocationType = "InvokeModel") -> Chat
     if not isinstance(codec, ChatCodec):
         raise TypeError(f"models of the family {codec.family} do not chat")
     return codec
+
+
+@functools.lru_cache
+def answer_decoder(model: Model, invocation: InvocationType) -> Callable[[bytes | msgspec.Raw], Answer]:
+    """What reads the model's answers in a type of job. Raises TypeError for a model that does not chat."""
+    native, codec = chat_codec(model), chat_codec(model, invocation)
+    tidy = native.tidy
+    if codec is native or tidy is None:
+        return codec.decode
+
+    def decode(output: bytes | msgspec.Raw) -> Answer:
+        answer = codec.decode(output)
+        tidy(answer)
+        return answer
+
+    return decode
 
 
 @functools.lru_cache

@@ -327,6 +327,9 @@ class ChatCodec(Codec, Protocol):
     prefers: InvocationType
     #: Whether tools go into the native body; a Converse job takes none.
     native_tools: bool
+    #: What a family's models write into their text that is none of it is taken out, in whichever type of job they
+    #: wrote it; None where there is nothing of the kind.
+    tidy: Callable[[Answer], None] | None
     #: Whether `encode` sees to the thoughts of earlier turns; else they are left out beforehand, and counted.
     replays_thinking: bool
 

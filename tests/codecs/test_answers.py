@@ -260,3 +260,31 @@ def test_arguments_with_odd_names_come_back_as_they_were_declared(given: Any, ar
     outcome = Decoder(parse_model(CLAUDE), CHAT, "InvokeModel").decode(json.dumps(output).encode(), encoded.contexts[0])
     assert isinstance(outcome, Answer)
     assert json.loads(outcome.tool_calls[0].arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "reasoning", "content", "calls"),
+    [
+        (NOVA, "<thinking>Hm.</thinking>Rain", "Hm.", "Rain", []),
+        (GLM, "<think>Hm.</think>Rain", "Hm.", "Rain", []),
+        (KIMI, LEAKED, None, "Let me look.", ["get_weather", "get_time"]),
+        # A user may have asked Claude for just that.
+        (CLAUDE, "<thinking>Hm.</thinking>Rain", None, "<thinking>Hm.</thinking>Rain", []),
+    ],
+)
+def test_what_models_write_into_their_text_by_converse(
+    model: str, text: str, reasoning: str | None, content: str, calls: list[str]
+) -> None:
+    decoder = Decoder(parse_model(model), CHAT, "Converse")
+    output = json.dumps(converse({"text": text})).encode()
+    found = decoder.decode(output, None)
+    assert isinstance(found, Answer)
+    assert (found.reasoning, found.content, [call.name for call in found.tool_calls]) == (reasoning, content, calls)
+    assert decoder.decode_plain is not None
+    plain = decoder.decode_plain(msgspec.Raw(output))
+    assert (plain.reasoning, plain.content) == (found.reasoning, found.content)
+
+
+def test_billed_tokens_that_are_written_as_a_float() -> None:
+    output = {"embeddings": {"float": [[1, 2]]}, "meta": {"billed_units": {"input_tokens": 3.0}}}
+    assert body_of(EMBEDDINGS, "cohere.embed-v4:0", output)["usage"] == {"prompt_tokens": 3, "total_tokens": 3}

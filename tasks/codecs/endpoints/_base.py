@@ -14,7 +14,7 @@ import msgspec
 
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
-from tasks.codecs import chat_codec, embedding_codec
+from tasks.codecs import answer_decoder, chat_codec, embedding_codec
 from tasks.codecs.base import (
     Answer,
     Chat,
@@ -143,7 +143,7 @@ class ChatEndpoint(Endpoint[Chat, Answer]):
         return _ChatWriter(self, model, wanted)
 
     def reader(self, model: Model, invocation: InvocationType) -> Callable[[bytes, Context | None], Answer]:
-        decode = chat_codec(model, invocation).decode
+        decode = answer_decoder(model, invocation)
 
         def read(output: bytes, context: Context | None) -> Answer:
             answer = decode(output)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tasks.bedrock.models import Model
-from tasks.codecs import chat_codec
+from tasks.codecs import answer_decoder
 from tasks.codecs.base import (
     Answer,
     Chat,
@@ -245,7 +245,7 @@ class ChatCompletions(ChatEndpoint):
         return build_chat_completion(outcomes, contexts, id=id, created=created, model=model)
 
     def plain_reader(self, model: Model, invocation: InvocationType) -> Callable[[msgspec.Raw], Answer]:
-        return chat_codec(model, invocation).decode
+        return answer_decoder(model, invocation)
 
     def plain_frame(self, key: bytes, created: int, model: str) -> Frame:
         return plain_frame(key, created, model)

@@ -26,6 +26,7 @@ class GeneralCodec:
     """A codec of chat models all of whose requests go the general way."""
 
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
+    tidy = None
     replays_thinking = False
 
     def plain_form(self, model: Model) -> PlainForm | None:

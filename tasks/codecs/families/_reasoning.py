@@ -49,6 +49,20 @@ def split_reasoning(
     return None, text
 
 
+def take_thoughts_out(answer: Answer) -> None:
+    """Take thoughts between tags, and Kimi's calls between markers, out of the text."""
+    if answer.content and answer.reasoning is None:
+        answer.reasoning, answer.content = split_reasoning(answer.content, answer.finish_reason)
+    take_leaked_calls(answer)
+
+
+def take_nova_s_thoughts_out(answer: Answer) -> None:
+    """Take what Nova writes between tags before it calls a tool out of the text."""
+    if answer.content and answer.reasoning is None:
+        answer.reasoning, content = split_reasoning(answer.content, answer.finish_reason, NOVA)
+        answer.content = content if content or not answer.tool_calls else None
+
+
 def keep_thinking(answer: Answer, thinking: list[Thinking]) -> None:
     """Note what a model thought: for people, and, where it is signed or sealed, for the next turn."""
     answer.reasoning = "".join(each.text for each in thinking) or None

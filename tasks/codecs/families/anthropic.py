@@ -116,6 +116,7 @@ class AnthropicCodec:
     family = "anthropic"
     prefers: InvocationType = "InvokeModel"
     native_tools = True
+    tidy = None
     replays_thinking = True
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 

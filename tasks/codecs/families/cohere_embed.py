@@ -21,7 +21,8 @@ _INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clu
 
 
 class _Billed(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
+    #: Some of Cohere's servers write 3.0.
+    input_tokens: int | float | None = None
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -72,7 +73,8 @@ class CohereEmbedCodec:
             raise DecodeError("not a Cohere embedding (more of them than texts were sent)")
         # Version 4 counts; version 3 does so in a header, which no batch job has.
         billed = parsed.meta.billed_units if parsed.meta is not None else None
-        return Vectors(vectors, billed.input_tokens if billed is not None else None)
+        tokens = billed.input_tokens if billed is not None else None
+        return Vectors(vectors, int(tokens) if tokens is not None else None)
 
     def padding(self) -> bytes:
         return b'{"texts":["Hi"],"input_type":"search_document"}'

@@ -267,6 +267,7 @@ class ConverseCodec:
     family = "converse"
     prefers: InvocationType = "Converse"
     native_tools = False
+    tidy = None
     replays_thinking = True
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 

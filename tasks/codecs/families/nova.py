@@ -11,7 +11,7 @@ from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
 from tasks.codecs.families._common import named_function, refuse_rest, refuse_unseen, take
-from tasks.codecs.families._reasoning import NOVA, split_reasoning
+from tasks.codecs.families._reasoning import take_nova_s_thoughts_out
 from tasks.codecs.families._schemas import ANNOTATIONS, ROOT_KEYS, inline_references
 from tasks.codecs.families._thinking import refuse_effort
 from tasks.codecs.families._tools import force_json_tool, single_tools
@@ -29,6 +29,7 @@ class NovaCodec:
     family = "nova"
     prefers: InvocationType = "InvokeModel"
     native_tools = True
+    tidy = staticmethod(take_nova_s_thoughts_out)
     replays_thinking = False
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 
@@ -65,9 +66,7 @@ class NovaCodec:
 
     def decode(self, output: bytes | msgspec.Raw) -> Answer:
         answer = decode_response(output, "a Nova response")
-        if answer.content and answer.reasoning is None:
-            answer.reasoning, content = split_reasoning(answer.content, answer.finish_reason, NOVA)
-            answer.content = content if content or not answer.tool_calls else None
+        take_nova_s_thoughts_out(answer)
         return answer
 
     def padding(self) -> bytes:

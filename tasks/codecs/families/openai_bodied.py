@@ -43,7 +43,7 @@ from tasks.codecs.families._common import (
     unit_temperature,
 )
 from tasks.codecs.families._conversation import shorten_tool_ids
-from tasks.codecs.families._reasoning import split_reasoning, take_leaked_calls
+from tasks.codecs.families._reasoning import split_reasoning, take_leaked_calls, take_thoughts_out
 from tasks.codecs.families._thinking import effort_word, refuse_effort
 from tasks.codecs.families._tools import force_json_tool, single_tools, without_strict
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
@@ -215,6 +215,7 @@ class OpenAIBodiedCodec:
     family = "openai-bodied"
     prefers: InvocationType = "InvokeModel"
     native_tools = True
+    tidy = staticmethod(take_thoughts_out)
     replays_thinking = False
     endpoints = frozenset({CHAT, COMPLETIONS, RESPONSES})
 

@@ -27,6 +27,7 @@ class UnservedCodec:
     family = "unserved"
     prefers: InvocationType = "InvokeModel"
     native_tools = False
+    tidy = None
     replays_thinking = False
     endpoints: frozenset[str] = frozenset()
 
