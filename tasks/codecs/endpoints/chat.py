@@ -174,6 +174,11 @@ def _parse_thinking(message: dict[str, Any], content: Any, policy: Policy) -> tu
         content = [part for part in content if part not in own] or None if own else content
         blocks = blocks or own
     thinking = parse_blocks(blocks)
+    if not content and isinstance(message.get("content_blocks"), list):
+        # Portkey's answers have their text in both; some clients send back the blocks alone.
+        content = [
+            block for block in message["content_blocks"] if isinstance(block, dict) and block.get("type") == "text"
+        ]
     if not thinking:
         for field in ("thinking_blocks", "reasoning_content", "reasoning"):
             if message.get(field):
