@@ -6,6 +6,8 @@ from typing import Any, Final
 from tasks.bedrock.capabilities import Capabilities
 from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool, ToolCall, dumps
 from tasks.codecs.families._schemas import (
+    ANNOTATIONS,
+    ROOT_KEYS,
     Fitted,
     UnenforceableError,
     as_property,
@@ -68,6 +70,26 @@ def plain_tool(tool: Tool, policy: Policy) -> Tool:
         fitted.note(_PARAMETERS, policy)
         schema = fitted.schema
     return tool if schema is tool.parameters else Tool(tool.name, tool.description, schema, tool.strict)
+
+
+def flat_parameters(tool: Tool, policy: Policy) -> tuple[dict[str, Any], str | None]:
+    """The schema of a tool for a target that takes an object's properties and required ones alone, and the description.
+
+    References are inlined, and what anyOf, oneOf and allOf say at the root goes into the description. Raises
+    RequestError for a recursive schema.
+    """
+    fitted = without_root_alternatives(inline_references(tool.parameters, _PARAMETERS))
+    fitted.note(_PARAMETERS, policy)
+    schema = {"type": "object", "properties": {}, **fitted.schema}
+    if isinstance(schema.get("additionalProperties"), bool):
+        # Open is what a schema is without saying so; of a closed one, a model fills in declared properties only.
+        del schema["additionalProperties"]
+    for key in schema.keys() - ROOT_KEYS - ANNOTATIONS:
+        policy.refuse(
+            f"{_PARAMETERS}.{key}", "at the root of a tool's schema it takes type, properties and required only."
+        )
+    told = schema.get("description") if fitted.described else None
+    return schema, "\n\n".join(text for text in (tool.description, told) if text) or None
 
 
 def wrap_odd_keys(chat: Chat, policy: Policy) -> dict[str, str] | None:

@@ -30,7 +30,7 @@ from tasks.codecs.families._common import (
 )
 from tasks.codecs.families._prompts import GeneralCodec, kept, plain_text
 from tasks.codecs.families._thinking import refuse_effort
-from tasks.codecs.families._tools import single_tools
+from tasks.codecs.families._tools import flat_parameters, single_tools
 
 _FINISH: Final[dict[str, FinishReason]] = {
     "complete": "stop",
@@ -127,7 +127,8 @@ def _tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     """Cohere's flat parameter definitions; what they cannot say is refused."""
     if tool.strict:
         policy.refuse("tools[].function.strict", "Command R does not enforce schemas.")
-    properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", [])
+    parameters, described = flat_parameters(tool, policy)
+    properties, required = parameters["properties"], parameters.get("required", [])
     definitions = {}
     for name, schema in properties.items():
         extra = sorted(schema.keys() - {"type", "description", "title"}) if isinstance(schema, dict) else ["schema"]
@@ -143,7 +144,7 @@ def _tool(tool: Tool, policy: Policy) -> dict[str, Any]:
             "type": _TYPES.get(str(kind), "str"),
             "required": name in required,
         }
-    return {"name": tool.name, "description": tool.description or tool.name, "parameter_definitions": definitions}
+    return {"name": tool.name, "description": described or tool.name, "parameter_definitions": definitions}
 
 
 CODEC = CohereCommandCodec()

@@ -12,9 +12,9 @@ from tasks.bedrock.models import Model
 from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
 from tasks.codecs.families._common import named_function, refuse_rest, refuse_unseen, take
 from tasks.codecs.families._reasoning import take_nova_s_thoughts_out
-from tasks.codecs.families._schemas import ANNOTATIONS, ROOT_KEYS, inline_references
+from tasks.codecs.families._schemas import ROOT_KEYS, inline_references
 from tasks.codecs.families._thinking import refuse_effort
-from tasks.codecs.families._tools import force_json_tool, single_tools
+from tasks.codecs.families._tools import flat_parameters, force_json_tool, single_tools
 from tasks.codecs.families.converse import (
     decode_response,
     encode_conversation,
@@ -134,18 +134,10 @@ def _encode_tools(chat: Chat, policy: Policy) -> dict[str, Any] | None:
 def _encode_tool(tool: Tool, policy: Policy) -> dict[str, Any]:
     if tool.strict:
         policy.refuse("tools[].function.strict", "it does not enforce schemas.")
+    schema, description = flat_parameters(tool, policy)
     spec: dict[str, Any] = {"name": tool.name}
-    if tool.description:
-        spec["description"] = tool.description
-    schema = {"type": "object", "properties": {}, **inline_references(tool.parameters, "tools[].function.parameters")}
-    if isinstance(schema.get("additionalProperties"), bool):
-        # Open is what a schema is without saying so; and of a closed one, Nova fills in declared properties only.
-        del schema["additionalProperties"]
-    for key in schema.keys() - ROOT_KEYS - ANNOTATIONS:
-        policy.refuse(
-            f"tools[].function.parameters.{key}",
-            "at the root of a tool's schema it takes type, properties and required only.",
-        )
+    if description:
+        spec["description"] = description
     spec["inputSchema"] = {"json": {key: value for key, value in schema.items() if key in ROOT_KEYS}}
     return {"toolSpec": spec}
 
