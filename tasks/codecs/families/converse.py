@@ -47,7 +47,7 @@ from tasks.codecs.families._common import (
 )
 from tasks.codecs.families._conversation import check_beginning, continue_thinking
 from tasks.codecs.families._reasoning import keep_thinking
-from tasks.codecs.families._thinking import effort_word, refuse_effort
+from tasks.codecs.families._thinking import claude_thinking, effort_word, refuse_effort
 from tasks.codecs.families._tools import fit_format
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
 
@@ -256,11 +256,18 @@ def _text_format(wanted: JsonFormat, schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "structure": {"jsonSchema": structure}}
 
 
-def reasoning_config(effort: str, facts: Capabilities) -> dict[str, Any]:
-    """Nova's reasoningConfig for one of OpenAI's efforts."""
+def reasoning_config(effort: str, chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any]:
+    """Nova's reasoningConfig for one of OpenAI's efforts; clears what may not stand beside it."""
     if effort == "none":
         return {"type": "disabled"}
-    return {"type": "enabled", "maxReasoningEffort": effort_word(effort, facts)}
+    word = effort_word(effort, facts)
+    if word == "high":
+        # At high effort Nova sets its own length and sampling, and refuses ours.
+        for field in ("max_tokens", "temperature", "top_p"):
+            if getattr(chat, field) is not None:
+                policy.refuse(field, "it cannot be set at high reasoning effort.")
+                setattr(chat, field, None)
+    return {"type": "enabled", "maxReasoningEffort": word}
 
 
 class ConverseCodec:
@@ -288,13 +295,9 @@ class ConverseCodec:
             # Where there is no place for it, it goes before what the user says first.
             chat.turns[0].parts[:0] = [Text(text) for text in chat.system]
             chat.system = []
-        additional = self._additional(chat, facts, policy)
         check_beginning(chat, facts, policy, formatted=chat.json_format is not None)
-        if facts.codec == "anthropic":
-            thinking = continue_thinking(chat, additional.pop("thinking", None), policy, "thinking")
-            additional |= {"thinking": thinking} if thinking is not None else {}
-        else:
-            chat.leave_out_thinking(policy)
+        thinking = self._thinking(chat, facts, policy)
+        additional = self._additional(chat, facts, policy) | thinking
         text_format = self._text_format(chat, facts, policy)
         config = encode_inference_config(chat, facts, policy)
         refuse_rest(chat, policy)
@@ -320,6 +323,20 @@ class ConverseCodec:
         return _text_format(wanted, fitted.schema)
 
     @staticmethod
+    def _thinking(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any]:
+        """Claude's thinking and effort, as in its native body; others do not know earlier thoughts again."""
+        if facts.codec != "anthropic":
+            chat.leave_out_thinking(policy)
+            return {}
+        given = "thinking" if "thinking" in chat.rest else "reasoning_effort"
+        output_config: dict[str, Any] = {}
+        thinking = claude_thinking(chat, facts, policy, output_config, forced=False)
+        allowed = continue_thinking(chat, thinking, policy, given)
+        if allowed is None:
+            return {}
+        return {"thinking": allowed} | ({"output_config": output_config} if output_config else {})
+
+    @staticmethod
     def _additional(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any]:
         """What Converse itself has no word for, in the model's own words."""
         given = take(chat, "additionalModelRequestFields")
@@ -327,15 +344,14 @@ class ConverseCodec:
         if facts.top_k and "top_k" in chat.rest and facts.sampling != "none":
             top_k = take(chat, "top_k")
             fields |= {"inferenceConfig": {"topK": top_k}} if facts.codec == "nova" else {facts.top_k: top_k}
-        for field in ("thinking", "anthropic_beta"):
-            if field in chat.rest and facts.codec == "anthropic":
-                fields[field] = take(chat, field)
+        if "anthropic_beta" in chat.rest and facts.codec == "anthropic":
+            fields["anthropic_beta"] = take(chat, "anthropic_beta")
         effort = chat.reasoning_effort
-        if effort is None:
+        if effort is None or facts.codec == "anthropic":
             return fields
         word = effort_word(effort, facts)
         if facts.codec == "nova" and facts.thinking:
-            fields["reasoningConfig"] = reasoning_config(effort, facts)
+            fields["reasoningConfig"] = reasoning_config(effort, chat, facts, policy)
         elif facts.codec == "openai-bodied" and word is not None and effort != "none":
             fields["reasoning_effort"] = word
         else:

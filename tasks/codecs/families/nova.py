@@ -95,14 +95,7 @@ def _reasoning(chat: Chat, facts: Capabilities, policy: Policy) -> dict[str, Any
     if effort is None or not facts.thinking:
         refuse_effort(chat, facts, policy)
         return None
-    config = reasoning_config(effort, facts)
-    if config.get("maxReasoningEffort") == "high":
-        # At high effort Nova sets its own length and sampling, and refuses ours.
-        for field in ("max_tokens", "temperature", "top_p"):
-            if getattr(chat, field) is not None:
-                policy.refuse(field, "it cannot be set at high reasoning effort.")
-                setattr(chat, field, None)
-    return config
+    return reasoning_config(effort, chat, facts, policy)
 
 
 def _encode_tools(chat: Chat, policy: Policy) -> dict[str, Any] | None:

@@ -1,11 +1,17 @@
 """Converse: golden pairs, and what is refused."""
 
+import json
+from typing import Any
+
 import botocore.session
 import pytest
 
 from deployments.sandbox import checks
+from tasks.bedrock.models import parse_model
 from tasks.codecs.base import DecodeError, RequestError, Usage
+from tasks.codecs.encoder import Encoder
 from tasks.codecs.families.converse import _FINISH
+from tasks.openai_format.requests import CHAT
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
 
 LLAMA = "us.meta.llama3-2-90b-instruct-v1:0"
@@ -111,3 +117,46 @@ def test_every_finish_reason_of_converse_is_known() -> None:
 def test_other_shapes_are_said(output: object) -> None:
     with pytest.raises(DecodeError):
         decode(LLAMA, output)
+
+
+HAIKU, OPUS, NOVA_2 = (
+    "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+    "us.anthropic.claude-opus-5-5",
+    "us.amazon.nova-2-lite-v1:0",
+)
+
+
+def by_converse(model: str, unsupported: Any = "error", **body: Any) -> Any:
+    """The modelInput of a body, and what was counted, where Converse was asked for."""
+    encoder = Encoder(parse_model(model), CHAT, unsupported, "Converse")
+    line = json.dumps({"custom_id": "x", "body": {"messages": [user()], **body}}).encode()
+    encoded = encoder.encode(line)
+    return json.loads(encoded.model_inputs[0]), encoded.dropped
+
+
+def test_claude_thinks_by_converse_as_by_its_own_body() -> None:
+    body, _ = by_converse(HAIKU, reasoning_effort="high")
+    assert body["additionalModelRequestFields"] == {"thinking": {"type": "enabled", "budget_tokens": 16_384}}
+    assert body["inferenceConfig"]["maxTokens"] > 16_384
+    body, _ = by_converse(OPUS, reasoning_effort="max")
+    assert body["additionalModelRequestFields"] == {
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "max"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [
+        (HAIKU, {"reasoning_effort": "high", "temperature": 0.2}, "temperature"),
+        (HAIKU, {"thinking": {"type": "enabled", "budget_tokens": 2000}, "top_k": 3}, "top_k"),
+        (OPUS, {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking"),
+        (NOVA_2, {"reasoning_effort": "high", "max_tokens": 50}, "max_tokens"),
+    ],
+)
+def test_what_may_not_stand_beside_thinking_by_converse(model: str, body: dict[str, Any], field: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        by_converse(model, **body)
+    assert raised.value.param == field
+    _, counted = by_converse(model, "drop", **body)
+    assert counted == {field: 1}
