@@ -158,8 +158,7 @@ def _of_model(model: ModelCheck) -> Iterator[str]:
         )
     elif model.unknown:
         yield f"  {model.model} is not in the list of known models: Bedrock decides whether there is one."
-    if model.availability:
-        yield f"  {model.availability}"
+    yield from map("  {}".format, filter(None, (model.availability, model.window)))
     about = "" if model.exact else "about "
     if model.all_refused:
         yield "  Not one request would be sent: every one of them is refused."
@@ -172,8 +171,6 @@ def _of_model(model: ModelCheck) -> Iterator[str]:
         yield f"  Would be left out, and counted: {fields}"
     for what, count in model.mapped.items():
         yield f"  {what} ({about}{counted(count, 'request')})"
-    if model.window:
-        yield f"  {model.window}"
     if model.estimate.requests:
         yield f"  {model.estimate}"
         if model.estimate.below_minimum and model.estimate.batch_cost_usd is not None:
