@@ -130,8 +130,8 @@ class SharedParameters(Parameters):
         dict[str, Any] | None,
         Help(
             "VPC of the jobs",
-            'Where the jobs reach the bucket from: {"subnetIds": ["subnet-…"], "securityGroupIds": ["sg-…"]}. Without '
-            "it they take Bedrock's own network.",
+            'Where the jobs reach the bucket from: {"subnetIds": ["subnet-…"], "securityGroupIds": ["sg-…"]}.',
+            default="Bedrock's own network",
             flag="--vpc-config JSON",
             page="operating.md#jobs-within-a-vpc",
         ),

@@ -117,14 +117,16 @@ def count_tokens(line: bytes, default: int | Callable[[], int] = DEFAULT_OUTPUT_
         return None
     choices = max(1, body.n or 1)
     limit = body.max_completion_tokens or body.max_tokens or body.max_output_tokens
-    if limit is None and body.prompt is not None:
+    if limit is None and parsed.url.endswith("/completions") and not parsed.url.endswith("/chat/completions"):
         limit = _COMPLETION_TOKENS
     elif limit is None:
         limit = default if isinstance(default, int) else default()
     if choices > MAX_CHOICES or not 1 <= limit <= MOST_OUTPUT_TOKENS:
         return None
     if parsed.url.endswith("/embeddings"):
-        texts = body.input if isinstance(body.input, list) else [body.input]
+        texts = [
+            each for each in (body.input if isinstance(body.input, list) else [body.input]) if isinstance(each, str)
+        ]
         return TokenCount(choices, choices * math.ceil(read), 0, math.ceil(max(map(tokens_of, texts), default=0)))
     return TokenCount(choices, choices * math.ceil(read), choices * limit)
 

@@ -84,7 +84,7 @@ def test_the_user_comes_last() -> None:
     [
         (b'{"text":"Hi","finish_reason":"COMPLETE"}', Answer("Hi", "stop", None)),
         (b'{"text":"Hi","finish_reason":"MAX_TOKENS"}', Answer("Hi", "length", None)),
-        (b'{"text":"","finish_reason":"ERROR_TOXIC"}', Answer("", "content_filter", None)),
+        (b'{"text":"","finish_reason":"ERROR_TOXIC"}', Answer("", "content_filter", None, native_reason="ERROR_TOXIC")),
         (b'{"text":"Hi"}', Answer("Hi", "stop", None)),
         (
             b'{"text":"","tool_calls":[{"name":"f","parameters":{"a": 1}},{"name":"g"}]}',

@@ -13,6 +13,7 @@ from tasks.codecs.families._tools import (
     single_tools,
     strict_tool,
     without_strict,
+    wrap_odd_keys,
 )
 from tests.codecs.helpers import facts as known_facts
 
@@ -75,17 +76,14 @@ def test_a_plain_root() -> None:
         plain_tool(tool({"$ref": "#"}), plain)
 
 
-def test_keys_that_claude_takes() -> None:
+def test_keys_that_claude_does_not_take() -> None:
     odd = {"type": "object", "properties": {"a b": {}, "ok.k-e_y": {}, "é": {}}, "required": ["a b", "ok.k-e_y"]}
-    with pytest.raises(RequestError, match="letters, digits"):
-        plain_tool(tool(odd), Policy("error", "x"))
-    policy = lenient()
-    assert plain_tool(tool(odd), policy).parameters == {
-        "type": "object",
-        "properties": {"ok.k-e_y": {}},
-        "required": ["ok.k-e_y"],
-    }
-    assert policy.dropped == {"tools[].function.parameters.properties (odd keys)": 2}
+    chat = Chat([], [], [tool(odd)])
+    assert wrap_odd_keys(chat, Policy("error", "x")) == {chat.tools[0].name: "arguments"}
+    assert chat.tools[0].parameters == {"type": "object", "properties": {"arguments": odd}, "required": ["arguments"]}
+    plain = Chat([], [], [tool()])
+    assert wrap_odd_keys(plain, Policy("error", "x")) is None
+    assert plain.tools == [tool()]
 
 
 @pytest.mark.parametrize(
