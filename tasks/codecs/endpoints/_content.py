@@ -78,7 +78,7 @@ def parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image |
         elif kind == "input_file":
             found = parse_file(part, at, policy)
         elif kind == "input_audio":
-            policy.refuse(f"{at}", "it takes no audio.", count_as=f"{_unindexed(at)}.input_audio")
+            policy.refuse(f"{at}", "it takes no audio.", count_as=f"{unindexed(at)}.input_audio")
         else:
             raise RequestError(f"'{at}' is not a content part of a known type.", at)
         if found is not None:
