@@ -68,7 +68,7 @@ def test_a_named_and_a_required_tool() -> None:
 @pytest.mark.parametrize(
     ("schema", "param"),
     [
-        ({"type": "object", "anyOf": [{"required": ["a"]}]}, "tools[].function.parameters.anyOf"),
+        ({"type": "object", "minProperties": 1}, "tools[].function.parameters.minProperties"),
         (
             {"type": "object", "additionalProperties": {"type": "string"}},
             "tools[].function.parameters.additionalProperties",

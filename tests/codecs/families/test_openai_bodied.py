@@ -136,7 +136,7 @@ def decoded(message: dict[str, Any], **choice: Any) -> Answer:
     [
         ({"content": "Hi"}, {"finish_reason": "stop"}, Answer("Hi", "stop", None)),
         ({"content": "Hi"}, {"stop_reason": "length"}, Answer("Hi", "length", None)),
-        ({"content": "Hi"}, {"finish_reason": "of_a_later_day"}, Answer("Hi", "stop", None)),
+        ({"content": "Hi"}, {"finish_reason": "later"}, Answer("Hi", "stop", None, native_reason="later")),
         ({"content": None}, {}, Answer("", "stop", None)),
         ({"content": "Hi", "reasoning_content": "hm"}, {}, Answer("Hi", "stop", None, reasoning="hm")),
         ({"content": "Hi", "reasoning": "hm"}, {}, Answer("Hi", "stop", None, reasoning="hm")),
