@@ -159,7 +159,7 @@ def functions() -> dict[tuple[str, str], list[FunctionType]]:
     found: dict[tuple[str, str], list[FunctionType]] = defaultdict(list)
     for each in gc.get_objects():
         if isinstance(each, FunctionType):
-            found[each.__code__.co_filename, each.__code__.co_qualname].append(each)
+            found[os.path.realpath(each.__code__.co_filename), each.__code__.co_qualname].append(each)
     return found
 
 
@@ -309,7 +309,7 @@ class Trials:
                 seconds = sum(tests.seconds[name] for name in names)
                 if not names:
                     self._note(mutant, UNTESTED)
-                elif mutant.function:
+                elif known[str(ROOT / mutant.path), mutant.function]:
                     running.append(_Trial(mutant, [items[name] for name in names], seconds, known))
                 else:
                     running.append(_Anew(mutant, names, seconds))
