@@ -17,6 +17,8 @@ from tasks.storage.uris import parse_input_uri
 
 #: So many stretches of so many bytes are looked at, spread over the file.
 _STRETCHES, _STRETCH_BYTES = 16, 256 << 10
+#: So much is read in all of lines that begin in a stretch and end beyond it: images in base64 make long ones.
+_REST_BYTES = 64 << 20
 #: Of a compressed file, whose middle cannot be read by itself, its beginning.
 _HEAD_BYTES = 4 << 20
 
@@ -70,7 +72,7 @@ def _endpoint(line: bytes) -> str:
 
 
 def _sample(source: Source) -> tuple[list[bytes], float]:
-    """Whole lines of a file, and which share of its bytes they are."""
+    """Lines of a file, and which share of its bytes they are."""
     if read_head(source, 4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")) or source.compression:
         raise InvalidCallError("The file is compressed: its cost can be told of a plain one only.", param="id")
     size = source.bytes
@@ -78,11 +80,37 @@ def _sample(source: Source) -> tuple[list[bytes], float]:
         data = read_head(source, size) if size else b""
         return [line for line in data.split(b"\n") if line.strip()], 1.0
     step = (size - _STRETCH_BYTES) // (_STRETCHES - 1)
-    places = [(number * step, _STRETCH_BYTES) for number in range(_STRETCHES)]
     lines: list[bytes] = []
-    for (start, _), block in zip(places, read_blocks(source, places), strict=True):
-        # What is cut off at either end is left out.
-        first = block.find(b"\n") + 1 if start else 0
-        lines += [line for line in block[first : block.rfind(b"\n") + 1].split(b"\n") if line.strip()]
+    most = _REST_BYTES
+    for start in range(0, step * _STRETCHES, step):
+        block = _read(source, start, _STRETCH_BYTES)
+        # The lines that begin here, whatever their length: whole ones alone would be the short ones.
+        begun = block.partition(b"\n")[2] if start else block
+        if begun and not begun.endswith(b"\n"):
+            end = start + len(block)
+            rest = _rest(source, end, most)
+            most -= len(rest)
+            begun += rest
+            if not rest.endswith(b"\n") and end + len(rest) < size:
+                begun = begun[: begun.rfind(b"\n") + 1]
+        lines += [line for line in begun.split(b"\n") if line.strip()]
     taken = sum(len(line) + 1 for line in lines)
     return lines, taken / size
+
+
+def _read(source: Source, start: int, size: int) -> bytes:
+    (block,) = read_blocks(source, [(start, min(size, source.bytes - start))])
+    return block
+
+
+def _rest(source: Source, start: int, most: int) -> bytes:
+    """What follows of a line that goes on at a place: to its end, or to where it becomes too long."""
+    found, size = b"", _STRETCH_BYTES
+    while start < source.bytes and len(found) < most:
+        block = _read(source, start, size)
+        line, end, _ = block.partition(b"\n")
+        found += line + end
+        if end:
+            break
+        start, size = start + len(block), 2 * size
+    return found

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from tasks import aws
 from tasks.api.documents import Document, read_document, update_document, write_document
 from tasks.api.errors import ConflictError, InvalidCallError, NotFoundError, TooLargeError
-from tasks.api.files import FileUpload, StoredFile, expiry, file_name
+from tasks.api.files import FileUpload, StoredFile, delete_file, expiry, file_name
 from tasks.api.ids import is_id, new_id, seconds_of
 from tasks.api.tenants import Tenant
 from tasks.storage.listing import list_folder
@@ -168,6 +168,9 @@ def complete_upload(tenant: Tenant, upload_id: str, body: dict[str, Any]) -> Upl
 
     done = update_document(_document(tenant, upload_id), Upload, change, tenant.settings.kms_key)
     assert done is not None
+    if done.file is None or done.file.id != stored.id:
+        # Cancelled, or completed by another call, while the parts were joined.
+        delete_file(tenant, stored.id)
     _discard(tenant, upload_id)
     return done
 

@@ -80,6 +80,29 @@ def test_a_file_of_equal_lines_is_told_to_the_line(cloud: Cloud, monkeypatch: py
     assert (found["requests"], found["exact"]) == (3000, False)
 
 
+@pytest.mark.parametrize("words", [3, 2000, 5000])
+def test_lines_that_are_longer_than_a_stretch_count_as_well(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, words: int
+) -> None:
+    """As those with images in base64 are; mixed with short ones, of which alone a stretch holds whole ones."""
+    monkeypatch.setattr("tasks.api.estimates._STRETCH_BYTES", 4096)
+    long = LINE.replace(b'"x"', b'"%s"' % (b"word " * words))
+    equal = cost_estimate(upload(tenant(), long * 200), NOVA)
+    assert (equal["requests"], equal["exact"]) == (200, words < 50)
+    every = cost_estimate(upload(tenant(), long), NOVA, immediate=True)["input_tokens"]
+    assert equal["input_tokens"] == pytest.approx(200 * every, rel=0.01)
+    mixed = cost_estimate(upload(tenant(), (long + LINE) * 100), NOVA)
+    assert mixed["requests"] == pytest.approx(200, rel=0.35)
+
+
+def test_lines_beyond_all_bounds_are_given_up(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.api.estimates._STRETCH_BYTES", 1024)
+    monkeypatch.setattr("tasks.api.estimates._REST_BYTES", 4096)
+    long = LINE.replace(b'"x"', b'"%s"' % (b"word " * 10000))
+    assert cost_estimate(upload(tenant(), LINE + long + LINE), NOVA)["requests"] > 0
+    assert cloud.s3.count("GetObject") < 40
+
+
 @pytest.mark.parametrize("body", [gzip.compress(LINE), b"\x28\xb5\x2f\xfd rest"], ids=["gzip", "zstd"])
 def test_a_compressed_file_is_refused(cloud: Cloud, body: bytes) -> None:
     with pytest.raises(InvalidCallError, match="compressed") as error:

@@ -244,6 +244,17 @@ def test_whoever_cancels_while_the_parts_are_joined_is_obeyed(cloud: Cloud) -> N
     named = {"part_ids": [part(owner, upload.id, b"abc")]}
     cloud.s3.after("PutObject", lambda: cancel_upload(owner, upload.id), on="api/data/")
     assert complete_upload(owner, upload.id, named).public()["status"] == "cancelled"
+    assert cloud.s3.keys("prefix/acme/api/data/") == cloud.s3.keys("prefix/acme/api/files/") == []
+
+
+def test_of_two_that_complete_at_once_one_file_is_left(cloud: Cloud) -> None:
+    owner = tenant()
+    upload = begin(owner)
+    named = {"part_ids": [part(owner, upload.id, b"abc")]}
+    others: list[Any] = []
+    cloud.s3.after("PutObject", lambda: others.append(complete_upload(owner, upload.id, named)), on="api/data/")
+    assert complete_upload(owner, upload.id, named) == others[0]
+    assert len(cloud.s3.keys("prefix/acme/api/data/")) == len(cloud.s3.keys("prefix/acme/api/files/")) == 1
 
 
 def test_parts_and_file_are_encrypted_as_the_upload_was_begun(cloud: Cloud) -> None:
