@@ -1,8 +1,7 @@
 """List, retrieve, cancel, collect and read batches: from any machine with access to the bucket."""
 
-import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +18,6 @@ from tasks.batch import store
 from tasks.batch.document import BatchDocument
 from tasks.batch.lease import trying_to_hold
 from tasks.batch.lifecycle import tidy
-from tasks.batch.newest import all_noted, id_of, name_of, names_after, note_all
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_closed, open_batches
 from tasks.batch.result import BatchResult
@@ -29,9 +27,8 @@ from tasks.errors import BatchNotFoundError, PipelineError
 from tasks.fetch import find_output
 from tasks.normalize import answered_so_far
 from tasks.report import batch_markdown, batches_table
-from tasks.settings import Settings, load_settings
+from tasks.settings import load_settings
 from tasks.storage.reader import UNLIMITED, find_sources, read_lines
-from tasks.storage.uris import S3Uri
 from tasks.support.run_context import current_run, run_log
 from tasks.support.words import counted
 
@@ -73,42 +70,16 @@ def newest_batches(limit: int, after: str | None = None) -> list[BatchResult]:
     if limit < 1:
         raise PipelineError(f"limit must be 1 or more, not {limit}.")
     settings = load_settings()
-    root, start = settings.root, ""
-    if after is not None:
-        found = store.load(BatchRef(root, after)) if _BATCH_ID.fullmatch(after) else None
-        if found is None:
-            raise BatchNotFoundError(f"There is no batch {after[:80]!r} under {root} to list from.")
-        start = name_of(found[0])
-    if not all_noted(root):
-        return _newest_of_all(settings, limit, start)
-    batches: list[BatchResult] = []
-    while len(batches) < limit:
-        wanted = limit - len(batches)
-        names = names_after(root, start, wanted)
-        documents = _documents(root, map(id_of, names))
-        batches += [
-            document.public()
-            for name, document in zip(names, documents, strict=True)
-            if document is not None and name_of(document) == name
-        ]
-        if len(names) < wanted:
-            break
-        start = names[-1]
-    return batches
-
-
-def _newest_of_all(settings: Settings, limit: int, start: str) -> list[BatchResult]:
-    """The same from batch.json of every batch; who may write to the bucket has it cost a page from then on."""
-    documents = [found for found in _documents(settings.root, store.batch_ids(settings.root)) if found is not None]
-    with contextlib.suppress(PipelineError):
-        note_all(settings.root, settings.kms_key, documents)
-    documents.sort(key=name_of)
-    return [document.public() for document in documents if name_of(document) > start][:limit]
-
-
-def _documents(root: S3Uri, ids: Iterable[str]) -> list[BatchDocument | None]:
+    refs = (BatchRef(settings.root, batch_id) for batch_id in store.batch_ids(settings.root))
     with ThreadPoolExecutor(_READERS) as pool:
-        return [found[0] if found else None for found in pool.map(store.load, (BatchRef(root, each) for each in ids))]
+        loaded = list(pool.map(store.load, refs))
+    batches = sorted((found[0].public() for found in loaded if found), key=lambda b: (-b.created_at, b.id))
+    if after is not None:
+        position = next((i for i, batch in enumerate(batches) if batch.id == after), None)
+        if position is None:
+            raise BatchNotFoundError(f"There is no batch {after[:80]!r} under {settings.root} to list from.")
+        batches = batches[position + 1 :]
+    return batches[:limit]
 
 
 @flow(name="retrieve-batch", persist_result=False)

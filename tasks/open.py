@@ -9,7 +9,6 @@ from prefect import task
 from tasks.batch import store
 from tasks.batch.document import BatchDocument, BedrockSection
 from tasks.batch.lifecycle import fail_batch, tidy
-from tasks.batch.newest import note_made
 from tasks.batch.options import BatchOptions, ResolvedCall
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_open
@@ -42,10 +41,7 @@ def name_batch(call: ResolvedCall, summary: InputSummary) -> BatchRef:
     """Find the batch that this input, model and options name, or make it."""
     ref = batch_ref(call, summary)
     if store.load(ref) is None:
-        document = _new_document(ref, call, summary, int(time.time()))
-        # The name goes first: a batch that has none would never be listed.
-        note_made(ref, document)
-        store.create(ref, document)
+        store.create(ref, _new_document(ref, call, summary, int(time.time())))
     return ref
 
 

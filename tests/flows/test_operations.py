@@ -17,7 +17,6 @@ from flows.operations import (
     read_document,
     retrieve_batch,
 )
-from tasks.batch.newest import note_made
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_open, open_batches
 from tasks.errors import BatchNotFoundError, PipelineError
@@ -55,36 +54,6 @@ def test_pages_have_every_batch_once(cloud: Cloud) -> None:
     while page := list_batches(limit=3, after=seen[-1] if seen else None):
         seen += [batch.id for batch in page]
     assert seen == every
-
-
-@pytest.mark.parametrize("count", [200, 2000])
-def test_a_page_costs_one_listing_and_its_batches(cloud: Cloud, count: int) -> None:
-    """But for the first list of a prefix that has batches from before: it notes all of them."""
-    every = [put(cloud, number, 10_000 - number) for number in range(count)]
-    assert [batch.id for batch in newest_batches(3)] == every[:3]
-    cloud.s3.calls.clear()
-    assert [batch.id for batch in newest_batches(100)] == every[:100]
-    assert len(cloud.s3.calls) == 102
-    cloud.s3.calls.clear()
-    assert [batch.id for batch in newest_batches(100, every[99])] == every[100:200]
-    assert len(cloud.s3.calls) == 103
-
-
-def test_a_name_without_a_batch_is_passed_over(cloud: Cloud) -> None:
-    every = [put(cloud, number, 100 - number) for number in range(5)]
-    newest_batches(1)
-    del cloud.s3.objects[of(1).document.key]
-    # Of a runner that was not the first one to make its batch.
-    note_made(of(3), document([], id=of(3).batch_id, created_at=99))
-    assert [batch.id for batch in newest_batches(3)] == [every[0], every[2], every[3]]
-
-
-def test_who_may_not_write_lists_as_well(cloud: Cloud) -> None:
-    every = [put(cloud, number, 100 - number) for number in range(3)]
-    cloud.s3.refuse("PutObject", "AccessDenied", 403, times=None)
-    for _ in range(2):
-        assert [batch.id for batch in newest_batches(2)] == every[:2]
-        assert [batch.id for batch in newest_batches(2, every[1])] == every[2:]
 
 
 def test_what_is_no_page_is_refused(cloud: Cloud) -> None:
