@@ -335,7 +335,9 @@ def account(
     if warnings is None:
         return output, errors
     if errors and not output:
-        warnings = [*warnings, "^no request was answered: see the error file for the causes$"]
+        # Where nothing was sent, that is said instead, and what was wrong with the requests is logged.
+        causes = "see the error file for the causes$"
+        warnings = [*warnings, f"^(no request was answered|nothing was sent, and nothing is paid for): {causes}"]
     document = json.loads(sandbox.read(f"{batch.parquet_file.partition('/batches/')[0]}/batches/{batch.id}/batch.json"))
     assert [*_unmatched(warnings, document["bedrock"]["warnings"])] == []
     if logged is not None or not sandbox.faulty:

@@ -54,7 +54,7 @@ def test_other_threads_leave_signals_alone() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     thread = threading.Thread(target=end_in_order)
     thread.start()
-    thread.join()
+    thread.join(60)
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 

@@ -36,7 +36,7 @@ plain = st.builds(
 )
 
 
-@occurring(plain=20, unusual=20)
+@occurring(plain=8, unusual=20)
 @given(answers | plain)
 def test_a_plain_answer_is_text_and_nothing_else(answer: Answer) -> None:
     unusual: object = answer.tool_calls or answer.reasoning is not None or answer.refusal is not None

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flows.batch import batch_inference
-from tasks.batch.store import update
+from tasks.batch.store import read, update
 from tasks.errors import TransientError
 from tasks.openai_format.batch import Batch
 from tests.codecs.helpers import TOOL
@@ -164,7 +165,7 @@ def test_what_several_ranges_have_too_little_of_is_one_job(
             raise error
         return update(*arguments)
 
-    monkeypatch.setattr("tasks.upload.update", note)
+    monkeypatch.setattr("tasks.upload.store", SimpleNamespace(read=read, update=note))
     lines = [chat(f"req-{i}", f"Question {i}", **({"tools": [TOOL]} if i % 3 == 2 else {})) for i in range(498)]
     path = write_lines(tmp_path / "in.jsonl", lines)
     batch = batch_inference(str(path), "mistral.mistral-large-2407-v1:0", **FAST)

@@ -47,7 +47,7 @@ def test_plain_reads_as_it_was_written(text: str) -> None:
     assert rendered == one_line(text)
 
 
-@occurring(pipes=5)
+@occurring(pipes=1)
 @given(texts, texts)
 def test_a_row_of_a_table_stays_one(first: str, second: str) -> None:
     tokens = RENDERER.parse(f"| a | b |\n|---|---|\n| {plain(first)} | {code(second)}, line 1 |\n| last | one |")
@@ -60,7 +60,7 @@ def test_a_row_of_a_table_stays_one(first: str, second: str) -> None:
     )
 
 
-@occurring(quoted=5)
+@occurring(quoted=1)
 @given(texts)
 @example("`` ` ``")
 def test_code_is_only_that(text: str) -> None:

@@ -27,7 +27,7 @@ def test_a_text_is_cut_between_words() -> None:
     assert cut("x" * 50, 10) == "x" * 9 + "…"
 
 
-@occurring(cut=20, between=10)
+@occurring(cut=10, between=5)
 @given(st.text() | st.lists(st.text(min_size=1, max_size=9)).map(" ".join), st.integers(2, 60))
 def test_a_cut_text_is_whole_words_and_no_longer(text: str, most: int) -> None:
     shown = cut(text, most)
