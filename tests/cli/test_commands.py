@@ -19,7 +19,8 @@ from tasks.batch.parameters import BatchParameters
 from tasks.comparison.parameters import ComparisonParameters
 from tasks.comparison.result import Comparison
 from tasks.errors import PipelineError
-from tasks.openai_format.batch import Batch, RequestCounts
+from tasks.openai_format.batch import Batch
+from tests.cli.helpers import batch
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,21 +170,6 @@ def test_expected_errors_are_one_line(
 def test_faults_of_ours_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         cli.execute(failing(ZeroDivisionError()), [], "x")
-
-
-def batch(status: str = "completed", total: int = 3, completed: int = 3, failed: int = 0) -> Batch:
-    return Batch.model_validate(
-        {
-            "id": "batch_1",
-            "endpoint": "/v1/chat/completions",
-            "input_file_id": "x",
-            "completion_window": "24h",
-            "created_at": 1,
-            "model": "m",
-            "status": status,
-            "request_counts": RequestCounts(total=total, completed=completed, failed=failed),
-        }
-    )
 
 
 @pytest.mark.parametrize(

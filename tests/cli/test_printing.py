@@ -15,21 +15,8 @@ from flows.cli.printing import (
     print_rows,
     status_of_batch,
 )
-from tasks.openai_format.batch import Batch, RequestCounts
-
-
-def batch(status: str = "completed", total: int = 3, completed: int = 3, failed: int = 0, **more: Any) -> Batch:
-    given: dict[str, Any] = {
-        "id": "batch_1",
-        "endpoint": "/v1/chat/completions",
-        "input_file_id": "x",
-        "completion_window": "24h",
-        "created_at": 1,
-        "model": "m",
-        "status": status,
-        "request_counts": RequestCounts(total=total, completed=completed, failed=failed),
-    }
-    return Batch.model_validate(given | more)
+from tasks.openai_format.batch import Batch
+from tests.cli.helpers import batch
 
 
 @pytest.mark.parametrize(
