@@ -44,7 +44,7 @@ from tasks.api.orders import (
     update_order,
 )
 from tasks.api.tenants import Tenant, Tenants, load_tenants
-from tasks.api.views import ended, ended_alone, failed, refused
+from tasks.api.views import cancelled, ended, ended_alone, failed, refused
 from tasks.api.webhooks import RETRY_SECONDS, deliver, event_of
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import telling
@@ -222,8 +222,12 @@ class Runner:
             self._claimed[order.id] = now
             claim(tenant, order.id, self._id, now)
         ref = order.ref(tenant)
-        shared = live[order.root(tenant), order.batch_id]
-        if order.cancelling_at and ref is not None and not shared and order.id not in self._stopped:
+        if not order.cancelling_at or ref is None:
+            return
+        if live[order.root(tenant), order.batch_id]:
+            # What is done goes on for the others: this order need not wait for its end.
+            _close(tenant, order, ended_alone(order))
+        elif order.id not in self._stopped:
             self._stopped.add(order.id)
             self._stop_once(tenant, order, ref)
 
@@ -290,6 +294,8 @@ class Runner:
         """Keep the order's end, where its batch is over; but open a batch again that ended because of another order."""
         ref = order.ref(tenant)
         assert ref is not None
+        if order.finished:
+            return
         if batch.status == "cancelled" and not get_order(tenant, order.id).cancelling_at:
             if forget_stopped(tenant, ref):
                 try:
@@ -374,18 +380,21 @@ def _close(tenant: Tenant, order: Order, end: Batch) -> None:
     for uri, file_id in ((end.output_file, end.output_file_id), (end.error_file, end.error_file_id)):
         if uri is not None and file_id is not None:
             save_file(tenant, _result_file(tenant, order, uri, file_id))
-    notices = [
-        Notice(hook=place, event_id=f"evt_{uuid.uuid4().hex}")
-        for place, hook in enumerate(tenant.webhooks)
-        if f"batch.{end.status}" in hook.events
-    ]
 
     def change(current: Order) -> None:
-        if not current.finished:
-            current.final, current.notices, current.claim = end, notices, None
+        if current.finished:
+            return
+        final = cancelled(current, end) if current.cancelling_at and end.status != "cancelled" else end
+        notices = [
+            Notice(hook=place, event_id=f"evt_{uuid.uuid4().hex}")
+            for place, hook in enumerate(tenant.webhooks)
+            if f"batch.{final.status}" in hook.events
+        ]
+        current.final, current.notices, current.claim = final, notices, None
 
     order = update_order(tenant, order.id, change)
-    log.info("Order %s is %s", order.id, end.status)
+    assert order.final is not None
+    log.info("Order %s is %s", order.id, order.final.status)
     _announce(tenant, order)
 
 

@@ -279,10 +279,8 @@ def cancel_order(tenant: Tenant, order_id: str) -> Order:
             order.cancelling_at = order.cancelling_at or now
 
     order = update_order(tenant, order_id, change)
-    if order.final is not None and not (order.final.status == "cancelled" and order.cancelling_at):
-        raise ConflictError(f"Cannot cancel a batch with status '{order.final.status}'.")
     if order.final is not None:
-        raise ConflictError("Cannot cancel a batch with status 'cancelled'.")
+        raise ConflictError(f"Cannot cancel a batch with status '{order.final.status}'.")
     return order
 
 

@@ -145,6 +145,16 @@ def ended(order: Order, batch: Batch) -> Batch:
     )
 
 
+def cancelled(order: Order, end: Batch) -> Batch:
+    """The end of an order whose cancel was accepted: `cancelling` is followed by nothing else.
+
+    A batch that ended before it could be stopped keeps its files, counts and errors.
+    """
+    at = max([int(time.time()), order.cancelling_at or 0, *(getattr(end, name) or 0 for name in _TIMES)])
+    mine = {"status": "cancelled", "cancelling_at": order.cancelling_at, "cancelled_at": at}
+    return end.model_copy(update={"completed_at": None, "failed_at": None, "expired_at": None, **mine})
+
+
 def ended_alone(order: Order) -> Batch:
     """The end of an order that was cancelled while its batch goes on for others, or before it had one."""
     return _own(order, status="cancelled", cancelled_at=max(int(time.time()), order.cancelling_at or 0))

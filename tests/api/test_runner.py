@@ -10,8 +10,9 @@ import pytest
 from flows import api
 from flows.api import Runner
 from tasks.api.calls import read_call
+from tasks.api.errors import ConflictError
 from tasks.api.files import delete_file, get_file, read_bytes
-from tasks.api.orders import Order, cancel_order, get_order, open_orders, order_uri, place_order
+from tasks.api.orders import Order, attach, cancel_order, get_order, open_orders, order_uri, place_order
 from tasks.api.tenants import Tenant, Tenants, Webhook
 from tasks.api.views import view
 from tasks.api.webhooks import event_of, signature
@@ -248,6 +249,59 @@ def test_one_callers_cancel_leaves_anothers_batch_alone(pipeline: Pipeline) -> N
     pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
     each.look()
     assert shown(other)["status"] == "completed"
+
+
+@pytest.mark.timeout(120)
+def test_a_cancelled_order_does_not_wait_for_the_others_on_its_batch(pipeline: Pipeline) -> None:
+    """It is the one that drives the batch: that goes on, and what it comes to is not this order's end."""
+    one = create(tenant(), upload(tenant()).id)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def turn() -> Batch:
+        pipeline.batch("in_progress")
+        begun.set()
+        assert go_on.wait(60)
+        return pipeline.batch("completed", completed_at=5)
+
+    pipeline.turns = [turn]
+    each = Runner(Tenants((tenant(),)), threads=2)
+    each.look()
+    assert begun.wait(60)
+    other = create(tenant(), upload(tenant()).id)
+    attach(tenant(), other.id, ID)
+    cancel_order(tenant(), one.id)
+    each._due[other.id] = time.time() + 600
+    each.look()
+    assert shown(one)["status"] == "cancelled"
+    go_on.set()
+    each.close(60)
+    assert shown(one)["status"] == "cancelled"
+    assert not get_order(tenant(), other.id).finished
+    due(each).look()
+    each.close(60)
+    assert shown(other)["status"] == "completed"
+
+
+@pytest.mark.parametrize("status", ["completed", "expired"])
+def test_a_cancel_that_was_accepted_ends_as_cancelled(pipeline: Pipeline, status: str) -> None:
+    """Clients wait for that word; what the batch came to before it could be stopped is there to be read."""
+    order = create(tenant(), upload(tenant()).id)
+    pipeline.cloud.s3.put("x/output.jsonl", b"{}\n")
+
+    def turn() -> Batch:
+        cancel_order(tenant(), order.id)
+        counts = RequestCounts(total=1, completed=1)
+        at: dict[str, Any] = {f"{status}_at": 5, "output_file": "s3://bucket/x/output.jsonl", "request_counts": counts}
+        return pipeline.batch(status, **at)
+
+    pipeline.turns = [turn]
+    runner().look()
+    end = shown(order)
+    assert (end["status"], end[f"{status}_at"], end["request_counts"]["completed"]) == ("cancelled", None, 1)
+    assert end["cancelled_at"] >= end["cancelling_at"] >= end["created_at"]
+    assert get_file(tenant(), end["output_file_id"]).bytes == 3
+    with pytest.raises(ConflictError, match="status 'cancelled'"):
+        cancel_order(tenant(), order.id)
 
 
 @pytest.mark.parametrize("operator", [False, True])
