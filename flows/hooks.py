@@ -31,6 +31,7 @@ from tasks.cancel import stop_batch
 from tasks.openai_format.batch import Batch
 from tasks.report import batch_markdown
 from tasks.settings import load_settings
+from tasks.support.run_context import logs_kept_by
 from tasks.support.words import counted
 
 
@@ -40,6 +41,11 @@ class _Logs:
     def __init__(self, flow: Flow[..., Any], *flow_runs: FlowRun) -> None:
         about = flow_runs[-1]
         self._logs = [(flow_run_logger(run, flow), "" if run is about else f"{about.name}: ") for run in flow_runs]
+
+    @property
+    def own(self) -> logging.LoggerAdapter[Any]:
+        """The log of the run that all is about."""
+        return self._logs[-1][0]
 
     def say(self, text: str, *values: object, level: int = logging.INFO) -> None:
         for log, start in self._logs:
@@ -111,7 +117,8 @@ def _stop(flow_run: FlowRun, logs: _Logs) -> BatchRef | None:
 
 
 def _collect(flow_run: FlowRun, ref: BatchRef, logs: _Logs) -> None:
-    batch = cancel(ref)
+    with logs_kept_by(logs.own):
+        batch = cancel(ref)
     logs.say("Batch %s is %s", batch.id, batch.status)
     if batch.finished:
         _show(flow_run, batch)

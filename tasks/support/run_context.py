@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
 
 def current_run() -> UUID | None:
@@ -40,6 +41,22 @@ def log_name() -> str:
     return _name.get()
 
 
+#: The log of the run that this context works for, where it runs outside of it.
+_log: ContextVar[logging.LoggerAdapter[Any] | None] = ContextVar("log", default=None)
+
+
+@contextmanager
+def logs_kept_by(log: logging.LoggerAdapter[Any]) -> Iterator[None]:
+    """Let what is logged herein be in the log of a flow run that this process is not: Prefect would send it nowhere."""
+    token = _log.set(log)
+    try:
+        # Of the tasks' own begin and end Prefect would warn that they are no flow run's.
+        with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
+            yield
+    finally:
+        _log.reset(token)
+
+
 class _NamedLog(logging.LoggerAdapter[Any]):
     """Puts a name before each line."""
 
@@ -56,7 +73,7 @@ def run_log() -> "logging.Logger | logging.LoggerAdapter[Any]":
     """The run's logger, or a plain one outside of a run."""
     log: logging.Logger | logging.LoggerAdapter[Any]
     try:
-        log = get_run_logger()
+        log = _log.get() or get_run_logger()
     except MissingContextError:
         log = logging.getLogger("bedrock-batch")
     name = _name.get()

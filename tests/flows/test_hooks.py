@@ -10,6 +10,7 @@ import pytest
 from flows import hooks
 from flows.hooks import stop_all_on_cancel, stop_on_cancel
 from tasks.errors import PipelineError
+from tasks.support.run_context import run_log
 from tests.builders import REF
 
 
@@ -61,6 +62,23 @@ def test_jobs_are_stopped_and_what_was_answered_is_collected(done: list[Any], ca
     assert caplog.messages == [
         f"Stopping the Bedrock jobs of batch {REF.batch_id}",
         f"Batch {REF.batch_id} is cancelled",
+    ]
+
+
+def test_what_collecting_says_is_in_the_runs_log(
+    done: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def collect(_: Any) -> Any:
+        run_log().warning("3 answers are lost")
+        return SimpleNamespace(id=REF.batch_id, status="cancelled", finished=True)
+
+    monkeypatch.setattr(hooks, "cancel", collect)
+    cancelled()
+    run_log().warning("something else")
+    assert done == [("stop",), ("show", RUN.id), ("forget", RUN.id)]
+    assert [(each.name, each.getMessage()) for each in caplog.records if each.levelno == logging.WARNING] == [
+        ("hook", "3 answers are lost"),
+        ("bedrock-batch", "something else"),
     ]
 
 

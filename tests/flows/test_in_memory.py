@@ -323,6 +323,8 @@ def revive(cloud: Cloud) -> None:
         vars(service.client)["_make_api_call"] = service._call
 
 
+# The heartbeat's thread dies with the process that it stands for.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("requests", "options"), [(100, {}), (3, {"completion_window": "immediate"})])
 def test_a_run_may_die_at_any_of_its_calls(
