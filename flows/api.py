@@ -25,7 +25,6 @@ from flows.batch import batch_inference
 from flows.forms import titled
 from flows.operations import advance
 from flows.runners import TASK_RUNNER, spare_memory
-from tasks import aws
 from tasks.api.files import StoredFile, delete_expired, results_uri, save_file
 from tasks.api.orders import (
     CLAIM_SECONDS,
@@ -400,13 +399,12 @@ def _close(tenant: Tenant, order: Order, end: Batch) -> None:
 
 def _result_file(tenant: Tenant, order: Order, uri: str, file_id: str) -> StoredFile:
     place = parse_input_uri(uri)
-    with aws.translated(f"reading {uri}"):
+    head = head_object(place)
+    if order.kms_key and not head.get("SSEKMSKeyId", "").endswith(order.kms_key):
+        # The batch was written for an equal order, under another key: this one has copies of its own.
+        source, place = place, results_uri(tenant, file_id)
+        copy_object(source, place, order.kms_key)
         head = head_object(place)
-        if order.kms_key and not head.get("SSEKMSKeyId", "").endswith(order.kms_key):
-            # The batch was written for an equal order, under another key: this one has copies of its own.
-            source, place = place, results_uri(tenant, file_id)
-            copy_object(source, place, order.kms_key)
-            head = head_object(place)
     now = int(time.time())
     name = f"{order.id}_{'output' if file_id.endswith('output') else 'error'}.jsonl"
     expires = now + order.output_expires_after if order.output_expires_after else None

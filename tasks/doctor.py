@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.bedrock.limits import Limits, availability_warning, limits_for
 from tasks.bedrock.models import Model
 from tasks.bedrock.nearest import nearest
-from tasks.errors import PipelineError
+from tasks.errors import AccessDeniedError, ConfigurationError, PipelineError
 from tasks.settings import Settings
 from tasks.storage.bucket import check_bucket
 
@@ -70,17 +69,15 @@ def diagnose(settings: Settings, models: list[Model]) -> Diagnosis:
 def _asked(what: str, ask: Callable[[], Any]) -> tuple[Any, list[Finding]]:
     """The reply of a call, or what its failure means."""
     try:
-        return ask(), []
-    except (ClientError, BotoCoreError) as error:
-        if aws.is_credential_problem(error):
-            return None, [Finding(what, "error", str(aws.explain(error, f"looking at the {what}")))]
-        why = aws.code_of(error) or type(error).__name__
-        if aws.is_denied(error):
-            remedy = "deployments/iam/caller-check.json has the permission, where you want to know."
-            return None, [Finding(what, "unknown", f"the caller may not look ({why}).", remedy)]
-        return None, [Finding(what, "unknown", f"it could not be looked at ({why}).")]
-    except PipelineError as error:
+        with aws.translated(f"looking at the {what}"):
+            return ask(), []
+    except AccessDeniedError as error:
+        remedy = "deployments/iam/caller-check.json has the permission, where you want to know."
+        return None, [Finding(what, "unknown", f"the caller may not look ({aws.name_of(error)}).", remedy)]
+    except ConfigurationError as error:
         return None, [Finding(what, "error", str(error))]
+    except PipelineError as error:
+        return None, [Finding(what, "unknown", f"it could not be looked at ({aws.name_of(error)}).")]
 
 
 def _credentials() -> Iterator[Finding]:

@@ -3,9 +3,12 @@
 PipelineError                 every error the pipeline raises on purpose
 ├── InputFileError            the input cannot be found or read
 ├── ConfigurationError        a setting, a permission or a credential is missing or wrong
+│   └── AccessDeniedError     AWS denied access: a permission is missing
 ├── TransientError            AWS is throttling, down or out of reach, after many tries; later may do
 ├── BatchFailedError          the batch ended as `failed`; `.batch` is the result
 ├── BatchNotFoundError        no batch of that id under the prefix
+├── MissingObjectError        there is no such object in S3
+├── PreconditionError         an object in S3 is another one than a conditional call took it for
 ├── StateConflictError        another runner changed batch.json meanwhile
 ├── LostLeaseError            another runner took the batch over from this one
 ├── ComparisonFailedError     no model of a comparison has results (`tasks.comparison.result`)
@@ -52,12 +55,24 @@ class ConfigurationError(PipelineError):
     """A setting, permission, credential or resource in AWS is missing or wrong."""
 
 
+class AccessDeniedError(ConfigurationError):
+    """AWS denied access: the caller lacks a permission."""
+
+
 class TransientError(PipelineError):
     """AWS is throttling, down or out of reach, after many tries. Nothing is lost: the same call carries on."""
 
 
 class BatchNotFoundError(PipelineError):
     """There is no such batch under the configured bucket and prefix."""
+
+
+class MissingObjectError(PipelineError):
+    """There is no such object in S3."""
+
+
+class PreconditionError(PipelineError):
+    """An object in S3 is another one than a conditional read or write took it for: it was changed meanwhile."""
 
 
 class StateConflictError(PipelineError):

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import msgspec
 from prefect import task
 
-from tasks import aws
 from tasks.batch.document import BatchDocument, Job, Shard
 from tasks.batch.paths import BatchRef, answers_folder
 from tasks.results.outputs import Manifest, OutputObject, ShardOutput, list_outputs
@@ -79,8 +78,7 @@ def _read_manifest(folder: S3Uri, listed: list[OutputObject]) -> Manifest | None
     if not any(o.uri == str(uri) for o in listed):
         return None
     try:
-        with aws.translated(f"reading {uri}"):
-            body, _ = read_object(uri)
+        body, _ = read_object(uri)
         return msgspec.json.decode(body, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

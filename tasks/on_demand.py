@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import task
 
 from tasks import aws
@@ -17,6 +16,7 @@ from tasks.batch.lease import require_lease
 from tasks.batch.paths import BatchRef, answers_folder, lost_folder, shard_object
 from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply, invoke
+from tasks.errors import PreconditionError, TransientError
 from tasks.storage.listing import list_folder
 from tasks.storage.reader import UNLIMITED, Source, read_lines
 from tasks.storage.uris import S3Uri
@@ -170,14 +170,15 @@ def _store(ref: BatchRef, shard: Shard, record_id: str, line: bytes) -> None:
 def _put(uri: S3Uri, body: bytes, kms_key: str | None, **condition: Any) -> None:
     for attempt in range(aws.READ_ATTEMPTS):
         try:
-            aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **condition, **encryption(kms_key))
+            with aws.translated(f"storing {uri}"):
+                aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **condition, **encryption(kms_key))
             return
-        except (ClientError, BotoCoreError) as error:
-            if condition and store.is_conflict(error):
-                return
+        except PreconditionError:
+            return
+        except TransientError:
             # What is paid for is not given up as soon as a call that costs nothing.
-            if attempt == aws.READ_ATTEMPTS - 1 or not aws.is_transient(error):
-                raise aws.explain(error, f"storing {uri}") from error
+            if attempt == aws.READ_ATTEMPTS - 1:
+                raise
         aws.back_off(attempt)
 
 

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from uuid import UUID
 
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
@@ -14,7 +13,7 @@ from tasks.batch.document import BatchDocument, Job, Shard
 from tasks.batch.jobs import Progress, running_shards, stop_running, waiting_shards
 from tasks.batch.paths import BatchRef
 from tasks.bedrock.jobs import FINAL_STATUSES, JobStatus, get_job
-from tasks.errors import TransientError
+from tasks.errors import PipelineError, TransientError
 from tasks.support.progress import current, spent
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
@@ -46,9 +45,11 @@ def look(ref: BatchRef, document: BatchDocument, *, every_count: bool = False) -
         assert shard.job is not None
         try:
             seen[shard.job.arn or ""] = get_job(shard.job.arn or "")
-        except (ClientError, BotoCoreError) as error:
-            if not aws.is_transient(error) and not _is_new(shard.job, error):
-                raise aws.explain(error, f"asking for the state of {shard.job.arn}") from error
+        except TransientError:
+            continue
+        except PipelineError as error:
+            if not _is_new(shard.job, error):
+                raise
     if not any(status.status != job.status for job in _jobs(document) if (status := seen.get(job.arn or ""))):
         before = describe(document)[1]
         for job in _jobs(document):
@@ -72,7 +73,7 @@ def look(ref: BatchRef, document: BatchDocument, *, every_count: bool = False) -
     return store.update(ref, change)
 
 
-def _is_new(job: Job, error: ClientError | BotoCoreError) -> bool:
+def _is_new(job: Job, error: PipelineError) -> bool:
     """Whether a job is not found because it was created a moment ago: AWS's replies are consistent in the end only."""
     age = time.time() - (job.submitted_at or 0)
     return aws.code_of(error) == "ResourceNotFoundException" and age < _NEW_SECONDS

@@ -3,7 +3,6 @@
 import re
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import task
 
 from tasks import aws
@@ -24,7 +23,7 @@ from tasks.bedrock.jobs import (
     stop_job,
 )
 from tasks.bedrock.names import client_request_token, job_name
-from tasks.errors import LostLeaseError
+from tasks.errors import AccessDeniedError, LostLeaseError, PipelineError, TransientError
 from tasks.openai_format.batch import BatchError
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log
@@ -80,17 +79,14 @@ def submit_jobs(ref: BatchRef) -> Progress:
         return Progress(len(waiting), running)
     document = store.update(ref, lambda current: _intend(ref, current, set(chosen)))
     arns: dict[str, str] = {}
-    try:
-        for shard in document.bedrock.shards or []:
-            if shard.id in chosen and shard.job is not None and shard.job.arn is None:
-                require_lease(ref)
-                arns[shard.id] = _submit(ref, document, shard, shard.job, look_first=shard.id in unsure)
-                _note_or_stop(ref, shard, arns[shard.id])
-    except NoFreeSlot:
-        pass
-    except (ClientError, BotoCoreError) as error:
-        if not aws.is_transient(error):
-            raise _refused(ref, error) from error
+    for shard in document.bedrock.shards or []:
+        if shard.id in chosen and shard.job is not None and shard.job.arn is None:
+            require_lease(ref)
+            arn = _submit(ref, document, shard, shard.job, look_first=shard.id in unsure)
+            if arn is None:
+                break
+            arns[shard.id] = arn
+            _note_or_stop(ref, shard, arn)
     return Progress(len(waiting) - len(arns), running + len(arns), len(arns))
 
 
@@ -105,28 +101,34 @@ def _intend(ref: BatchRef, document: BatchDocument, chosen: set[str]) -> None:
         shard.jobs.append(Job(attempt=attempt, name=name, token=client_request_token(str(ref.folder), number, attempt)))
 
 
-def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look_first: bool) -> str:
-    found = _look(job) if look_first else None
-    if found:
-        return found
+def _submit(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job, look_first: bool) -> str | None:
+    """The ARN of a shard's job; None where Bedrock takes none now, or does not answer."""
+    try:
+        return (_look(job) if look_first else None) or create_job(_request(ref, document, shard, job))
+    except (NoFreeSlot, TransientError):
+        return None
+    except PipelineError as error:
+        _fail_if_for_good(ref, error)
+        raise
+
+
+def _request(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job) -> JobRequest:
     section = document.bedrock
     vpc = section.options.vpc_config
-    return create_job(
-        JobRequest(
-            name=job.name,
-            token=job.token,
-            model_id=section.model,
-            role_arn=section.role_arn or "",
-            input_uri=str(shard_object(ref, shard.id, shard.epoch)),
-            output_uri=str(ref.uri("bedrock")) + "/",
-            invocation=shard.invocation,
-            timeout_hours=parse_window(document.completion_window) or 24,
-            kms_key=section.kms_key,
-            bucket_owner=section.options.bucket_owner,
-            subnets=vpc.subnetIds if vpc else (),
-            security_groups=vpc.securityGroupIds if vpc else (),
-            tags=job_tags(document.metadata or {}, ref.batch_id),
-        )
+    return JobRequest(
+        name=job.name,
+        token=job.token,
+        model_id=section.model,
+        role_arn=section.role_arn or "",
+        input_uri=str(shard_object(ref, shard.id, shard.epoch)),
+        output_uri=str(ref.uri("bedrock")) + "/",
+        invocation=shard.invocation,
+        timeout_hours=parse_window(document.completion_window) or 24,
+        kms_key=section.kms_key,
+        bucket_owner=section.options.bucket_owner,
+        subnets=vpc.subnetIds if vpc else (),
+        security_groups=vpc.securityGroupIds if vpc else (),
+        tags=job_tags(document.metadata or {}, ref.batch_id),
     )
 
 
@@ -134,9 +136,7 @@ def _look(job: Job) -> str | None:
     """The job, if Bedrock has it already; None also where the caller may not list jobs: the token makes it safe."""
     try:
         return find_job(job.name, job.token)
-    except ClientError as error:
-        if not aws.is_denied(error):
-            raise
+    except AccessDeniedError:
         return None
 
 
@@ -153,23 +153,21 @@ def _note_or_stop(ref: BatchRef, shard: Shard, arn: str) -> None:
         raise
 
 
-def _refused(ref: BatchRef, error: ClientError | BotoCoreError) -> Exception:
-    """What a create call that failed for good means for the batch."""
+def _fail_if_for_good(ref: BatchRef, error: PipelineError) -> None:
+    """Fail the batch where no waiting mends what Bedrock refused, and none of its jobs ever ran."""
     document = store.read(ref)
     shards = document.bedrock.shards or []
     never_ran = not any(job.arn for shard in shards for job in shard.jobs)
-    if aws.code_of(error) not in _PERMANENT or not never_ran:
-        return aws.explain(error, "submitting the job")
-    cause = aws.explain(error, f"the job for model {document.bedrock.model} with role {document.bedrock.role_arn}")
-    return fail_batch(ref, [BatchError(code=_error_code(error), message=str(cause))], forget=True)
+    if aws.code_of(error) in _PERMANENT and never_ran:
+        raise fail_batch(ref, [BatchError(code=_error_code(error), message=str(error))], forget=True) from error
 
 
-def _error_code(error: ClientError | BotoCoreError) -> str:
+def _error_code(error: PipelineError) -> str:
     """OpenAI's word for a refusal; for a model that cannot be had in a batch it is `model_not_found`, as for none."""
     message = aws.message_of(error).replace("n't ", " not ")
     if _NO_MODEL.search(message) and not _NOT_THE_MODEL.search(message):
         return "model_not_found"
-    return "permission_denied" if aws.is_denied(error) else "invalid_request"
+    return "permission_denied" if isinstance(error, AccessDeniedError) else "invalid_request"
 
 
 @task(name="submit", task_run_name="submit", **STAGE_OPTIONS)

@@ -5,7 +5,6 @@ from itertools import groupby
 
 from prefect import task
 
-from tasks import aws
 from tasks.batch import store
 from tasks.batch.document import BatchDocument, Shard
 from tasks.batch.lifecycle import discard, fail_batch
@@ -86,8 +85,7 @@ def _as_piece(ref: BatchRef, shard: Shard) -> Remainder:
 
 def _verify(ref: BatchRef, shard: Shard) -> None:
     uri = shard_object(ref, shard.id, shard.epoch)
-    with aws.translated(f"checking {uri}"):
-        head = head_object(uri)
+    head = head_object(uri)
     if head["ContentLength"] != shard.bytes or head["ETag"] != shard.etag:
         raise PipelineError(
             f"{uri} is not what was uploaded ({head['ContentLength']:,} bytes for {shard.bytes:,}): "

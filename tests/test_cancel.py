@@ -91,7 +91,7 @@ def test_a_job_that_has_ended_meanwhile_is_no_trouble(cloud: Cloud) -> None:
 def test_a_job_that_cannot_be_stopped_is_an_error_and_the_mark_stays(cloud: Cloud) -> None:
     running(cloud, "InProgress")
     cloud.bedrock.refuse("StopModelInvocationJob", "AccessDeniedException", 403)
-    with pytest.raises(PipelineError, match="stopping the jobs"):
+    with pytest.raises(PipelineError, match="stopping the job"):
         stop_batch(REF)
     assert stored().status == "cancelling"
 

@@ -268,5 +268,5 @@ def test_jobs_that_run_are_stopped_and_no_others(cloud: Cloud) -> None:
     assert stop_running(batch) == 1
     assert [cloud.bedrock.jobs[arn]["status"] for arn in arns] == ["Completed", "Stopping", "Stopping"]
     cloud.bedrock.refuse("StopModelInvocationJob", "AccessDeniedException", 403)
-    with pytest.raises(PipelineError, match="stopping the jobs"):
+    with pytest.raises(PipelineError, match="stopping the job"):
         stop_running(batch)

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError
 
+from tasks import aws
 from tasks.batch.document import BatchDocument, Job
 from tasks.batch.jobs import Progress
 from tasks.batch.lease import holding
@@ -14,7 +15,7 @@ from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
 from tasks.submit import _error_code, submit_jobs
 from tests.builders import HELD, REF, ROLE, document, job, shard, store, stored
 from tests.conftest import CLAUDE, NOVA
-from tests.fakes import Cloud, raising
+from tests.fakes import Cloud, raising, refusal
 
 #: Messages of Bedrock, from its documentation and from reports of those who met them.
 NO_MODEL = [
@@ -61,8 +62,8 @@ def test_a_message_with_a_model_in_it(code: str, message: str, called: str) -> N
     assert _error_code(_refusal(code, message)) == called
 
 
-def _refusal(code: str, message: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": message}}, "CreateModelInvocationJob")
+def _refusal(code: str, message: str) -> PipelineError:
+    return aws.explain(refusal(code, 400, message, "CreateModelInvocationJob"), "submitting")
 
 
 # Against the fakes

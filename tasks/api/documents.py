@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks import aws
-from tasks.batch import store
-from tasks.errors import PipelineError, StateConflictError
+from tasks.errors import MissingObjectError, PipelineError, PreconditionError, StateConflictError
 from tasks.storage.objects import find_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
@@ -54,13 +52,14 @@ def write_document(uri: S3Uri, document: Document, kms_key: str | None, **condit
     options: Any = {**condition, **encryption(kms_key)}
     body = document.model_dump_json(exclude_none=True).encode()
     try:
-        aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType="application/json", **options)
-    except ClientError as error:
-        if store.is_conflict(error) or (condition and aws.code_of(error) in ("NoSuchKey", "404")):
-            return False
-        raise aws.explain(error, f"writing {uri}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"writing {uri}") from error
+        with aws.translated(f"writing {uri}"):
+            aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType="application/json", **options)
+    except PreconditionError:
+        return False
+    except MissingObjectError:
+        if "IfMatch" not in condition:
+            raise
+        return False
     return True
 
 

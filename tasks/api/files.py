@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.api.documents import (
@@ -24,7 +23,7 @@ from tasks.api.documents import (
 from tasks.api.errors import InvalidCallError, NotFoundError, TooLargeError
 from tasks.api.ids import RESULTS, id_of, is_id, key_of, new_id, seconds_of
 from tasks.api.tenants import Tenant
-from tasks.errors import PipelineError
+from tasks.errors import MissingObjectError, PipelineError, PreconditionError
 from tasks.openai_format.requests import canonical_endpoint
 from tasks.storage.objects import delete_object
 from tasks.storage.reader import BLOCK_BYTES, S3Stream, find_sources, read_head
@@ -332,7 +331,5 @@ def read_bytes(stored: StoredFile, start: int = 0, end: int | None = None) -> It
                 break
             position += len(block)
             yield block
-    except (ClientError, BotoCoreError) as error:
-        if aws.code_of(error) in ("NoSuchKey", "404", "PreconditionFailed", "412"):
-            raise NotFoundError(f"The content of {stored.id} is gone.", param="id") from error
-        raise aws.explain(error, f"reading {uri}") from error
+    except (MissingObjectError, PreconditionError) as error:
+        raise NotFoundError(f"The content of {stored.id} is gone.", param="id") from error

@@ -4,7 +4,6 @@ import hashlib
 import time
 from typing import Any, Literal
 
-from tasks import aws
 from tasks.api.documents import Document, read_document, update_document, write_document
 from tasks.api.errors import ConflictError, InvalidCallError, NotFoundError, TooLargeError
 from tasks.api.files import FileUpload, StoredFile, delete_file, expiry, file_name
@@ -185,7 +184,7 @@ def _join(tenant: Tenant, upload_id: str, parts: list[str], file: FileUpload) ->
     written, digest = 0, hashlib.md5(usedforsecurity=False)
     for part in parts:
         uri = folder.join(part)
-        with aws.translated(f"reading {uri}"), open_source(source_at(uri)) as stream:
+        with open_source(source_at(uri)) as stream:
             while block := stream.read(BLOCK_BYTES):
                 digest.update(block)
                 file.write(block)

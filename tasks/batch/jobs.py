@@ -4,7 +4,6 @@ import time
 
 import msgspec
 
-from tasks import aws
 from tasks.batch import store
 from tasks.batch.document import BatchDocument, Shard
 from tasks.batch.paths import BatchRef
@@ -48,8 +47,7 @@ def adopt_unsure(ref: BatchRef, document: BatchDocument) -> BatchDocument:
     found = {}
     for shard in document.bedrock.shards or []:
         if shard.job is not None and shard.job.arn is None:
-            with aws.translated(f"looking for the job {shard.job.name}"):
-                arn = find_job(shard.job.name, shard.job.token)
+            arn = find_job(shard.job.name, shard.job.token)
             if arn:
                 found[shard.id] = arn
     return note_jobs(ref, found) if found else document
@@ -69,8 +67,7 @@ def note_jobs(ref: BatchRef, arns: dict[str, str]) -> BatchDocument:
 def stop_running(document: BatchDocument) -> int:
     """Stop every job of the batch that runs; returns how many were. Raises PipelineError."""
     stopped: int = 0
-    with aws.translated("stopping the jobs"):
-        for shard in running_shards(document):
-            if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
-                stopped += stop_job(shard.job.arn)
+    for shard in running_shards(document):
+        if shard.job is not None and shard.job.arn is not None and shard.job.status != "Stopping":
+            stopped += stop_job(shard.job.arn)
     return stopped

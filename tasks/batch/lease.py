@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.batch import store
 from tasks.batch.document import BatchDocument, LeaseState
 from tasks.batch.paths import BatchRef
-from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
+from tasks.errors import BatchFailedError, LostLeaseError, MissingObjectError, PipelineError, PreconditionError
 from tasks.storage.objects import head_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
@@ -217,7 +216,7 @@ class Lease:
         while not self.lost:
             try:
                 self._beat()
-            except (PipelineError, ClientError, BotoCoreError) as error:
+            except PipelineError as error:
                 run_log().debug("The lease of %s was not renewed (%s)", self.ref.batch_id, type(error).__name__)
             if self._over.wait(RENEWAL_SECONDS):
                 return
@@ -227,9 +226,7 @@ class Lease:
         began = _now()
         try:
             self._etag = self._put(**({"IfMatch": self._etag} if self._etag else {}))
-        except ClientError as error:
-            if not store.is_conflict(error) and aws.code_of(error) not in ("NoSuchKey", "404"):
-                raise
+        except (PreconditionError, MissingObjectError):
             # Or S3's reply to the last one was lost.
             with self._lock:
                 self._ask()
@@ -243,7 +240,8 @@ class Lease:
         body = msgspec.json.encode({"epoch": self.ref.epoch, "holder": self.id, "beat": self._beats})
         uri = _heartbeat(self.ref)
         options = {**condition, **encryption(self.ref.kms_key)}
-        return aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **options)["ETag"]
+        with aws.translated(f"writing {uri}"):
+            return aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **options)["ETag"]
 
     def release(self, *, failed: bool = False) -> None:
         """Give the lease back. `failed`: something may still be on its way to where this runner writes."""
@@ -261,7 +259,7 @@ class Lease:
         try:
             if not self.lost:
                 uri = _heartbeat(self.ref)
-                with contextlib.suppress(ClientError, BotoCoreError):
+                with contextlib.suppress(PipelineError), aws.translated(f"deleting {uri}"):
                     aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
                 store.update(self.ref, free)
         except PipelineError as error:
@@ -309,12 +307,8 @@ def _last_sign(ref: BatchRef) -> tuple[str, float | None]:
     for uri in (_heartbeat(ref), ref.document):
         try:
             head = head_object(uri)
-        except ClientError as error:
-            if aws.code_of(error) in ("NoSuchKey", "404"):
-                continue
-            raise aws.explain(error, f"reading {uri}") from error
-        except BotoCoreError as error:
-            raise aws.explain(error, f"reading {uri}") from error
+        except MissingObjectError:
+            continue
         etag += head["ETag"] if uri == _heartbeat(ref) else ""
         now = _date(head["ResponseMetadata"].get("HTTPHeaders", {}).get("date"))
         if now is None:

@@ -2,8 +2,6 @@
 
 import time
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tasks import aws
 from tasks.batch import store
 from tasks.batch.document import BatchDocument
@@ -39,9 +37,10 @@ def discard(ref: BatchRef, document: BatchDocument, *folders: str) -> None:
         for folder in folders:
             for entry in list_folder(ref.uri(folder)):
                 if entry["Key"] not in named and epoch_of(entry["Key"]) <= ref.epoch:
-                    aws.s3().delete_object(Bucket=ref.root.bucket, Key=entry["Key"])
-    except (ClientError, BotoCoreError, PipelineError) as error:
-        cause = aws.code_of(error) or type(error).__name__
+                    with aws.translated(f"deleting {entry['Key']}"):
+                        aws.s3().delete_object(Bucket=ref.root.bucket, Key=entry["Key"])
+    except PipelineError as error:
+        cause = aws.name_of(error)
         run_log().warning("Some of what batch %s needs no more could not be deleted (%s)", ref.batch_id, cause)
 
 

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Final
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks import aws
@@ -12,7 +11,7 @@ from tasks.bedrock.limits import Limits, limits_for
 from tasks.bedrock.models import Model, parse_model
 from tasks.codecs import codec_for
 from tasks.codecs.base import Codec
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, PipelineError
 from tasks.openai_format.requests import canonical_endpoint
 from tasks.settings import Settings, account_id, load_settings
 from tasks.storage.bucket import check_bucket
@@ -214,10 +213,12 @@ def _resolve(model: Model) -> Model:
     """What an application inference profile stands for: only the service knows."""
     if model.base_id:
         return model
+    client = aws.bedrock()
     try:
-        profile = aws.bedrock().get_inference_profile(inferenceProfileIdentifier=model.id)
+        with aws.translated(f"looking up {model.id}"):
+            profile = client.get_inference_profile(inferenceProfileIdentifier=model.id)
         base = parse_model(profile["models"][0]["modelArn"])
-    except (ClientError, BotoCoreError, ValueError, LookupError):
+    except (PipelineError, ValueError, LookupError):
         # Without the permission to look it up, Converse serves any chat model.
         return model
     return Model(model.id, base.base_id, base.provider, model.region)

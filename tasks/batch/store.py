@@ -3,19 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from tasks import aws
 from tasks.batch.document import BatchDocument
 from tasks.batch.paths import BatchRef
-from tasks.errors import BatchNotFoundError, LostLeaseError, PipelineError, StateConflictError
+from tasks.errors import BatchNotFoundError, LostLeaseError, PipelineError, PreconditionError, StateConflictError
 from tasks.storage.objects import find_object
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
-
-#: What S3 says to a conditional write that comes too late; 409 where two came at once.
-_CONFLICTS = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
 def load(ref: BatchRef) -> tuple[BatchDocument, str] | None:
@@ -80,28 +76,20 @@ def update(ref: BatchRef, change: Callable[[BatchDocument], None]) -> BatchDocum
     raise StateConflictError(f"{ref.document} is being changed by others all the time; try again.")
 
 
-def is_conflict(error: BaseException) -> bool:
-    """Whether a conditional write came too late."""
-    return aws.code_of(error) in _CONFLICTS
-
-
 def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
     uri = ref.document
     options: Any = {**condition, **encryption(ref.kms_key)}
     try:
-        aws.s3().put_object(
-            Bucket=uri.bucket,
-            Key=uri.key,
-            Body=document.model_dump_json(indent=1).encode(),
-            ContentType="application/json",
-            **options,
-        )
-    except ClientError as error:
-        if is_conflict(error):
-            raise StateConflictError(f"{uri} was changed meanwhile.") from None
-        raise aws.explain(error, f"writing {uri}") from error
-    except BotoCoreError as error:
-        raise aws.explain(error, f"writing {uri}") from error
+        with aws.translated(f"writing {uri}"):
+            aws.s3().put_object(
+                Bucket=uri.bucket,
+                Key=uri.key,
+                Body=document.model_dump_json(indent=1).encode(),
+                ContentType="application/json",
+                **options,
+            )
+    except PreconditionError:
+        raise StateConflictError(f"{uri} was changed meanwhile.") from None
 
 
 def batch_ids(root: S3Uri) -> Iterator[str]:

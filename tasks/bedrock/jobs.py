@@ -4,11 +4,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
 from tasks.bedrock.causes import said
 from tasks.bedrock.models import parse_model
+from tasks.errors import PipelineError
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock.type_defs import CreateModelInvocationJobRequestTypeDef
@@ -64,7 +64,7 @@ class NoFreeSlot(Exception):
 def create_job(request: JobRequest) -> str:
     """Submit a job and return its ARN; with the token of an earlier job, that job's.
 
-    Raises NoFreeSlot where the account's quota of jobs in flight is used up, ClientError or BotoCoreError else.
+    Raises NoFreeSlot where the account's quota of jobs in flight is used up, PipelineError else.
     """
     source: Any = {"s3Uri": request.input_uri, "s3InputFormat": "JSONL"}
     output: Any = {"s3Uri": request.output_uri}
@@ -90,8 +90,9 @@ def create_job(request: JobRequest) -> str:
     if request.tags:
         arguments["tags"] = [{"key": key, "value": value} for key, value in request.tags.items()]
     try:
-        return aws.bedrock().create_model_invocation_job(**arguments)["jobArn"]
-    except ClientError as error:
+        with aws.translated(f"submitting the job for model {request.model_id} with role {request.role_arn}"):
+            return aws.bedrock().create_model_invocation_job(**arguments)["jobArn"]
+    except PipelineError as error:
         code, message = aws.code_of(error), aws.message_of(error)
         if code == "ServiceQuotaExceededException" and (
             _SLOT_QUOTA.search(message) or not _CONTENT_QUOTA.search(message)
@@ -106,18 +107,20 @@ def create_job(request: JobRequest) -> str:
 
 
 def find_job(name: str, token: str) -> str | None:
-    """The ARN of the job with this name and token, if the service has it. Raises ClientError or BotoCoreError."""
+    """The ARN of the job with this name and token, if the service has it. Raises PipelineError."""
     pages = aws.bedrock().get_paginator("list_model_invocation_jobs").paginate(nameContains=name)
-    for page in pages:
-        for summary in page.get("invocationJobSummaries", []):
-            if summary["jobName"] == name and summary.get("clientRequestToken", token) == token:
-                return summary["jobArn"]
+    with aws.translated(f"looking for the job {name}"):
+        for page in pages:
+            for summary in page.get("invocationJobSummaries", []):
+                if summary["jobName"] == name and summary.get("clientRequestToken", token) == token:
+                    return summary["jobArn"]
     return None
 
 
 def get_job(arn: str) -> JobStatus:
-    """The state of one job. A reply without a status means that it is still running."""
-    reply = aws.bedrock().get_model_invocation_job(jobIdentifier=arn)
+    """The state of one job. A reply without a status means that it is still running. Raises PipelineError."""
+    with aws.translated(f"asking for the state of {arn}"):
+        reply = aws.bedrock().get_model_invocation_job(jobIdentifier=arn)
     return JobStatus(
         arn=arn,
         status=reply.get("status") or "InProgress",
@@ -131,10 +134,11 @@ def get_job(arn: str) -> JobStatus:
 
 
 def stop_job(arn: str) -> bool:
-    """Stop a job; False where it was over already."""
+    """Stop a job; False where it was over already. Raises PipelineError."""
     try:
-        aws.bedrock().stop_model_invocation_job(jobIdentifier=arn)
-    except ClientError as error:
+        with aws.translated(f"stopping the job {arn}"):
+            aws.bedrock().stop_model_invocation_job(jobIdentifier=arn)
+    except PipelineError as error:
         if aws.code_of(error) in ("ConflictException", "ValidationException"):
             return False
         raise
@@ -145,14 +149,15 @@ def count_open_jobs(model_id: str) -> int | None:
     """How many jobs of this model the account has in flight; None where listing is not allowed or not possible."""
     wanted = parse_model(model_id).base_id or model_id
     count = 0
+    paginator = aws.bedrock().get_paginator("list_model_invocation_jobs")
     try:
-        paginator = aws.bedrock().get_paginator("list_model_invocation_jobs")
-        for status in OPEN_STATUSES:
-            for page in paginator.paginate(statusEquals=status):
-                for summary in page.get("invocationJobSummaries", []):
-                    same = (parse_model(summary["modelId"]).base_id or summary["modelId"]) == wanted
-                    count += same and summary.get("status") == status
-    except (ClientError, BotoCoreError, ValueError):
+        with aws.translated("counting the jobs in flight"):
+            for status in OPEN_STATUSES:
+                for page in paginator.paginate(statusEquals=status):
+                    for summary in page.get("invocationJobSummaries", []):
+                        same = (parse_model(summary["modelId"]).base_id or summary["modelId"]) == wanted
+                        count += same and summary.get("status") == status
+    except (PipelineError, ValueError):
         return None
     return count
 

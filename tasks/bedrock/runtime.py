@@ -8,29 +8,16 @@ sent. Where no reply came it cannot be known, and `LostReplyError` leaves it to 
 import base64
 import binascii
 import contextlib
-import http.client
 import re
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import urllib3
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    ParamValidationError,
-    ProxyConnectionError,
-    ResponseStreamingError,
-    SSLError,
-)
 
 from tasks import aws
 from tasks.bedrock.causes import said
 from tasks.bedrock.records import RecordError, encode_error_line, encode_output_line
-from tasks.errors import ConfigurationError, PipelineError
+from tasks.errors import ConfigurationError, PipelineError, TransientError
 
 #: Errors that are not this record's but the whole run's: no other record would fare better.
 _FATAL: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException"})
@@ -41,10 +28,8 @@ _BAD_MODEL: Final = re.compile(
 #: Tries at a call that is throttled or finds the service down, half a minute in all.
 _TRIES: Final = 9
 _BACK_OFF_SECONDS: Final = 20.0
-#: What comes before a request is sent.
-_NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 #: What ends a reply that began.
-_BROKEN_OFF = (ResponseStreamingError, IncompleteReadError, HTTPClientError, urllib3.exceptions.HTTPError, OSError)
+_BROKEN_OFF = (TransientError, urllib3.exceptions.HTTPError, OSError)
 _CHUNK_BYTES: Final = 64 << 10
 
 Invocation = Literal["InvokeModel", "Converse"]
@@ -70,23 +55,31 @@ def invoke(record_id: str, model_input: bytes, model_id: str, invocation: Invoca
     for attempt in range(1, _TRIES + 1):
         try:
             return Reply(encode_output_line(record_id, _call(model_input, model_id, invocation, tier)))
-        except (ParamValidationError, binascii.Error) as error:
-            message = f"The request does not fit the Converse API ({type(error).__name__})."
-            return Reply(encode_error_line(record_id, 400, message))
+        except binascii.Error as error:
+            return _does_not_fit(record_id, error)
         except urllib3.exceptions.HTTPError as error:
             # An error's body, which botocore reads where nothing turns this into one of its own.
             raise LostReplyError(type(error).__name__) from error
-        except (ClientError, BotoCoreError) as error:
+        except PipelineError as error:
+            if aws.is_malformed(error):
+                return _does_not_fit(record_id, error)
             if _is_fatal(error):
-                raise _explain(error, model_id) from error
-            if _broke_off(error):
+                _explain(error, model_id)
+                raise
+            # To Converse, botocore has read the reply before we get it.
+            if aws.reply_broke_off(error):
                 return Reply(encode_output_line(record_id, b""))
             if _may_be_carried_out(error):
-                raise LostReplyError(aws.code_of(error) or type(error).__name__) from error
+                raise LostReplyError(aws.name_of(error)) from error
             if attempt == _TRIES or not _may_pass_soon(error):
                 return error_reply(record_id, aws.status_of(error), aws.message_of(error))
         aws.back_off(attempt, _BACK_OFF_SECONDS)
     raise AssertionError("unreachable")
+
+
+def _does_not_fit(record_id: str, error: Exception) -> Reply:
+    message = f"The request does not fit the Converse API ({aws.name_of(error)})."
+    return Reply(encode_error_line(record_id, 400, message))
 
 
 def error_reply(record_id: str, status: int, message: str) -> Reply:
@@ -94,60 +87,55 @@ def error_reply(record_id: str, status: int, message: str) -> Reply:
 
 
 def _call(model_input: bytes, model_id: str, invocation: Invocation, tier: Tier) -> bytes:
-    """The reply's bytes, as many as came. Raises ClientError, BotoCoreError and urllib3's HTTPError."""
+    """The reply's bytes, as many as came. Raises PipelineError and urllib3's HTTPError."""
+    doing = f"calling model {model_id}"
     if invocation == "Converse":
         arguments = _bytes_from_base64(msgspec.json.decode(model_input))
         if tier != "default":
             arguments["serviceTier"] = {"type": tier}
-        response: Any = aws.runtime().converse(modelId=model_id, **arguments)
+        with aws.translated(doing):
+            response: Any = aws.runtime().converse(modelId=model_id, **arguments)
         return bytes(response[aws.REPLY])
     # Left alone, it is what the account says.
     chosen: Any = {} if tier == "default" else {"serviceTier": tier}
-    reply = aws.runtime().invoke_model(
-        modelId=model_id, body=model_input, contentType="application/json", accept="application/json", **chosen
-    )
+    with aws.translated(doing):
+        reply = aws.runtime().invoke_model(
+            modelId=model_id, body=model_input, contentType="application/json", accept="application/json", **chosen
+        )
     chunks: list[bytes] = []
     # The status came, so the call was carried out: what there is of its answer is its answer.
-    with contextlib.suppress(*_BROKEN_OFF):
+    with contextlib.suppress(*_BROKEN_OFF), aws.translated(doing):
         chunks.extend(reply["body"].iter_chunks(_CHUNK_BYTES))
     return b"".join(chunks)
 
 
-def _broke_off(error: ClientError | BotoCoreError) -> bool:
-    """Whether a reply began, and ended before its length: to Converse, botocore has read it before we get it."""
-    cause = getattr(error, "kwargs", {}).get("error")
-    return any(isinstance(part, http.client.IncompleteRead) for part in getattr(cause, "args", ()))
-
-
-def _may_be_carried_out(error: ClientError | BotoCoreError) -> bool:
-    if isinstance(error, ClientError):
+def _may_be_carried_out(error: PipelineError) -> bool:
+    if aws.has_answered(error):
         # Bedrock names its errors. Without a name it is a gateway's word, which knows of no reply, and of nothing more.
         return aws.status_of(error) in (502, 504) and aws.code_of(error) == str(aws.status_of(error))
-    if isinstance(error, SSLError):
-        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
-    return not isinstance(error, _NOT_SENT)
+    return aws.maybe_arrived(error)
 
 
-def _may_pass_soon(error: ClientError | BotoCoreError) -> bool:
+def _may_pass_soon(error: PipelineError) -> bool:
     """Whether to call again at once; a model that failed or took too long is left for another round."""
-    return aws.is_transient(error) and aws.status_of(error) not in (408, 424)
+    return isinstance(error, TransientError) and aws.status_of(error) not in (408, 424)
 
 
-def _is_fatal(error: ClientError | BotoCoreError) -> bool:
+def _is_fatal(error: PipelineError) -> bool:
     if aws.is_credential_problem(error) or aws.code_of(error) in _FATAL:
         return True
-    if isinstance(error, BotoCoreError):
-        return not aws.is_transient(error)
+    if not aws.has_answered(error):
+        return not isinstance(error, TransientError)
     return aws.code_of(error) == "ValidationException" and _BAD_MODEL.match(aws.message_of(error)) is not None
 
 
-def _explain(error: ClientError | BotoCoreError, model_id: str) -> PipelineError:
-    if isinstance(error, ClientError) and not aws.is_credential_problem(error):
-        return ConfigurationError(
+def _explain(error: PipelineError, model_id: str) -> None:
+    """Raise ConfigurationError where it is the model that cannot be had."""
+    if aws.has_answered(error) and not aws.is_credential_problem(error):
+        raise ConfigurationError(
             f"Bedrock cannot answer with model {model_id} ({aws.code_of(error)}): {said(aws.message_of(error))} "
             "Check the model id, its availability in this region, and the access that the account was granted."
-        )
-    return aws.explain(error, f"calling model {model_id}")
+        ) from error
 
 
 def _bytes_from_base64(value: Any) -> Any:

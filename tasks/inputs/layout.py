@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import xxhash
 
-from tasks import aws
 from tasks.batch.document import Range, Segment
 from tasks.batch.paths import BatchRef, layout_object
 from tasks.errors import InputFileError, PipelineError
@@ -108,8 +107,7 @@ def store_layout(ref: BatchRef, ranges: list[Range], layout: Layout) -> None:
 def read_layout(ref: BatchRef, range_: Range) -> Layout:
     """The layout of a range. Raises PipelineError, also where another version of this program wrote it."""
     uri = layout_object(ref, range_)
-    with aws.translated(f"reading {uri}"):
-        body, _ = read_object(uri)
+    body, _ = read_object(uri)
     try:
         return msgspec.msgpack.decode(body, type=Layout)
     except msgspec.DecodeError:

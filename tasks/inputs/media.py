@@ -13,11 +13,9 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tasks import aws
 from tasks.codecs.base import RequestError
-from tasks.errors import InputFileError
+from tasks.errors import InputFileError, PipelineError, TransientError
 from tasks.inputs.addresses import public_address
 from tasks.storage.objects import read_object
 from tasks.storage.reader import Source
@@ -109,11 +107,13 @@ class Media:
             )
         try:
             # One byte more than is taken tells what is too large, also from a store that knows no ranges.
-            content, _ = read_object(place, MAX_BYTES + 1, Range=f"bytes=0-{MAX_BYTES}")
-        except (ClientError, BotoCoreError) as error:
-            if aws.is_credential_problem(error) or aws.is_transient(error):
-                raise aws.explain(error, "reading an image") from error
-            raise RequestError(f"the object cannot be read ({aws.code_of(error) or type(error).__name__}).") from None
+            content, _ = read_object(place, MAX_BYTES + 1, "reading an image", Range=f"bytes=0-{MAX_BYTES}")
+        except TransientError:
+            raise
+        except PipelineError as error:
+            if aws.is_credential_problem(error):
+                raise
+            raise RequestError(f"the object cannot be read ({aws.name_of(error)}).") from None
         except ValueError as error:
             raise RequestError(f"the object cannot be read ({type(error).__name__}).") from None
         if len(content) > MAX_BYTES:

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import aws
 from tasks.batch.document import Range
 from tasks.batch.paths import BatchRef, index_object
 from tasks.bedrock.names import record_id
@@ -168,8 +167,7 @@ def record_ids(requests: Offsets) -> pa.Array:
 def read_index(ref: BatchRef, range_: Range) -> pq.ParquetFile:
     """The index of a range, in memory: a few dozen bytes a request."""
     uri = index_object(ref, range_)
-    with aws.translated(f"reading {uri}"):
-        body, _ = read_object(uri)
+    body, _ = read_object(uri)
     return pq.ParquetFile(pa.BufferReader(body))
 
 

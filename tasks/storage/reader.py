@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 import msgspec
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import aws
-from tasks.errors import InputFileError, PipelineError
+from tasks.errors import AccessDeniedError, InputFileError, MissingObjectError, PipelineError, PreconditionError
 from tasks.openai_format.requests import MAX_LINE_BYTES
 from tasks.storage.globs import literal_brackets, readings
 from tasks.storage.objects import head_object, read_object
@@ -34,8 +33,6 @@ MOST_FILES = 10_000
 _MOST_GROWTH, _ANY_GROWTH_BYTES = 700, 64 << 20
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-#: Codes of S3 for an object that is another one than it was, and for none.
-_CHANGED, _GONE = ("PreconditionFailed", "412", "InvalidRange"), ("NoSuchKey", "404", "NotFound")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -169,23 +166,24 @@ def _find_in_s3(input_file: str) -> list[Source]:
         if not entries:
             raise InputFileError(f"There is no object {input_file!r}, and no .jsonl file in a folder of that name.")
         found = [_s3_source(S3Uri(uri.bucket, entry["Key"]), entry["ETag"], entry["Size"]) for entry in entries]
-    except (ClientError, BotoCoreError) as error:
+    except MissingObjectError:
+        raise InputFileError(f"{uri} went away while it was looked at. Run the same call again.") from None
+    except PipelineError as error:
         if aws.code_of(error) == "NoSuchBucket":
             raise InputFileError(f"There is no bucket {uri.bucket!r}: check input_file, {uri}.") from None
-        if aws.code_of(error) in _GONE:
-            raise InputFileError(f"{uri} went away while it was looked at. Run the same call again.") from None
-        raise aws.explain(error, f"reading {uri}") from error
+        raise
     return sorted(found, key=lambda source: source.uri)
 
 
 def _head(uri: S3Uri) -> "HeadObjectOutputTypeDef | None":
-    """What S3 says of an object; None where there is none. Raises ClientError."""
+    """What S3 says of an object; None where there is none. Raises PipelineError."""
     try:
         return head_object(uri)
-    except ClientError as error:
-        missing = aws.code_of(error) in _GONE
+    except MissingObjectError:
+        return None
+    except AccessDeniedError:
         # Of a pattern, listing tells what may be read.
-        if missing or (aws.is_denied(error) and any(readings(uri.key))):
+        if any(readings(uri.key)):
             return None
         raise
 
@@ -208,8 +206,9 @@ def _few(input_file: str, entries: "Iterator[ObjectTypeDef]") -> "list[ObjectTyp
 
 
 def _listed(bucket: str, prefix: str, **more: Any) -> "Iterator[ObjectTypeDef]":
-    for page in aws.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **more):
-        yield from page.get("Contents", [])
+    with aws.translated(f"listing s3://{bucket}/{prefix}"):
+        for page in aws.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **more):
+            yield from page.get("Contents", [])
 
 
 def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
@@ -221,8 +220,7 @@ def _s3_source(uri: S3Uri, etag: str, size: int) -> Source:
 
 def source_at(uri: S3Uri) -> Source:
     """An uncompressed object as a source. Raises PipelineError."""
-    with aws.translated(f"reading {uri}"):
-        head = head_object(uri)
+    head = head_object(uri)
     return Source(uri.key, str(uri), head["ETag"], head["ContentLength"])
 
 
@@ -249,7 +247,8 @@ class S3Stream(io.RawIOBase):
             # botocore retries the call itself, but not the reading of its body.
             body = self._body = self._body or self._open()
             try:
-                data = body.read(len(view))
+                with aws.translated(f"reading {self._uri}"):
+                    data = body.read(len(view))
                 if not data:
                     raise OSError("the object ended early")
             except Exception:
@@ -264,12 +263,13 @@ class S3Stream(io.RawIOBase):
         raise AssertionError("unreachable")
 
     def _open(self) -> Any:
-        return self._client.get_object(
-            Bucket=self._uri.bucket,
-            Key=self._uri.key,
-            Range=f"bytes={self._position}-{self._size - 1}",
-            IfMatch=self._etag,
-        )["Body"]
+        with aws.translated(f"reading {self._uri}"):
+            return self._client.get_object(
+                Bucket=self._uri.bucket,
+                Key=self._uri.key,
+                Range=f"bytes={self._position}-{self._size - 1}",
+                IfMatch=self._etag,
+            )["Body"]
 
 
 def open_source(source: Source, start: int = 0) -> BinaryIO:
@@ -354,19 +354,15 @@ def _reading(source: Source) -> Iterator[None]:
         raise InputFileError(
             f"{source.name} cannot be read to its end ({type(error).__name__}): it is cut off, damaged or unreachable."
         ) from error
-    except (ClientError, BotoCoreError) as error:
-        raise _not_as_it_was(source, error) from error
+    except MissingObjectError as error:
+        raise _not_as_it_was(source, "is no longer there") from error
+    except PreconditionError as error:
+        since = "written" if source.is_ours else "validated"
+        raise _not_as_it_was(source, f"has changed since it was {since}") from error
 
 
-def _not_as_it_was(source: Source, error: ClientError | BotoCoreError) -> PipelineError:
+def _not_as_it_was(source: Source, what: str) -> PipelineError:
     """What a failed read of an S3 object means: it is pinned to the version that was seen first."""
-    code = aws.code_of(error)
-    if code in _CHANGED:
-        what = "has changed since it was written" if source.is_ours else "has changed since it was validated"
-    elif code in _GONE:
-        what = "is no longer there"
-    else:
-        return aws.explain(error, f"reading {source.uri}")
     if source.is_ours:
         return PipelineError(f"{source.uri} {what}: something else writes there. Run the same call again.")
     return InputFileError(f"{source.name} {what} ({source.uri}). Run the same call again.")

@@ -6,9 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tasks import aws
+from tasks.errors import PipelineError
 from tasks.storage.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -33,12 +32,13 @@ def abort_uploads(folder: S3Uri, chosen: Callable[[str], bool] = lambda _key: Tr
     it: what cannot be listed or aborted is left to the bucket's lifecycle rule.
     """
     client = aws.s3()
+    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
     try:
-        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=folder.bucket, Prefix=folder.key + "/")
-        for upload in [upload for page in pages for upload in page.get("Uploads", []) if chosen(upload["Key"])]:
-            client.abort_multipart_upload(Bucket=folder.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-    except (ClientError, BotoCoreError) as error:
-        log.warning("Uploads under %s could not be cleaned up (%s)", folder, aws.code_of(error) or type(error).__name__)
+        with aws.translated(f"aborting uploads under {folder}"):
+            for upload in [upload for page in pages for upload in page.get("Uploads", []) if chosen(upload["Key"])]:
+                client.abort_multipart_upload(Bucket=folder.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    except PipelineError as error:
+        log.warning("Uploads under %s could not be cleaned up (%s)", folder, aws.name_of(error))
 
 
 class S3Writer:
@@ -91,27 +91,23 @@ class S3Writer:
         if self.closed:
             return
         try:
-            if self._upload_id is None:
-                self.bytes_written += len(self._buffer)
-                body = bytes(self._buffer)
-                put = self._client.put_object(Body=body, ChecksumAlgorithm="CRC32", **self._place, **self._options)
-                self.etag = put["ETag"]
-            else:
-                if self._buffer:
-                    self._flush_part()
-                done = self._client.complete_multipart_upload(
-                    UploadId=self._upload_id,
-                    MultipartUpload={"Parts": [part.result() for part in self._parts]},
-                    **self._place,
-                )
-                self.etag = done["ETag"]
-        except (ClientError, BotoCoreError) as error:
-            self.abort()
-            raise aws.explain(error, f"uploading {self.uri}") from error
+            with aws.translated(f"uploading {self.uri}"):
+                self.etag = self._complete()
         except BaseException:
             self.abort()
             raise
         self._finish()
+
+    def _complete(self) -> str:
+        if self._upload_id is None:
+            self.bytes_written += len(self._buffer)
+            body = bytes(self._buffer)
+            return self._client.put_object(Body=body, ChecksumAlgorithm="CRC32", **self._place, **self._options)["ETag"]
+        if self._buffer:
+            self._flush_part()
+        parts: Any = {"Parts": [part.result() for part in self._parts]}
+        done = self._client.complete_multipart_upload(UploadId=self._upload_id, MultipartUpload=parts, **self._place)
+        return done["ETag"]
 
     def abort(self) -> None:
         """Leave nothing behind: S3 bills the parts of an upload that is never completed."""
@@ -120,9 +116,10 @@ class S3Writer:
         self._finish(cancel=True)
         if self._upload_id is not None:
             try:
-                self._client.abort_multipart_upload(UploadId=self._upload_id, **self._place)
-            except (ClientError, BotoCoreError) as error:
-                log.warning("The upload of %s could not be aborted (%s)", self.uri, type(error).__name__)
+                with aws.translated(f"aborting the upload of {self.uri}"):
+                    self._client.abort_multipart_upload(UploadId=self._upload_id, **self._place)
+            except PipelineError as error:
+                log.warning("The upload of %s could not be aborted (%s)", self.uri, aws.name_of(error))
 
     def _finish(self, cancel: bool = False) -> None:
         self.closed = True

@@ -119,5 +119,5 @@ def test_every_job_that_runs_is_stopped(cloud: Cloud) -> None:
 def test_a_job_that_may_not_be_stopped_is_an_error(cloud: Cloud) -> None:
     arn = cloud.bedrock.put()
     cloud.bedrock.refuse("StopModelInvocationJob", "AccessDeniedException", 403)
-    with pytest.raises(PipelineError, match="stopping the jobs"):
+    with pytest.raises(PipelineError, match="stopping the job"):
         stop_running(document([shard(jobs=[job(arn=arn)])]))

@@ -1,12 +1,13 @@
 """What the service says may echo a prompt: logs, artifacts and exceptions name its cause without its text."""
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import aws
 from tasks.bedrock import runtime
 from tasks.bedrock.causes import LEFT_OUT, record_cause, said
+from tests.fakes import refusal
 from tests.occurring import happened, occurring
 
 SECRETS = ["hunter2-in-the-prompt", "Patientin", "4111111111111111", "s3://my-secret/folder", "alice@example.com", "Ö§"]
@@ -105,5 +106,4 @@ def test_other_words_never_are(words: list[str]) -> None:
 )
 def test_a_prompt_about_models_ends_no_run(message: str, fatal: bool) -> None:
     """What one record is refused with may echo its prompt: only how Bedrock begins counts."""
-    error = ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "InvokeModel")
-    assert runtime._is_fatal(error) is fatal
+    assert runtime._is_fatal(aws.explain(refusal("ValidationException", message=message), "asking")) is fatal

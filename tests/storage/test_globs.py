@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +31,7 @@ class Store:
         if where["Key"] in self.denied:
             raise refusal("403", 403)
         if where["Key"] not in self.keys:
-            raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
+            raise refusal("404", 404, operation="HeadObject")
         return {"ETag": "e", "ContentLength": 5}
 
     def get_object(self, **where: str) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_an_upload_that_cannot_be_aborted_is_said_and_hides_no_cause(
     with pytest.raises(ZeroDivisionError), S3Writer(PLACE) as out:
         out.write(PART)
         raise ZeroDivisionError
-    assert "The upload of s3://bucket/folder/object could not be aborted (ClientError)" in caplog.text
+    assert "The upload of s3://bucket/folder/object could not be aborted (AccessDenied)" in caplog.text
 
 
 def test_what_was_aborted_is_written_no_more(cloud: Cloud) -> None:

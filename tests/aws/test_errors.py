@@ -23,9 +23,17 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from s3transfer.exceptions import RetriesExceededError
 
 from tasks import aws
-from tasks.errors import ConfigurationError, PipelineError, TransientError
+from tasks.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    MissingObjectError,
+    PipelineError,
+    PreconditionError,
+    TransientError,
+)
 from tasks.storage.bucket import check_bucket
 from tasks.storage.listing import list_folder
 from tasks.storage.reader import find_sources
@@ -47,7 +55,13 @@ EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature ex
         (NoRegionError(), ConfigurationError, "AWS_REGION"),
         (NoCredentialsError(), ConfigurationError, "No usable AWS credentials"),
         (client_error("ExpiredTokenException", 403), ConfigurationError, "refresh them, then repeat the same call"),
-        (client_error("AccessDenied", 403), ConfigurationError, "see IAM in deployments/docs/operating.md"),
+        (client_error("AccessDenied", 403), AccessDeniedError, "see IAM in deployments/docs/operating.md"),
+        (client_error("AccessDeniedException", 403), AccessDeniedError, "Grant the permission"),
+        (client_error("NoSuchKey", 404), MissingObjectError, "(NoSuchKey)"),
+        (client_error("404", 404, operation="HeadObject"), MissingObjectError, "(404)"),
+        (client_error("PreconditionFailed", 412), PreconditionError, "(PreconditionFailed)"),
+        (client_error("ConditionalRequestConflict", 409), PreconditionError, "(ConditionalRequestConflict)"),
+        (client_error("InvalidRange", 416), PreconditionError, "(InvalidRange)"),
         (client_error("NoSuchBucket", 404), ConfigurationError, "BEDROCK_BATCH_BUCKET"),
         (client_error("PermanentRedirect", 301), ConfigurationError, "another region"),
         (client_error("ThrottlingException", 429), TransientError, "not answering"),
@@ -55,6 +69,7 @@ EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature ex
         (client_error("SomethingNew", 500), TransientError, "not answering"),
         (EndpointConnectionError(endpoint_url="http://x"), TransientError, "could not be reached"),
         (ConnectTimeoutError(endpoint_url="http://x"), TransientError, "could not be reached"),
+        (RetriesExceededError(OSError("reset")), TransientError, "not answering"),
         (client_error("ValidationException"), PipelineError, "AWS refused"),
         (client_error("ValidationException", message="two\nlines"), PipelineError, "two lines"),
         (ParamValidationError(report="two\nlines"), PipelineError, "two lines"),
@@ -89,7 +104,9 @@ EXPIRED_SIGNATURE = client_error("InvalidSignatureException", 403, "Signature ex
         (ValueError("Invalid endpoint: foo"), ConfigurationError, "AWS_ENDPOINT_URL"),
     ],
 )
-def test_explain(error: Exception, kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_said_of_an_error(
+    error: Exception, kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_PROFILE", "work")
     explained = aws.explain(error, "doing something")
     assert type(explained) is kind
@@ -98,45 +115,24 @@ def test_explain(error: Exception, kind: type[Exception], said: str, monkeypatch
     assert "hunter2" not in str(explained)
     assert "belongs to someone else" not in str(explained)
     assert aws.is_transient(error) == (kind is TransientError)
+    assert explained.__cause__ is error
 
 
-def test_clients_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    first = aws.s3()
-    assert aws.s3() is first
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    assert aws.s3().meta.endpoint_url == "http://127.0.0.1:1"
+def test_a_block_of_calls_raises_our_errors_and_leaves_those_of_others() -> None:
+    with pytest.raises(AccessDeniedError, match="while reading x") as caught, aws.translated("reading x"):
+        raise client_error("AccessDenied", 403)
+    with pytest.raises(AccessDeniedError) as again, aws.translated("doing more"):
+        raise caught.value
+    assert again.value is caught.value
+    with pytest.raises(KeyError), aws.translated("reading x"):
+        raise KeyError
 
 
-def test_clients_follow_refreshed_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "credentials"
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    for number in (1, 2):
-        file.write_text(f"[default]\naws_access_key_id = key{number}\naws_secret_access_key = secret\n")
-        os.utime(file, ns=(number, number))
-        client = aws.s3()
-        assert client._request_signer._credentials.access_key == f"key{number}"  # type: ignore[attr-defined]
-        assert aws.s3() is client
-
-
-def test_either_variable_names_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.delenv("AWS_REGION", raising=False)
-    assert aws.bedrock().meta.region_name == "eu-west-1"
-    monkeypatch.setenv("AWS_REGION", "ap-northeast-1")
-    assert aws.bedrock().meta.region_name == "ap-northeast-1"
-
-
-def test_without_a_region_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    with pytest.raises(ConfigurationError, match="AWS_REGION"):
-        aws.bedrock()
+def test_a_key_that_s3_denies_knowledge_of() -> None:
+    missing = aws.missing_object("reading x")
+    assert type(missing) is MissingObjectError
+    assert (aws.code_of(missing), aws.status_of(missing)) == ("NoSuchKey", 404)
+    assert str(missing) == "AWS refused reading x (NoSuchKey): The specified key does not exist"
 
 
 @pytest.fixture
