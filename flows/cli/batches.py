@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from flows.cli.main import DONE
+from flows.cli.exits import DONE
 from flows.cli.options import folder_option, output_options
 from flows.cli.process import surroundings
 

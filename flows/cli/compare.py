@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.main import DONE, FAILED, NOT_SHOWN, SOME_FAILED
+from flows.cli.exits import DONE, FAILED, NOT_SHOWN, SOME_FAILED
 from flows.cli.options import folder_option, options_of, output_options, parameters_from, sandbox_option
 from flows.cli.process import SYNTHETIC, status_of, surroundings
 from tasks.comparison.parameters import ComparisonParameters

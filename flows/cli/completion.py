@@ -3,7 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
-from flows.cli.main import DONE, bedrock_batch
+from flows.cli.exits import DONE
+from flows.cli.main import bedrock_batch
 
 _NAME = "bedrock-batch"
 

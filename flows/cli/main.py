@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 import click
 
+from flows.cli.exits import DONE, FAILED, SOME_FAILED
 from tasks.errors import PipelineError
-
-#: Exit statuses. Of a run that was interrupted: 130, or 128 and the signal's number.
-DONE, FAILED, USAGE, SOME_FAILED, NOT_SHOWN = 0, 1, 2, 3, 4
 
 #: Where each subcommand is, and what it does, without importing it.
 _COMMANDS = {
@@ -36,6 +34,11 @@ Exit status: 0 all requests are answered, 1 failed, 2 usage, 3 finished with fai
 """
 
 
+def _command(name: str) -> click.Command:
+    found: click.Command = getattr(importlib.import_module(_COMMANDS[name][0]), f"{name}_command")
+    return found
+
+
 class _Commands(click.Group):
     """Subcommands that are imported when they are asked for."""
 
@@ -43,10 +46,7 @@ class _Commands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        found: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), f"{cmd_name}_command")
-        return found
+        return _command(cmd_name) if cmd_name in _COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -94,16 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_batch(arguments: Sequence[str] | None = None) -> int:
     """`python -m flows.batch`: `bedrock-batch run`, where some failed requests are no failure of the command."""
-    from flows.cli.run import run_command
-
-    return _lenient(execute(run_command, arguments, "python -m flows.batch"))
+    return _lenient(execute(_command("run"), arguments, "python -m flows.batch"))
 
 
 def run_comparison(arguments: Sequence[str] | None = None) -> int:
     """`python -m flows.compare`: `bedrock-batch compare`, where some failed requests are no failure of the command."""
-    from flows.cli.compare import compare_command
-
-    return _lenient(execute(compare_command, arguments, "python -m flows.compare"))
+    return _lenient(execute(_command("compare"), arguments, "python -m flows.compare"))
 
 
 def _lenient(status: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flows.cli.main import DONE, FAILED, SOME_FAILED
+from flows.cli.exits import DONE, FAILED, SOME_FAILED
 from tasks.openai_format.batch import Batch
 from tasks.support.words import dollars
 

@@ -5,7 +5,7 @@ import threading
 
 import click
 
-from flows.cli.main import DONE
+from flows.cli.exits import DONE
 from flows.cli.process import end_in_order
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 
+from flows.cli import exits
 from flows.cli import main as cli
 from flows.cli.compare import _print_comparison, compare_command
 from flows.cli.options import parameters_from
@@ -108,7 +109,7 @@ def test_what_is_said_arrives() -> None:
     assert (compared["cluster_by"], compared["slice_by"], compared["label_column"]) == ("user", "a,b", "truth")
 
 
-@pytest.mark.parametrize(("within", "status"), [(None, cli.DONE), (True, cli.DONE), (False, cli.NOT_SHOWN)])
+@pytest.mark.parametrize(("within", "status"), [(None, exits.DONE), (True, exits.DONE), (False, exits.NOT_SHOWN)])
 def test_a_margin_decides_the_exit_status(within: bool | None, status: int) -> None:
     found = Comparison(id="cmp_1", input_file="in.jsonl", within_margin=within)
     assert _print_comparison(found, None, as_json=False, quiet=True) == status
@@ -133,12 +134,12 @@ def test_a_margin_decides_the_exit_status(within: bool | None, status: int) -> N
     ],
 )
 def test_mistakes_of_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
-    assert cli.main(arguments) == cli.USAGE
+    assert cli.main(arguments) == exits.USAGE
     assert message in capsys.readouterr().err
 
 
 def test_the_old_commands_say_their_own_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (cli.run_batch([]), cli.run_comparison([])) == (cli.USAGE, cli.USAGE)
+    assert (cli.run_batch([]), cli.run_comparison([])) == (exits.USAGE, exits.USAGE)
     told = capsys.readouterr().err
     assert "python -m flows.batch [OPTIONS] INPUT_FILE" in told
     assert "python -m flows.compare [OPTIONS] INPUT_FILE" in told
@@ -155,9 +156,9 @@ def failing(error: BaseException) -> click.Command:
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (PipelineError("No bucket is set."), cli.FAILED, "error: No bucket is set.\n"),
+        (PipelineError("No bucket is set."), exits.FAILED, "error: No bucket is set.\n"),
         (KeyboardInterrupt(), 130, "\n"),
-        (click.UsageError("so not"), cli.USAGE, "Error: so not\n"),
+        (click.UsageError("so not"), exits.USAGE, "Error: so not\n"),
     ],
 )
 def test_expected_errors_are_one_line(
@@ -175,12 +176,12 @@ def test_faults_of_ours_are_not_hidden() -> None:
 @pytest.mark.parametrize(
     ("found", "status"),
     [
-        (batch(), cli.DONE),
-        (batch(completed=2, failed=1), cli.SOME_FAILED),
-        (batch("expired", completed=1, failed=2), cli.SOME_FAILED),
-        (batch("cancelled", completed=0, failed=3), cli.SOME_FAILED),
-        (batch("failed", completed=0), cli.FAILED),
-        (batch("in_progress", completed=0), cli.DONE),
+        (batch(), exits.DONE),
+        (batch(completed=2, failed=1), exits.SOME_FAILED),
+        (batch("expired", completed=1, failed=2), exits.SOME_FAILED),
+        (batch("cancelled", completed=0, failed=3), exits.SOME_FAILED),
+        (batch("failed", completed=0), exits.FAILED),
+        (batch("in_progress", completed=0), exits.DONE),
     ],
 )
 def test_exit_statuses(found: Batch, status: int) -> None:
@@ -222,9 +223,9 @@ def test_check_and_estimate_start_no_server(tmp_path: Path) -> None:
         "sys.exit(main())"
     )
     for call, status in (
-        (["check", path, "--model", NOVA], cli.SOME_FAILED),
-        (["estimate", path, "--model", NOVA, "--model", CLAUDE, "--judge", CLAUDE], cli.DONE),
-        (["compare", path, "--model", NOVA, "--model", CLAUDE, "--estimate"], cli.DONE),
+        (["check", path, "--model", NOVA], exits.SOME_FAILED),
+        (["estimate", path, "--model", NOVA, "--model", CLAUDE, "--judge", CLAUDE], exits.DONE),
+        (["compare", path, "--model", NOVA, "--model", CLAUDE, "--estimate"], exits.DONE),
     ):
         done = subprocess.run(
             [sys.executable, "-c", code, *call, "--json"],

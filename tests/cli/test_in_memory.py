@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from flows.cli import exits
 from flows.cli import main as cli
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import mark_open
@@ -67,9 +68,9 @@ def test_list_is_limited_and_goes_on(cloud: Cloud, capsys: Said) -> None:
         (("--limit", "2", "--after", ids[1]), ids[2:4]),
         (("--limit", "30", "--after", ids[-2]), ids[-1:]),
     ):
-        assert run("list", "--quiet", *arguments) == cli.DONE
+        assert run("list", "--quiet", *arguments) == exits.DONE
         assert capsys.readouterr().out.split() == expected
-    assert run("list", "--after", "batch_x") == cli.FAILED
+    assert run("list", "--after", "batch_x") == exits.FAILED
     assert capsys.readouterr() == ("", "error: There is no batch 'batch_x' under s3://bucket/prefix to list from.\n")
 
 
@@ -83,7 +84,7 @@ def test_show_has_the_batch_and_its_jobs(cloud: Cloud, capsys: Said) -> None:
         request_counts=RequestCounts(total=3, completed=2, failed=1),
         cost_usd=0.5,
     )
-    assert run("show", id) == cli.DONE
+    assert run("show", id) == exits.DONE
     shown = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line]
     assert [tuple(row) for row in shown] == [
         ("batch", id),
@@ -99,9 +100,9 @@ def test_show_has_the_batch_and_its_jobs(cloud: Cloud, capsys: Said) -> None:
         ("job-1", f"InProgress  1,100 of 200 records  {second.arn}"),
         ("job-2", "not submitted"),
     ]
-    assert run("show", id, "--quiet") == cli.DONE
+    assert run("show", id, "--quiet") == exits.DONE
     assert capsys.readouterr().out == f"{id}\n"
-    assert run("show", id, "--json") == cli.DONE
+    assert run("show", id, "--json") == exits.DONE
     assert json.loads(capsys.readouterr().out) == stored(of(1)).public().model_dump(mode="json")
 
 
@@ -111,24 +112,24 @@ def test_show_has_the_batch_and_its_jobs(cloud: Cloud, capsys: Said) -> None:
 def test_output_writes_either_file(cloud: Cloud, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     id = finished(cloud)
     for arguments, expected in (((), b"output_file"), (("--errors",), b"error_file")):
-        assert run("output", id, *arguments) == cli.DONE
+        assert run("output", id, *arguments) == exits.DONE
         assert capfdbinary.readouterr().out == b'{"of":"%b"}\n' % expected
 
 
 def test_output_of_what_is_not_finished(cloud: Cloud, capsys: Said) -> None:
     id = put(cloud)
-    assert run("output", id) == cli.FAILED
+    assert run("output", id) == exits.FAILED
     assert capsys.readouterr() == (
         "",
         f"error: Batch {id} is in_progress: it has no output yet; incomplete=True gives what is finished.\n",
     )
-    assert run("output", id, "--incomplete") == cli.DONE
-    assert run("output", "batch_" + "0" * 31) == cli.FAILED
+    assert run("output", id, "--incomplete") == exits.DONE
+    assert run("output", "batch_" + "0" * 31) == exits.FAILED
 
 
 def test_output_into_a_folder(cloud: Cloud, tmp_path: Path, capsys: Said) -> None:
     id = finished(cloud, request_counts=RequestCounts(total=2, completed=1, failed=1))
-    assert run("output", id, "--output-dir", str(tmp_path)) == cli.DONE
+    assert run("output", id, "--output-dir", str(tmp_path)) == exits.DONE
     names = ["output.jsonl", "errors.jsonl", "results.parquet", "batch.json"]
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / id / name) for name in names]
     assert (tmp_path / id / "errors.jsonl").read_text() == '{"of":"error_file"}\n'
@@ -140,7 +141,7 @@ def test_output_into_a_folder(cloud: Cloud, tmp_path: Path, capsys: Said) -> Non
 def test_a_folder_that_cannot_be_written(cloud: Cloud, tmp_path: Path, capsys: Said) -> None:
     id = finished(cloud)
     (tmp_path / id).write_text("in the way")
-    assert run("output", id, "--output-dir", str(tmp_path)) == cli.FAILED
+    assert run("output", id, "--output-dir", str(tmp_path)) == exits.FAILED
     said = capsys.readouterr().err
     assert said.startswith(f"error: The result files cannot be saved in {tmp_path / id} (File exists): name another")
 
@@ -154,11 +155,11 @@ def test_cancel(cloud: Cloud, capsys: Said, monkeypatch: pytest.MonkeyPatch, col
     id = put(cloud, shards=[shard(jobs=[job(arn=arn)])])
     driven: list[str] = []
     monkeypatch.setattr("flows.operations.drive", lambda ref: driven.append(ref.batch_id))
-    assert run("cancel", id, *(() if collect else ("--no-collect",)), "--quiet") == cli.DONE
+    assert run("cancel", id, *(() if collect else ("--no-collect",)), "--quiet") == exits.DONE
     assert capsys.readouterr().out == f"{id}\n"
     assert cloud.bedrock.jobs[arn]["status"] == "Stopping"
     assert driven == ([id] if collect else [])
-    assert run("cancel", of(2).batch_id) == cli.FAILED
+    assert run("cancel", of(2).batch_id) == exits.FAILED
     assert capsys.readouterr().err == f"error: There is no batch {of(2).batch_id} under s3://bucket/prefix.\n"
 
 
@@ -174,14 +175,14 @@ def test_collect_advances_every_open_batch_or_one(cloud: Cloud, capsys: Said, mo
     for number in (1, 3):
         put(cloud, number)
         mark_open(of(number))
-    assert run("collect", "--quiet") == cli.DONE
+    assert run("collect", "--quiet") == exits.DONE
     assert capsys.readouterr().out.split() == driven == [of(1).batch_id, of(3).batch_id]
     driven.clear()
-    assert run("collect", of(3).batch_id, "--quiet") == cli.DONE
+    assert run("collect", of(3).batch_id, "--quiet") == exits.DONE
     assert driven == [of(3).batch_id]
     put(cloud, 2)
     mark_open(of(2))
-    assert run("collect") == cli.FAILED
+    assert run("collect") == exits.FAILED
     assert "error: 1 of 3 batches could not be advanced" in capsys.readouterr().err
 
 
@@ -230,11 +231,11 @@ SOME = result(request_counts=RequestCounts(total=2, completed=1, failed=1))
 @pytest.mark.parametrize(
     ("came", "status", "lenient", "said"),
     [
-        (result(), cli.DONE, cli.DONE, ""),
-        (SOME, cli.SOME_FAILED, cli.DONE, ""),
-        (result(status="in_progress"), cli.DONE, cli.DONE, ""),
-        (BatchFailedError("Batch x failed: no", FAILED_ONE), cli.FAILED, cli.FAILED, "error: Batch x failed: no\n"),
-        (ConfigurationError("No bucket is set."), cli.FAILED, cli.FAILED, "error: No bucket is set.\n"),
+        (result(), exits.DONE, exits.DONE, ""),
+        (SOME, exits.SOME_FAILED, exits.DONE, ""),
+        (result(status="in_progress"), exits.DONE, exits.DONE, ""),
+        (BatchFailedError("Batch x failed: no", FAILED_ONE), exits.FAILED, exits.FAILED, "error: Batch x failed: no\n"),
+        (ConfigurationError("No bucket is set."), exits.FAILED, exits.FAILED, "error: No bucket is set.\n"),
     ],
 )
 def test_how_a_run_ends(
@@ -249,17 +250,17 @@ def test_how_a_run_ends(
 
 
 def test_a_run_is_asked_for_what_was_said(batch_inference: list[Any]) -> None:
-    assert run("run", "in.jsonl", "--model", "m", "--no-wait", "--metadata", "a=b=c", "--metadata", "d") == cli.DONE
+    assert run("run", "in.jsonl", "--model", "m", "--no-wait", "--metadata", "a=b=c", "--metadata", "d") == exits.DONE
     asked = batch_inference[1]
     assert (asked["input_file"], asked["model"], asked["wait"]) == ("in.jsonl", "m", False)
     assert asked["metadata"] == {"a": "b=c", "d": ""}
-    assert run("run", "in.jsonl", "--model", "m") == cli.DONE
+    assert run("run", "in.jsonl", "--model", "m") == exits.DONE
     assert (batch_inference[2]["wait"], batch_inference[2]["metadata"]) == (True, {})
 
 
 def test_a_file_that_is_not_there_is_no_success(cloud: Cloud, capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
-    assert cli.run_batch(["nowhere.jsonl", "--model", "anthropic.claude-3-5-haiku-20241022-v1:0"]) == cli.FAILED
+    assert cli.run_batch(["nowhere.jsonl", "--model", "anthropic.claude-3-5-haiku-20241022-v1:0"]) == exits.FAILED
     assert "nowhere.jsonl" in capsys.readouterr().err
 
 
@@ -267,11 +268,11 @@ def test_files_that_cannot_be_saved_fail_the_command_and_not_the_batch(
     cloud: Cloud, batch_inference: list[Any], tmp_path: Path, capsys: Said
 ) -> None:
     batch_inference[0] = stored(of(1)).public() if finished(cloud) else None
-    assert run("run", "in.jsonl", "--model", "m", "--quiet", "--output-dir", str(tmp_path)) == cli.DONE
+    assert run("run", "in.jsonl", "--model", "m", "--quiet", "--output-dir", str(tmp_path)) == exits.DONE
     assert (tmp_path / of(1).batch_id / "output.jsonl").exists()
     capsys.readouterr()
     (tmp_path / "file").write_text("")
-    assert run("run", "in.jsonl", "--model", "m", "--quiet", "--output-dir", str(tmp_path / "file/x")) == cli.FAILED
+    assert run("run", "in.jsonl", "--model", "m", "--quiet", "--output-dir", str(tmp_path / "file/x")) == exits.FAILED
     out, err = capsys.readouterr()
     assert out == f"{of(1).batch_id}\n"
     assert "cannot be saved in" in err

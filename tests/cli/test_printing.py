@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli.main import DONE, FAILED, SOME_FAILED
+from flows.cli.exits import DONE, FAILED, SOME_FAILED
 from flows.cli.printing import (
     account_of,
     print_batch,

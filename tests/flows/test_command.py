@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import exits
 from flows.cli import main as cli
 from tests.conftest import CLAUDE, NOVA, Sandbox, chat, write_lines
 
@@ -50,7 +51,7 @@ def test_a_batch_is_run_interrupted_shown_and_read(
 
     process = started(*call, "--json", "--output-dir", str(tmp_path / "out"))
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == cli.SOME_FAILED, errors[-3000:]
+    assert process.returncode == exits.SOME_FAILED, errors[-3000:]
     batch = json.loads(output)
     assert (batch["id"], batch["status"], batch["request_counts"]["failed"]) == (batch_id, "completed", 1)
     assert len(Path(batch["files"]["output"]).read_text().splitlines()) == 100
@@ -59,29 +60,29 @@ def test_a_batch_is_run_interrupted_shown_and_read(
     bad = str(write_lines(tmp_path / "bad.jsonl", [chat("a"), chat("a")]))
     process = started("run", bad, "--model", CLAUDE)
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == cli.FAILED
+    assert process.returncode == exits.FAILED
     assert "Traceback" not in errors
     assert [line for line in errors.splitlines() if "BatchFailedError" in line] == []
     assert errors.splitlines()[-1].startswith("error: Batch batch_")
     refused = str(write_lines(tmp_path / "refused.jsonl", [chat(f"r{i}", logit_bias={"1": 2}) for i in range(110)]))
     process = started("run", refused, "--model", CLAUDE, "--quiet")
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == cli.SOME_FAILED
+    assert process.returncode == exits.SOME_FAILED
     (refused_id,) = output.split()
     (line,) = errors.splitlines()
     assert line.startswith("Nothing was sent, and nothing is paid for: every request is refused")
 
     # Without Prefect's server or a run.
-    assert cli.main(["list", "--quiet"]) == cli.DONE
+    assert cli.main(["list", "--quiet"]) == exits.DONE
     assert {batch_id, refused_id} < set(capsys.readouterr().out.splitlines())
-    assert cli.main(["show", batch_id]) == cli.DONE
+    assert cli.main(["show", batch_id]) == exits.DONE
     shown = capsys.readouterr().out
     assert "101 = 100 answered + 1 failed" in shown
     assert "100 of 100 records" in shown
-    assert cli.main(["output", batch_id, "--errors"]) == cli.DONE
+    assert cli.main(["output", batch_id, "--errors"]) == exits.DONE
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["custom_id"] == "odd"
-    assert cli.main(["show", "batch_" + "0" * 32]) == cli.FAILED
+    assert cli.main(["show", "batch_" + "0" * 32]) == exits.FAILED
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
 
@@ -95,12 +96,12 @@ def test_commands_that_start_flows(
     monkeypatch.setattr("logging.shutdown", lambda: None)
     path = str(write_lines(tmp_path / "in.jsonl", [chat(f"r{i}", max_tokens=10) for i in range(110)]))
     sandbox.faults(hold=True)
-    assert cli.main(["run", path, "--model", NOVA, "--no-wait", "--quiet"]) == cli.DONE
+    assert cli.main(["run", path, "--model", NOVA, "--no-wait", "--quiet"]) == exits.DONE
     batch_id = capsys.readouterr().out.strip()
-    assert cli.main(["collect", "--json"]) == cli.DONE
+    assert cli.main(["collect", "--json"]) == exits.DONE
     assert [batch["status"] for batch in json.loads(capsys.readouterr().out)] == ["in_progress"]
-    assert cli.main(["cancel", batch_id, "--no-collect"]) == cli.DONE
+    assert cli.main(["cancel", batch_id, "--no-collect"]) == exits.DONE
     assert "cancelling" in capsys.readouterr().out
     sandbox.faults(hold=False)
-    assert cli.main(["cancel", batch_id, "--json"]) == cli.DONE
+    assert cli.main(["cancel", batch_id, "--json"]) == exits.DONE
     assert json.loads(capsys.readouterr().out)["status"] == "cancelled"
