@@ -153,6 +153,9 @@ class Tool(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     strict: bool | None
 
+    # By identity, for what is made of it once: lines that repeat a tool share it.
+    __hash__ = object.__hash__
+
 
 class JsonFormat(msgspec.Struct, frozen=True):
     """`response_format`: JSON of a schema, or any JSON object where `schema` is None."""
@@ -161,6 +164,8 @@ class JsonFormat(msgspec.Struct, frozen=True):
     schema: dict[str, Any] | None
     description: str | None = None
     strict: bool | None = None
+
+    __hash__ = object.__hash__
 
 
 class Chat(msgspec.Struct):

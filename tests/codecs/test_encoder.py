@@ -118,3 +118,18 @@ def test_what_may_not_be_fetched_is_the_lines_error() -> None:
 def test_an_endpoint_that_there_is_not() -> None:
     with pytest.raises(KeyError):
         Encoder(parse_model(CLAUDE), "/v1/moderations", "error")
+
+
+ODD = {"type": "object", "properties": {"a b": {"type": "string"}}, "anyOf": [{"required": ["a b"]}]}
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_what_is_made_once_of_tools_is_counted_and_written_for_each_line(model: str) -> None:
+    function = {"name": "f", "parameters": ODD, "strict": True}
+    functions = [function, {**function, "description": "D"}]
+    lines = [line(tools=[{"type": "function", "function": each}]) for each in functions]
+    ours = encoder("drop", model)
+    first, _, again = (ours.encode(each) for each in (*lines, lines[0]))
+    assert again == first
+    assert first.dropped
+    assert ours.dropped.as_dict()["tools[].function.parameters (anyOf in the description)"] == 3

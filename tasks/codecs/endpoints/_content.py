@@ -45,9 +45,9 @@ def text_parts(content: Any, where: str) -> list[Text]:
         raise RequestError(f"'{where}' must be a string or a list of parts.", where, "invalid_type")
     parts = []
     for index, part in enumerate(content):
-        at = f"{where}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "refusal") or not isinstance(part.get(kind), str):
+            at = f"{where}[{index}]"
             raise RequestError(f"'{at}' must be a text part here.", at)
         parts.append(Text(part[kind]))
     return parts
@@ -61,12 +61,13 @@ def parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image |
         raise RequestError(f"'{where}' must be a string or a list of parts.", where, "invalid_type")
     parts: list[Text | Image | Document] = []
     for index, part in enumerate(content):
-        at = f"{where}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
-        found: Text | Image | Document | None = None
         if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
-            found = Text(part["text"])
-        elif kind == "refusal" and isinstance(part.get("refusal"), str):
+            parts.append(Text(part["text"]))
+            continue
+        at = f"{where}[{index}]"
+        found: Text | Image | Document | None = None
+        if kind == "refusal" and isinstance(part.get("refusal"), str):
             found = Text(part["refusal"])
         elif kind == "image_url":
             image = part.get("image_url")

@@ -5,7 +5,8 @@ dropped and counted. The top of a body is told by `Endpoint.mapped` and `without
 `tests/codecs/test_silent_fields.py` holds the lists to the `openai` package's request types.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +27,9 @@ class Keys(msgspec.Struct, frozen=True):
     #: What is in them, by key.
     within: Mapping[str, "Keys | Kinds"] = {}
 
+    # By identity, for what is made of them once.
+    __hash__ = object.__hash__
+
 
 class Kinds(msgspec.Struct, frozen=True):
     """Objects told apart by one of their keys. Whoever reads them refuses those of no kind that is here."""
@@ -35,15 +39,16 @@ class Kinds(msgspec.Struct, frozen=True):
     #: The kind of those that do not say.
     default: str | None = None
 
+    __hash__ = object.__hash__
 
-_NESTED = frozenset({dict, list})
+
 #: Values of counted keys that ask for what happens anyway.
 _DEFAULTS = {"detail": "auto"}
 
 
 def check_keys(value: Any, keys: Keys | Kinds, where: str, policy: Policy) -> None:
     """Refuse, or count, the keys that nobody reads in an object or in each of a list. Raises RequestError."""
-    if not _all_read(value, keys):
+    if not _all_read(keys)(value):
         _check(value, keys, where, policy)
 
 
@@ -55,18 +60,46 @@ def _of_kind(value: dict[str, Any], keys: Keys | Kinds) -> Keys | None:
     return keys.kinds.get(kind) if isinstance(kind, str) else None
 
 
-def _all_read(value: Any, keys: Keys | Kinds) -> bool:
-    """Whether every key is one that is read, as in nearly every request: a walk that need not know where it is."""
-    for item in value if type(value) is list else (value,):
-        if type(item) is not dict or (own := _of_kind(item, keys)) is None:
-            continue
-        if not item.keys() <= own.read:
-            return False
-        for key, inner in own.within.items():
-            below = item.get(key)
-            if below.__class__ in _NESTED and not _all_read(below, inner):
+@functools.cache
+def _all_read(keys: Keys | Kinds) -> Callable[[Any], bool]:
+    """What tells whether every key in an object, or in each of a list, is one that is read: so in nearly every request.
+
+    A walk that need not know where it is, with all that it asks for put together beforehand, since each line takes it.
+    """
+    if isinstance(keys, Kinds):
+        kinds, name, default, only = (
+            {kind: _part(own) for kind, own in keys.kinds.items()},
+            keys.key,
+            keys.default,
+            None,
+        )
+    else:
+        kinds, name, default, only = {}, "", None, _part(keys)
+
+    def all_read(value: Any) -> bool:
+        for item in value if value.__class__ is list else (value,):
+            if item.__class__ is not dict:
+                continue
+            part = only
+            if part is None:
+                kind = item.get(name, default)
+                part = kinds.get(kind) if kind.__class__ is str else None
+                if part is None:
+                    continue
+            covers, within = part
+            if not covers(item):
                 return False
-    return True
+            for key, inner in within:
+                below = item.get(key)
+                if below.__class__ is not str and below is not None and not inner(below):
+                    return False
+        return True
+
+    return all_read
+
+
+def _part(keys: Keys) -> tuple[Callable[[dict[str, Any]], bool], list[tuple[str, Callable[[Any], bool]]]]:
+    return keys.read.issuperset, [(key, _all_read(inner)) for key, inner in keys.within.items()]
 
 
 def _check(value: Any, keys: Keys | Kinds, where: str, policy: Policy) -> None:

@@ -1,11 +1,32 @@
 """Tools and JSON schemas, which chat nests and the responses endpoint has directly."""
 
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-from tasks.codecs.base import JsonFormat, RequestError, Tool
+from tasks.codecs.base import JsonFormat, RequestError, Tool, dumps
 
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+#: The lines of a file repeat a few lists of tools, and a few schemas.
+_MANY: Final = 16
+
+_ReadT = TypeVar("_ReadT")
+
+
+def repeated(read: Callable[[Any], _ReadT]) -> Callable[[Any], _ReadT]:
+    """What reads a field that lines repeat: the same content gives the same object, so what is made of it is kept."""
+    known: dict[bytes, _ReadT] = {}
+
+    def reader(value: Any) -> _ReadT:
+        content = dumps(value)
+        found = known.get(content)
+        if found is None:
+            if len(known) >= _MANY:
+                known.clear()
+            found = known[content] = read(value)
+        return found
+
+    return reader
 
 
 def parse_tool(function: dict[str, Any], where: str) -> Tool:

@@ -18,9 +18,6 @@ _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NO_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
-_OF_TOOLS: Final = frozenset({ToolCall, ToolResult, Thinking})
-
-
 class Conversation(NamedTuple):
     """Turns in order, and the names of tools that were changed: the new one to the one that was given."""
 
@@ -36,10 +33,13 @@ def settle(
     `system` tells whether there is a system text, which alone is enough to be answered, and `declared` which tools
     there are. Raises RequestError for what has no such order: OpenAI refuses the same.
     """
-    settled = _merged(turns)
-    plain = _plain(settled)
-    if not plain and _pair(settled, policy, field):
-        settled = _merged(settled)
+    settled, names = _merged(turns), dict[str, str]()
+    if not _in_order(settled):
+        if _pair(settled, policy, field):
+            settled = _merged(settled)
+        for turn in settled:
+            turn.parts.sort(key=_rank)
+        names = _rename(settled, set(declared))
     if not settled and not system:
         raise RequestError(f"'{field}' holds no user message with content.", field)
     if not settled or settled[0].role == "assistant":
@@ -48,20 +48,34 @@ def settle(
     if last.role == "assistant" and isinstance(last.parts[-1], Text):
         # The beginning of an answer that the model goes on from: Claude refuses white space at its end.
         last.parts[-1] = Text(last.parts[-1].text.rstrip())
-    if plain:
-        return Conversation(settled, {})
-    for turn in settled:
-        if len(turn.parts) > 1:
-            turn.parts.sort(key=_rank)
-    return Conversation(settled, _rename(settled, set(declared)))
+    return Conversation(settled, names)
 
 
-def _plain(turns: list[Turn]) -> bool:
+def _in_order(turns: list[Turn]) -> bool:
+    """Whether calls and results stand as they must, as nearly always: results first, calls last, all of them paired."""
+    used: set[str] = set()
+    waiting: list[str] = []
     for turn in turns:
+        calls: list[str] = []
+        others = False
         for part in turn.parts:
-            if type(part) in _OF_TOOLS:
+            if type(part) is ToolResult:
+                if others or part.id not in waiting:
+                    return False
+                waiting.remove(part.id)
+            elif type(part) is ToolCall:
+                if part.id in used or not _TOOL_NAME.fullmatch(part.name):
+                    return False
+                used.add(part.id)
+                calls.append(part.id)
+            elif calls:
                 return False
-    return True
+            else:
+                others = True
+        if waiting:
+            return False
+        waiting = calls
+    return not waiting
 
 
 def is_blank(part: Part) -> bool:

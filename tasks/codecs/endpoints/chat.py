@@ -30,7 +30,7 @@ from tasks.codecs.endpoints._content import arguments, parse_parts, text_parts
 from tasks.codecs.endpoints._fields import MAX_CHOICES, integer, parse_effort, parse_sampling
 from tasks.codecs.endpoints._keys import CHAT_KEYS
 from tasks.codecs.endpoints._thinking import THINKING_KINDS, parse_blocks
-from tasks.codecs.endpoints._tools import json_format, parse_parallel, parse_tool, parse_tool_choice
+from tasks.codecs.endpoints._tools import json_format, parse_parallel, parse_tool, parse_tool_choice, repeated
 from tasks.codecs.endpoints._turns import is_blank, settle
 from tasks.codecs.endpoints._words import Words, words
 from tasks.codecs.endpoints.chat_completion import ChatCompletion, build_chat_completion, plain_frame
@@ -86,8 +86,11 @@ def _modern(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parse_response_format(value: Any) -> JsonFormat | None:
-    if value is None:
-        return None
+    return None if value is None else _read_response_format(value)
+
+
+@repeated
+def _read_response_format(value: Any) -> JsonFormat | None:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "text":
         return None
@@ -188,8 +191,11 @@ def _parse_thinking(message: dict[str, Any], content: Any, policy: Policy) -> tu
 
 
 def _parse_tools(tools: Any) -> list[Tool]:
-    if tools is None:
-        return []
+    return [] if tools is None else [*_read_tools(tools)]
+
+
+@repeated
+def _read_tools(tools: Any) -> list[Tool]:
     if not isinstance(tools, list):
         raise RequestError("'tools' must be a list.", "tools", "invalid_type")
     parsed = []

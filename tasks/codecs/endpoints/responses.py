@@ -26,7 +26,7 @@ from tasks.codecs.endpoints._content import arguments, parse_parts
 from tasks.codecs.endpoints._fields import integer, parse_effort, parse_sampling
 from tasks.codecs.endpoints._keys import RESPONSES_KEYS
 from tasks.codecs.endpoints._thinking import seal, unseal
-from tasks.codecs.endpoints._tools import json_format, parse_parallel, parse_tool, parse_tool_choice
+from tasks.codecs.endpoints._tools import json_format, parse_parallel, parse_tool, parse_tool_choice, repeated
 from tasks.codecs.endpoints._turns import settle
 from tasks.codecs.endpoints._words import Words, words
 from tasks.openai_format.requests import RESPONSES
@@ -103,7 +103,7 @@ def _parse_text(text: Any) -> tuple[JsonFormat | None, dict[str, Any]]:
     if kind == "json_object":
         return JsonFormat("json_object", None), rest
     if kind == "json_schema":
-        return json_format(wanted, "text.format"), rest
+        return _read_format(wanted), rest
     raise RequestError("'text.format.type' must be text, json_object or json_schema.", "text.format.type")
 
 
@@ -113,12 +113,26 @@ def _parse_tools(tools: Any, policy: Policy) -> list[Tool]:
     if not isinstance(tools, list):
         raise RequestError("'tools' must be a list.", "tools", "invalid_type")
     parsed = []
-    for index, tool in enumerate(tools):
-        if isinstance(tool, dict) and tool.get("type") == "function":
-            parsed.append(parse_tool(tool, f"tools[{index}]"))
+    for index, tool in enumerate(_read_tools(tools)):
+        if tool is not None:
+            parsed.append(tool)
         else:
             policy.refuse(f"tools[{index}]", "only function tools exist outside OpenAI.", count_as="tools[] (built-in)")
     return parsed
+
+
+@repeated
+def _read_tools(tools: list[Any]) -> list[Tool | None]:
+    """The functions among some tools, by their places."""
+    return [
+        parse_tool(tool, f"tools[{index}]") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        for index, tool in enumerate(tools)
+    ]
+
+
+@repeated
+def _read_format(wanted: dict[str, Any]) -> JsonFormat:
+    return json_format(wanted, "text.format")
 
 
 def _parse_choice(choice: Any, tools: list[Tool], policy: Policy) -> str | None:

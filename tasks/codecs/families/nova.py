@@ -9,12 +9,12 @@ import msgspec
 
 from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, RequestError, Tool, ToolCall
+from tasks.codecs.base import Answer, Chat, Encoded, InvocationType, PlainForm, Policy, Tool, ToolCall
 from tasks.codecs.families._common import named_function, refuse_rest, refuse_unseen, take
 from tasks.codecs.families._reasoning import take_nova_s_thoughts_out
-from tasks.codecs.families._schemas import ROOT_KEYS, inline_references
+from tasks.codecs.families._schemas import ROOT_KEYS
 from tasks.codecs.families._thinking import refuse_effort
-from tasks.codecs.families._tools import flat_parameters, force_json_tool, single_tools
+from tasks.codecs.families._tools import flat_parameters, force_json_tool, format_error, single_tools
 from tasks.codecs.families.converse import (
     decode_response,
     encode_conversation,
@@ -41,7 +41,7 @@ class NovaCodec:
         refuse_unseen(chat, facts, policy)
         _check_format(chat, policy)
         chat.tools = single_tools(chat.tools, policy)
-        json_tool = force_json_tool(chat, facts, policy)
+        json_tool = force_json_tool(chat, facts, policy, told=True)
         reasoning = _reasoning(chat, facts, policy)
         config = encode_inference_config(chat, facts, policy)
         top_k = take(chat, "top_k")
@@ -82,11 +82,9 @@ def _check_format(chat: Chat, policy: Policy) -> None:
         return
     if chat.json_format.strict:
         policy.refuse("response_format.json_schema.strict", "it does not enforce schemas.")
-    schema, chat.json_format = chat.json_format.schema, msgspec.structs.replace(chat.json_format, strict=None)
-    try:
-        inline_references(schema, "response_format.json_schema.schema")
-    except RequestError as error:
-        policy.refuse("response_format", f"{error.message}")
+    error = format_error(chat.json_format)
+    if error is not None:
+        policy.refuse("response_format", error)
         chat.json_format = None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.codecs.base import JsonFormat, RequestError, Tool
-from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice
+from tasks.codecs.endpoints._tools import json_format, parse_tool, parse_tool_choice, repeated
 
 NOTHING = {"type": "object", "properties": {}}
 
@@ -106,3 +106,27 @@ def test_what_is_none(value: Any, param: str) -> None:
     with pytest.raises(RequestError) as caught:
         json_format(value, "x")
     assert caught.value.param == param
+
+
+def test_what_lines_repeat_is_read_once_and_nothing_else_is_taken_for_it() -> None:
+    seen: list[Any] = []
+
+    def keep(value: Any) -> list[Any]:
+        seen.append(value)
+        return [value]
+
+    read = repeated(keep)
+    first = read({"minimum": 1})
+    assert read({"minimum": 1}) is first
+    for other in ({"minimum": 1.0}, {"minimum": True}, {"minimum": "1"}, {"maximum": 1}):
+        assert read(other) == [other]
+    assert len(seen) == 5
+
+
+def test_what_cannot_be_read_is_refused_each_time() -> None:
+    def read(value: object) -> None:
+        raise RequestError(f"no {value}")
+
+    for _ in range(2):
+        with pytest.raises(RequestError, match="no 1"):
+            repeated(read)(1)
