@@ -1,13 +1,16 @@
 """`make mutants`: would a unit test notice a small wrong change?
 
-    python -m tests.mutants [--sample 300] [--seed 1] [--minutes 90] [--module tasks/submit.py] [--again] [--keep]
+    python -m tests.mutants [--sample 300] [--seed 1] [--minutes 40] [--module tasks/submit.py] [--resume] [--again] [--keep]
 
 A random sample of the changes that `tests/mutations.py` knows is made to the modules that hold the promises, one at a time. pytest
 collects the unit tests once; then a process is forked for each mutant, in which one function is the changed one, and runs
-the tests that run the changed lines, the shortest first, until one fails. Which tests run which line is measured first, by
-coverage.py (`.mutants/`, until a file changes). What stands outside of functions is changed in a process that imports all
+the tests that run the changed statement, its own module's tests and the shortest first, until one fails. Which tests run which statement is
+measured first (`tests/reached.py`). What stands outside of functions is changed in a process that imports all
 anew. Mutants that no test notices are printed, module by module; changes that change nothing a user could see are in
 `mutants_equivalent.toml`, each with the reason.
+
+It ends in the `--minutes` it is given, says what it did not try, and goes on there with `--resume`. Times are those of a processor:
+a busy machine kills no mutant.
 
 mutmut 3 leaves out what is decorated and what stands outside of functions, that is every stage and every default; cosmic-ray runs
 one command, that is all tests, for each of its mutants. The sample is drawn by the digest of each change's own text: it stays
@@ -31,15 +34,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType
 
-import coverage
 import hypothesis
 import pytest
 
 from tests.mutations import Mutant, mutants
+from tests.reached import ROOT, Known, Reached, exchange, outcome_of
 
-ROOT = Path(__file__).resolve().parents[1]
 WORK, EQUIVALENT = ROOT / ".mutants", ROOT / "tests" / "mutants_equivalent.toml"
 MODULES = [
     "tasks/submit.py tasks/poll.py tasks/on_demand.py tasks/rounds.py tasks/assemble.py tasks/normalize.py tasks/convert.py",
@@ -50,159 +52,68 @@ MODULES = [
 #: Tests of minutes, and of processes: nobody would wait for them three hundred times.
 LEFT_OUT = ["tests/test_fuzz.py", "tests/test_memory.py", "tests/test_ending.py", "tests/flows/test_buckets.py"]
 OPTIONS = ["-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not e2e", "--hypothesis-profile=mutants", "-q"]
-SURVIVED, UNTESTED = "survived", "no test runs it"
-#: Seconds that the tests of a mutant take where they pass; those beyond are not run.
-TESTS_SECONDS = 40.0
+SURVIVED, UNTESTED, UNKNOWN = "survived", "no test runs it", "its function was not found"
+ALIVE = (SURVIVED, UNTESTED, UNKNOWN)
+#: Processor time of the tests of a mutant where they pass; those beyond are not run. Less where all is imported anew.
+TESTS_SECONDS, ANEW_SECONDS = 25.0, 8.0
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+def tests_of(mutant: Mutant, reached: Reached) -> list[str]:
+    """The tests that run what a mutant changed: the statement, or whatever names what it sets when it is imported."""
+    code, found = reached.code, set[str]()
+    if mutant.function and (at := code.at(mutant.path, mutant.first_line)) is not None:
+        found |= reached.tests[at]
+    if not found or mutant.cached:
+        for name in mutant.names:
+            found.update(*(reached.tests[at] for at in code.naming(name)))
+    if not found:
+        found.update(*(reached.tests[at] for at in code.of_path[mutant.path]))
+    folder, _, name = mutant.path.removeprefix("tasks/").rpartition("/")
+    own = re.compile(rf"tests/{folder + '/' if folder else ''}test_{name.removesuffix('.py').strip('_')}\.py::")
 
+    def place(test: str) -> float:
+        return reached.seconds[test] * (0.2 if own.match(test) else 1)
 
-class Tests:
-    """Which unit tests run which lines of the modules, and how long each takes."""
-
-    def __init__(self, items: list[pytest.Item], keep: bool) -> None:
-        """Measure each file of tests that has changed; all of them where the code has, unless last time's will do."""
-        self._lines: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        self.seconds: dict[str, float] = {}
-        code = _digest(sorted([*ROOT.glob("tasks/**/*.py"), *ROOT.glob("flows/**/*.py")]))
-        by_file: dict[Path, list[pytest.Item]] = defaultdict(list)
-        for item in items:
-            by_file[item.path].append(item)
-        places = {path: WORK / "tests" / f"{str(path.relative_to(ROOT)).replace('/', '.')}.json" for path in by_file}
-        keys = {path: [_digest([path]), "" if keep else code] for path in by_file}
-        for path, place in places.items():
-            if not place.exists() or json.loads(place.read_text())["key"][: 2 - keep] != keys[path][: 2 - keep]:
-                self._measure(by_file[path], place, [_digest([path]), code])
-            known = json.loads(place.read_text())
-            self.seconds |= known["seconds"]
-            for file, lines in known["lines"].items():
-                for line, names in lines.items():
-                    self._lines[file][line] += names
-
-    @staticmethod
-    def _measure(items: list[pytest.Item], place: Path, key: list[str]) -> None:
-        """Run a file's tests, in a process of its own; those that fail are left out."""
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if pid := os.fork():
-            os.waitpid(pid, 0)
-            return
-        measure = coverage.Coverage(
-            data_file=None, source=[str(ROOT / "tasks"), str(ROOT / "flows")], config_file=False, messages=False
-        )
-        measure.start()
-        seconds: dict[str, float] = {}
-        for item, following in zip(items, [*items[1:], None], strict=True):
-            measure.switch_context(item.nodeid)
-            began = time.monotonic()
-            if _passes(item, following):
-                seconds[item.nodeid] = time.monotonic() - began
-            else:
-                print(f"left out, since it fails: {item.nodeid}", flush=True)
-        measure.stop()
-        data, lines = measure.get_data(), dict[str, dict[int, list[str]]]()
-        for file in data.measured_files():
-            of_file = {
-                line: sorted(seconds.keys() & set(tests)) for line, tests in data.contexts_by_lineno(file).items()
-            }
-            lines[str(Path(file).relative_to(ROOT))] = {line: tests for line, tests in of_file.items() if tests}
-        place.write_text(json.dumps({"key": key, "lines": lines, "seconds": seconds}))
-        print(
-            f"measured {items[0].path.relative_to(ROOT)}: {len(seconds)} tests, {sum(seconds.values()):.0f} s",
-            flush=True,
-        )
-        os._exit(0)
-
-    def _of(self, path: str, lines: Iterable[int]) -> set[str]:
-        of_file = self._lines.get(path, {})
-        return {test for line in lines for test in of_file.get(str(line), [])}
-
-    def of(self, mutant: Mutant) -> list[str]:
-        """The tests that run what a mutant changed: the lines, or whatever names what they set when they are imported."""
-        found = self._of(mutant.path, range(mutant.first_line, mutant.last_line + 1))
-        if not found or mutant.cached:
-            for name in mutant.names:
-                for path in self._lines:
-                    source = (ROOT / path).read_text(encoding="utf-8").splitlines()
-                    named = [at for at, line in enumerate(source, 1) if re.search(rf"\b{name}\b", line)]
-                    found |= self._of(path, named)
-        chosen, total = [], 0.0
-        for test in sorted(found, key=lambda test: self.seconds[test]):
-            total += self.seconds[test]
-            if total < TESTS_SECONDS:
-                chosen.append(test)
-        return chosen
-
-
-def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
-    from _pytest.runner import runtestprotocol
-
-    item.config.hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, log=False, nextitem=following)
-    return not any(report.failed for report in reports)
-
-
-def _code_of(code: CodeType, qualname: str) -> CodeType | None:
-    """The code of a function of a module, by its name."""
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            if inner.co_qualname == qualname:
-                return inner
-            if qualname.startswith(inner.co_qualname + ".") and (found := _code_of(inner, qualname)):
-                return found
-    return None
-
-
-def functions() -> dict[tuple[str, str], list[FunctionType]]:
-    """All functions of this process, by file and qualified name."""
-    found: dict[tuple[str, str], list[FunctionType]] = defaultdict(list)
-    for each in gc.get_objects():
-        if isinstance(each, FunctionType):
-            found[os.path.realpath(each.__code__.co_filename), each.__code__.co_qualname].append(each)
-    return found
-
-
-def exchange(mutant: Mutant, known: dict[tuple[str, str], list[FunctionType]]) -> bool:
-    """Have the function that a mutant is in be the changed one, wherever it is known; False where that cannot be."""
-    path = str(ROOT / mutant.path)
-    changed = _code_of(compile(mutant.module(), path, "exec"), mutant.function)
-    for each in known[path, mutant.function]:
-        if changed is not None:
-            each.__code__ = changed
-    return changed is not None and bool(known[path, mutant.function])
+    chosen, total = [], 0.0
+    most = TESTS_SECONDS if mutant.function else ANEW_SECONDS
+    for test in sorted(found, key=place):
+        total += reached.seconds[test]
+        if total < most:
+            chosen.append(test)
+    return chosen
 
 
 class _Trial:
     """A mutant that is being tried, in a process of its own."""
 
-    def __init__(
-        self, mutant: Mutant, items: list[pytest.Item], seconds: float, known: dict[tuple[str, str], list[FunctionType]]
-    ) -> None:
+    def __init__(self, mutant: Mutant, items: list[pytest.Item], seconds: dict[str, float], known: Known) -> None:
         self.mutant = mutant
-        self._end = time.monotonic() + 30 + 10 * seconds
+        # A wait that has no end takes no processor's time.
+        self._end = time.monotonic() + 60 + 10 * sum(seconds[item.nodeid] for item in items)
         self._read, write = os.pipe()
         self._pid = os.fork()
         if not self._pid:
             os.setsid()
             outcome = "death"
             try:
-                outcome = self._run(items, known)
+                outcome = self._run(items, seconds, known)
             finally:
                 with os.fdopen(write, "w") as reply:
                     reply.write(outcome)
                 os._exit(0)
         os.close(write)
 
-    def _run(self, items: list[pytest.Item], known: dict[tuple[str, str], list[FunctionType]]) -> str:
+    def _run(self, items: list[pytest.Item], seconds: dict[str, float], known: Known) -> str:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-        if not exchange(self.mutant, known):
-            return "unknown function"
+        path = str(ROOT / self.mutant.path)
+        if not exchange(path, compile(self.mutant.module(), path, "exec"), known, self.mutant.function):
+            return UNKNOWN
         for item, following in zip(items, [*items[1:], None], strict=True):
-            if not _passes(item, following):
-                return item.nodeid
+            outcome = outcome_of(item, following, 5 + 10 * seconds[item.nodeid])
+            if outcome != "passed":
+                return item.nodeid if outcome == "failed" else f"time: {item.nodeid}"
         return SURVIVED
 
     def outcome(self) -> str | None:
@@ -226,22 +137,30 @@ class _Trial:
 class _Anew:
     """A mutant in what an import does: tried by a process that imports everything with the changed module."""
 
-    def __init__(self, mutant: Mutant, tests: list[str], seconds: float) -> None:
+    def __init__(self, mutant: Mutant, tests: list[str]) -> None:
         self.mutant = mutant
-        chosen = WORK / f"chosen-{os.getpid()}.json"
-        chosen.write_text(json.dumps({"path": mutant.path, "source": ast.unparse(mutant.module()), "tests": tests}))
-        command = [sys.executable, "-m", "tests.mutants", "--one", str(chosen)]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120 + 10 * seconds
-            )
-        except subprocess.TimeoutExpired:
-            self._outcome = "time"
-        else:
-            self._outcome = SURVIVED if done.returncode == 0 else "import"
+        self._chosen = WORK / f"chosen-{hashlib.sha256(mutant.id.encode()).hexdigest()[:16]}.json"
+        self._chosen.write_text(
+            json.dumps({"path": mutant.path, "source": ast.unparse(mutant.module()), "tests": tests})
+        )
+        self._end = time.monotonic() + 300
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.mutants", "--one", str(self._chosen)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
-    def outcome(self) -> str:
-        return self._outcome
+    def outcome(self) -> str | None:
+        late = time.monotonic() > self._end
+        if not late and self._process.poll() is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._chosen.unlink()
+        return "time" if late else SURVIVED if self._process.returncode == 0 else "import"
 
 
 def _try_anew(chosen: Path) -> int:
@@ -254,13 +173,14 @@ def _try_anew(chosen: Path) -> int:
         return code if self.path == path else get_code(self, name)
 
     SourceFileLoader.get_code = changed  # type: ignore[method-assign, assignment]
-    wanted = set(order["tests"])
+    place = {test: at for at, test in enumerate(order["tests"])}
 
     class Chosen:
+        @pytest.hookimpl(trylast=True)
         def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-            items[:] = [item for item in items if item.nodeid in wanted]
+            items[:] = sorted((item for item in items if item.nodeid in place), key=lambda item: place[item.nodeid])
 
-    files = sorted({test.partition("::")[0] for test in wanted})
+    files = sorted({test.partition("::")[0] for test in place})
     return int(pytest.main([*files, *OPTIONS, "-x", "--timeout=60"], plugins=[Chosen()]))
 
 
@@ -290,29 +210,33 @@ class Trials:
 
     def __init__(self, chosen: list[Mutant], options: argparse.Namespace) -> None:
         self._chosen, self._options = chosen, options
-        stored = WORK / "outcomes.json"
-        known: dict[str, str] = json.loads(stored.read_text()) if options.again and stored.exists() else {}
-        self.outcomes = {id: outcome for id, outcome in known.items() if outcome not in (SURVIVED, UNTESTED)}
+        self._stored = WORK / f"outcomes-{options.seed}.json"
+        self.outcomes: dict[str, str] = {}
+        if (options.again or options.resume) and self._stored.exists():
+            self.outcomes = json.loads(self._stored.read_text())
+        if options.again:
+            self.outcomes = {id: how for id, how in self.outcomes.items() if how not in ALIVE}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
-        tests = Tests(session.items, self._options.keep)
-        end = time.monotonic() + 60 * self._options.minutes
-        known = functions()
+        now, seconds, jobs = time.monotonic(), 60 * self._options.minutes, self._options.jobs
+        reached = Reached(session.items, WORK, keep=self._options.keep, jobs=jobs, end=now + 0.6 * seconds)
+        if reached.unmeasured:
+            print("no time to measure", *reached.unmeasured, flush=True)
+        # What all trials share is not copied, when a process looks for what it no longer needs.
         gc.freeze()
         waiting = [each for each in self._chosen if each.id not in self.outcomes][::-1]
         running: list[_Trial | _Anew] = []
-        while (waiting and time.monotonic() < end) or running:
-            while waiting and len(running) < self._options.jobs and time.monotonic() < end:
+        while (waiting and time.monotonic() < now + seconds) or running:
+            while waiting and len(running) < jobs and time.monotonic() < now + seconds:
                 mutant = waiting.pop()
-                names = [name for name in tests.of(mutant) if name in items]
-                seconds = sum(tests.seconds[name] for name in names)
+                names = [name for name in tests_of(mutant, reached) if name in items]
                 if not names:
                     self._note(mutant, UNTESTED)
-                elif known[str(ROOT / mutant.path), mutant.function]:
-                    running.append(_Trial(mutant, [items[name] for name in names], seconds, known))
+                elif mutant.function:
+                    running.append(_Trial(mutant, [items[name] for name in names], reached.seconds, reached.functions))
                 else:
-                    running.append(_Anew(mutant, names, seconds))
+                    running.append(_Anew(mutant, names))
             for trial in list(running):
                 if (outcome := trial.outcome()) is not None:
                     running.remove(trial)
@@ -322,8 +246,8 @@ class Trials:
 
     def _note(self, mutant: Mutant, outcome: str) -> None:
         self.outcomes[mutant.id] = outcome
-        (WORK / "outcomes.json").write_text(json.dumps(self.outcomes, indent=1))
-        print(f"\n{outcome}: {mutant.id}\n" if outcome in (SURVIVED, UNTESTED) else ".", end="", flush=True)
+        self._stored.write_text(json.dumps(self.outcomes, indent=1))
+        print(f"\n{outcome}: {mutant.id}\n" if outcome in ALIVE else ".", end="", flush=True)
 
     def report(self) -> None:
         """Module by module: how many of the mutants that were tried were killed, and the others."""
@@ -332,27 +256,32 @@ class Trials:
         for mutant in self._chosen:
             if (outcome := self.outcomes.get(mutant.id)) is not None:
                 tried[mutant.path] += 1
-                killed[mutant.path] += outcome not in (SURVIVED, UNTESTED)
-                if outcome in (SURVIVED, UNTESTED):
+                killed[mutant.path] += outcome not in ALIVE
+                if outcome in ALIVE:
                     survivors[mutant.path].append(f"  {outcome}, line {mutant.first_line}: {mutant.id}")
         print()
         for path in sorted(tried):
             print(f"{path}: {killed[path]} of {tried[path]} killed", *survivors[path], sep="\n")
         share = killed.total() / max(1, tried.total())
-        print(
-            f"{killed.total()} of {tried.total()} killed ({share:.1%}), {len(self._chosen) - tried.total()} not tried"
-        )
+        left = Counter(mutant.path for mutant in self._chosen if mutant.id not in self.outcomes)
+        print(f"{killed.total()} of {tried.total()} killed ({share:.1%})")
+        if left:
+            print(f"{left.total()} not tried (--resume goes on):", ", ".join(f"{path} {left[path]}" for path in left))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--sample", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=90, help="begin no further mutant after so long")
+    parser.add_argument("--minutes", type=float, default=40, help="begin nothing more after so long")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--module", action="append", help="of these modules only: a path or a glob")
-    parser.add_argument("--again", action="store_true", help="try anew those only that survived last time")
-    parser.add_argument("--keep", action="store_true", help="take last time's measure of which tests run which lines")
+    parser.add_argument("--tests", action="append", help="with these tests only: a file or a folder")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run with this seed ended")
+    parser.add_argument("--again", action="store_true", help="the same, and try anew what survived")
+    parser.add_argument(
+        "--keep", action="store_true", help="take last time's measure of which tests run which statements"
+    )
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.dont_write_bytecode = True
@@ -368,7 +297,8 @@ def main() -> int:
         return _try_anew(options.one)
     WORK.mkdir(exist_ok=True)
     trials = Trials(sample(options.sample, options.seed, options.module or MODULES), options)
-    pytest.main(["tests", *OPTIONS, "--timeout=60", *(f"--ignore={file}" for file in LEFT_OUT)], plugins=[trials])
+    left_out = [f"--ignore={file}" for file in LEFT_OUT]
+    pytest.main([*(options.tests or ["tests"]), *OPTIONS, "--timeout=60", *left_out], plugins=[trials])
     trials.report()
     return 0
 

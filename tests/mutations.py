@@ -36,6 +36,8 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }
 #: Calls whose arguments are words to a person, and which nobody has to notice.
 _TALK = {"debug", "info", "warning", "error", "exception", "log", "run_log", "getLogger", "get_logger"}
+#: Calls that give a person a reason, which ends up in what is raised; the names among their arguments are no words.
+_REASONS = {"refuse", "refuse_always"}
 #: Keywords whose values are words to a person.
 _WORDS = {"title", "description", "help", "message", "examples"}
 #: What has no effect on what a module does.
@@ -249,7 +251,12 @@ class _Finder(ast.NodeVisitor):
         if not self._in_words:
             for at in range(len(node.keywords)):
                 self._add(node, ast.Call(node.func, node.args, [*node.keywords[:at], *node.keywords[at + 1 :]]))
-        for child in (node.func, *node.args, *(each.value for each in node.keywords if each.arg not in _WORDS)):
+        reasons = isinstance(node.func, ast.Attribute) and node.func.attr in _REASONS
+        self._in_words += reasons
+        for child in (node.func, *node.args):
+            self.visit(child)
+        self._in_words -= reasons
+        for child in (each.value for each in node.keywords if each.arg not in _WORDS):
             self.visit(child)
 
     def visit_Constant(self, node: ast.Constant) -> None:

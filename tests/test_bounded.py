@@ -10,7 +10,10 @@ from tests.conftest import UNIT_SECONDS
 
 HERE = Path(__file__).resolve().parent
 #: Measures, which no suite waits for.
-OTHERS = {"bench.py", "bench_api.py", "bench_run.py", "bench_shapes.py", "bench_verdict.py", "scale.py", "mutants.py"}
+OTHERS = {
+    *("bench.py", "bench_api.py", "bench_run.py", "bench_shapes.py", "bench_verdict.py"),
+    *("scale.py", "mutants.py", "reached.py"),
+}
 #: Waits that take a limit as an argument: of threads, processes, futures, queues and locks.
 WAITS = {"wait", "join", "communicate", "result", "acquire"}
 #: Those that know their limit: a run of the nursery, and a lease in memory, whose time is a fake.
