@@ -10,8 +10,8 @@ import msgspec
 
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.models import Model
-from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, InvocationType, Policy
-from tasks.codecs.families._common import decode_as, limit_max_tokens, refuse_rest, unit_temperature
+from tasks.codecs.base import Answer, Chat, DecodeError, Encoded, FinishReason, InvocationType, Policy
+from tasks.codecs.families._common import decode_as, limit_max_tokens, native_reason, refuse_rest, unit_temperature
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
 
 _TOKENS: Final = re.compile(r"<｜[^｜>]{1,40}｜>|</?think>")
@@ -58,12 +58,11 @@ class DeepSeekR1Codec(GeneralCodec):
         first = parsed.choices[0]
         # The prompt has opened <think>; what comes before its end is reasoning, all of it where the answer was cut.
         reasoning, closed, text = first.text.removeprefix("<think>").partition("</think>")
-        finish = "length" if first.stop_reason == "length" else "stop"
+        finish: FinishReason = "length" if first.stop_reason == "length" else "stop"
         if not closed and finish == "stop":
             reasoning, text = "", reasoning
-        return Answer(
-            text.strip(), "length" if finish == "length" else "stop", None, reasoning=reasoning.strip() or None
-        )
+        native = native_reason(first.stop_reason)
+        return Answer(text.strip(), finish, None, reasoning=reasoning.strip() or None, native_reason=native)
 
     def padding(self) -> bytes:
         return b'{"prompt":"Hi","max_tokens":1}'

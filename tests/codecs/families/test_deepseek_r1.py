@@ -49,15 +49,17 @@ def test_what_it_does_not_take(fields: dict[str, Any], param: str) -> None:
         # Without an end: all of it where it was cut off, none of it where it was not.
         ("hm", "length", "", "hm"),
         ("Hi", "stop", "Hi", None),
+        ("hm</think>Hi", "out_of_time", "Hi", "hm"),
     ],
 )
 def test_answers(text: str, stop: str | None, content: str, reasoning: str | None) -> None:
     answer = CODEC.decode(msgspec.json.encode({"choices": [{"text": text, "stop_reason": stop}]}))
     assert (answer.content, answer.reasoning, answer.usage) == (content, reasoning, None)
     assert answer.finish_reason == ("length" if stop == "length" else "stop")
+    assert answer.native_reason == ("out_of_time" if stop == "out_of_time" else None)
 
 
 @pytest.mark.parametrize("output", [b"{}", b'{"choices":[]}', b'{"choices":[{}]}', b"[]"])
 def test_what_is_no_answer(output: bytes) -> None:
-    with pytest.raises(DecodeError, match="not a DeepSeek R1 answer"):
+    with pytest.raises(DecodeError, match=r"^not a DeepSeek R1 answer \("):
         CODEC.decode(output)
