@@ -160,6 +160,9 @@ def test_a_refusal_keeps_its_explanation() -> None:
     (item,) = body_of(RESPONSES, CLAUDE, begun)["output"]
     assert [part["type"] for part in item["content"]] == ["refusal", "output_text"]
     assert decode(CLAUDE, claude(stop_reason="refusal")).refusal == "The model declined to answer."
+    # What it said is why, where no explanation stands beside it.
+    said = decode(CLAUDE, claude({"type": "text", "text": "I will not."}, stop_reason="refusal"))
+    assert (said.content, said.refusal) == (None, "I will not.")
 
 
 def test_cache_writes_are_counted_where_there_are_any() -> None:

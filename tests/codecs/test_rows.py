@@ -5,16 +5,17 @@ it, and by the imitation's own rules (`test_cases.py`).
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployments.sandbox import model_rules
 from deployments.sandbox.models import base_model
-from tasks.bedrock.capabilities import Capabilities, all_models
+from tasks.bedrock.capabilities import MODELS_VARIABLE, Capabilities, all_models
 from tasks.bedrock.models import parse_model
-from tasks.codecs import codec_for
-from tasks.codecs.base import RequestError
+from tasks.codecs import chat_codec, codec_for
+from tasks.codecs.base import Chat, Policy, RequestError, Text, Turn
 from tasks.codecs.encoder import Encoder
 from tasks.openai_format.requests import CHAT, EMBEDDINGS
 from tests.codecs import neutral
@@ -115,6 +116,27 @@ def test_an_embedding_model_has_the_sizes_of_its_row(name: str) -> None:
     for size in ROWS[name].dimensions:
         assert kept(sent(name, EMBEDDINGS, input="Hi", dimensions=size))
     assert sent(name, EMBEDDINGS, input="Hi", dimensions=7) == "dimensions"
+
+
+#: A chat model of each family module.
+BY_CODEC = {facts.codec: name for name, facts in CHATS.items() if facts.codec}
+
+
+@pytest.mark.parametrize("codec", sorted(BY_CODEC))
+@pytest.mark.parametrize("invocation", ["InvokeModel", "Converse"])
+def test_a_limit_that_a_user_adds_holds_in_every_family(
+    codec: str, invocation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "models.toml"
+    own.write_text(f'[[model]]\nid = "{BY_CODEC[codec]}"\nseen = "2026-11-26"\nsource = "ours"\nmax_tokens = 2000\n')
+    monkeypatch.setenv(MODELS_VARIABLE, str(own))
+    model = parse_model(BY_CODEC[codec])
+    for most, param in ((2000, None), (2001, "max_tokens")):
+        chat = Chat([], [Turn("user", [Text("Hi")])], max_tokens=most)
+        lenient = Policy("drop", codec)
+        chat_codec(model, invocation).encode(chat, model, lenient)
+        assert lenient.dropped == ({} if param is None else {"max_tokens (cut to what the model can)": 1})
+        assert chat.max_tokens == 2000
 
 
 def _record(record: dict[str, Any] | str) -> dict[str, Any]:

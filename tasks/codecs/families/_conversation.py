@@ -19,7 +19,7 @@ def continue_thinking(
     calls: without them, Claude cannot think in this turn. And it cannot go on from the beginning of an answer.
     """
     thinks = thinking is not None and thinking.get("type") != "disabled"
-    if thinks and thinking is not None and thinking.get("type") == "enabled" and _lacks_thoughts(chat):
+    if thinking is not None and thinking.get("type") == "enabled" and _lacks_thoughts(chat):
         policy.refuse(
             given,
             "the last tool calls are there without the thinking that led to them. Send assistant messages back with "

@@ -1,5 +1,8 @@
 """Keys of the objects within a request: read, without effect, counted, or refused by name."""
 
+import copy
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -78,3 +81,99 @@ def test_objects_of_several_kinds() -> None:
 )
 def test_the_keys_of_openais_objects(keys: Any, field: str, value: Any, counted: dict[str, int]) -> None:
     assert dropped(value, keys[field]) == counted
+
+
+def of(keys: str, **more: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(keys.split(), "x"), **more}
+
+
+PARTS = [
+    of("text", type="text"),
+    of("refusal", type="refusal"),
+    {"type": "image_url", "image_url": of("url")},
+    {"type": "file", "file": of("file_data filename")},
+]
+ITEM_PARTS = [
+    *PARTS,
+    of("text", type="input_text"),
+    of("text annotations logprobs", type="output_text"),
+    of("image_url", type="input_image"),
+    of("file_data filename", type="input_file"),
+]
+CALL = of("id type index", function=of("name arguments"))
+ANSWER = "name refusal audio reasoning_content reasoning thinking_blocks content_blocks annotations"
+#: Every key that is read or changes nothing, by OpenAI's reference.
+KNOWN: list[tuple[Any, str, Any]] = [
+    *((CHAT_KEYS, "messages", of("name", role=role, content=PARTS)) for role in ("system", "developer", "user")),
+    (
+        CHAT_KEYS,
+        "messages",
+        of(ANSWER, role="assistant", content=PARTS, tool_calls=[CALL], function_call=of("name arguments")),
+    ),
+    (CHAT_KEYS, "messages", of("name tool_call_id", role="tool", content=PARTS)),
+    (CHAT_KEYS, "messages", of("name", role="function", content=PARTS)),
+    (CHAT_KEYS, "tools", {"type": "function", "function": of("name description parameters strict")}),
+    (CHAT_KEYS, "functions", of("name description parameters")),
+    (CHAT_KEYS, "tool_choice", {"type": "function", "function": of("name")}),
+    (CHAT_KEYS, "function_call", of("name")),
+    (CHAT_KEYS, "response_format", {"type": "text"}),
+    (CHAT_KEYS, "response_format", {"type": "json_object"}),
+    (
+        CHAT_KEYS,
+        "response_format",
+        {"type": "json_schema", "json_schema": of("name description schema strict")},
+    ),
+    (RESPONSES_KEYS, "input", of("id status", role="user", content=ITEM_PARTS)),
+    (RESPONSES_KEYS, "input", of("id status", type="message", role="user", content=ITEM_PARTS)),
+    (RESPONSES_KEYS, "input", of("id status call_id name arguments", type="function_call")),
+    (RESPONSES_KEYS, "input", of("id status call_id", type="function_call_output", output=ITEM_PARTS)),
+    (RESPONSES_KEYS, "tools", of("name description parameters strict", type="function")),
+    (RESPONSES_KEYS, "tool_choice", of("name", type="function")),
+    (RESPONSES_KEYS, "reasoning", of("effort summary generate_summary")),
+    (RESPONSES_KEYS, "text", of("verbosity", format={"type": "text"})),
+    (RESPONSES_KEYS, "text", of("verbosity", format={"type": "json_object"})),
+    (RESPONSES_KEYS, "text", of("verbosity", format=of("name description schema strict", type="json_schema"))),
+]
+
+
+def objects(value: Any, where: str = "x") -> Iterator[tuple[dict[str, Any], str]]:
+    """Each object within a value, and where it is."""
+    if isinstance(value, list):
+        for item in value:
+            yield from objects(item, f"{where}[]")
+    elif isinstance(value, dict):
+        yield value, where
+        for key, item in value.items():
+            yield from objects(item, f"{where}.{key}")
+
+
+@pytest.mark.parametrize(("keys", "field", "value"), KNOWN)
+def test_every_key_is_known_and_no_other(keys: Any, field: str, value: Any) -> None:
+    assert dropped(value, keys[field]) == {}
+    strange = copy.deepcopy(value)
+    places = Counter[str]()
+    for inner, where in list(objects(strange)):
+        inner["mood"] = 1
+        places[f"{where}.mood"] += 1
+    assert dropped(strange, keys[field]) == places
+
+
+#: Objects that clients mark for a cache; and where a detail of a picture or a file may stand.
+MARKED = {
+    "messages": ["x", "x.content[]", "x.tool_calls[]", "x.tool_calls[].function"],
+    "tools": ["x", "x.function"],
+    "functions": ["x"],
+    "input": ["x", "x.content[]", "x.output[]"],
+}
+
+
+@pytest.mark.parametrize(("keys", "field", "value"), KNOWN)
+def test_marks_for_caches_are_counted_and_never_refused(keys: Any, field: str, value: Any) -> None:
+    marked, places = copy.deepcopy(value), Counter[str]()
+    for inner, where in list(objects(marked)):
+        if where in MARKED.get(field, []):
+            inner |= {"cache_control": {"type": "ephemeral"}, "prompt_cache_breakpoint": {}}
+            places.update([f"{where}.cache_control", f"{where}.prompt_cache_breakpoint"])
+    strict = Policy("error", "nova")
+    check_keys(marked, keys[field], "x", strict)
+    assert strict.dropped == places

@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Answer, Usage
+from tasks.codecs.base import Answer, Policy, RequestError, Usage
 from tasks.codecs.encoder import Encoder
-from tasks.codecs.endpoints.responses import build_response
+from tasks.codecs.endpoints.responses import build_response, parse_response
 from tasks.openai_format.requests import RESPONSES
 from tests.conftest import CLAUDE, NOVA
 
@@ -48,3 +49,85 @@ def test_an_answer_that_was_cut_off_is_incomplete() -> None:
     body = build_response([Answer("Hi", "length", None)], [None], id="x", created=1, model=CLAUDE)
     assert (body["status"], body["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
     assert body["usage"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "details"),
+    [
+        (Answer("Hi", "stop", None), "completed", None),
+        (Answer("Hi", "content_filter", None), "incomplete", {"reason": "content_filter"}),
+        # A refusal is an answer, and whole.
+        (Answer(None, "content_filter", None, refusal="No."), "completed", None),
+    ],
+)
+def test_how_a_response_ended(answer: Answer, status: str, details: dict[str, str] | None) -> None:
+    body = build_response([answer], [None], id="x", created=1, model=CLAUDE)
+    assert (body["status"], body["incomplete_details"]) == (status, details)
+
+
+CALL = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}
+BUILT_IN = [{"type": "web_search"}]
+SEALED = {"type": "reasoning", "encrypted_content": "x"}
+WRONG: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"previous_response_id": "r"}, "previous_response_id", "unsupported_parameter"),
+    ({"conversation": "c"}, "conversation", "unsupported_parameter"),
+    ({"prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
+    ({"background": True}, "background", "unsupported_parameter"),
+    ({"include": ["x"]}, "include", "unsupported_parameter"),
+    ({"truncation": "auto"}, "truncation", "unsupported_parameter"),
+    ({"max_tool_calls": 1}, "max_tool_calls", "unsupported_parameter"),
+    ({"instructions": ["x"]}, "instructions", "invalid_type"),
+    ({"input": None}, "input", "invalid_type"),
+    ({"input": {}}, "input", "invalid_type"),
+    ({"input": ["x"]}, "input[0]", "invalid_type"),
+    (
+        {"input": [{"role": "user", "content": "Hi"}, {"role": "critic", "content": "Hi"}]},
+        "input[1].role",
+        "invalid_value",
+    ),
+    ({"input": [{**CALL, "name": 7}]}, "input[0]", "invalid_value"),
+    ({"input": [{**CALL, "call_id": ""}]}, "input[0]", "invalid_value"),
+    ({"input": ["Hi", SEALED][1:]}, "input[0]", "unsupported_parameter"),
+    ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]", "unsupported_parameter"),
+    ({"input": [{"type": "computer_call"}]}, "input[0]", "unsupported_parameter"),
+    ({"input": [{}]}, "input[0]", "unsupported_parameter"),
+    ({"tools": {}}, "tools", "invalid_type"),
+    ({"tools": BUILT_IN}, "tools[0]", "unsupported_parameter"),
+    ({"tool_choice": {"type": "web_search"}}, "tool_choice", "unsupported_parameter"),
+    ({"reasoning": "low"}, "reasoning", "invalid_type"),
+    ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
+    ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "unsupported_parameter"),
+    ({"reasoning": {"generate_summary": "concise"}}, "reasoning.generate_summary", "unsupported_parameter"),
+    ({"text": "low"}, "text", "invalid_type"),
+    ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
+    ({"max_output_tokens": 0}, "max_output_tokens", "invalid_value"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param", "code"), WRONG)
+def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, code: str | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_response({"input": "Hi", **fields}, Policy("error", "nova"))
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert f"'{param}'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"background": False, "include": [], "truncation": "disabled", "max_tool_calls": None, "prompt": None},
+        {"reasoning": {"effort": None, "summary": "auto", "generate_summary": "auto"}, "text": {"verbosity": "medium"}},
+        {"text": {"format": {"type": "text"}}, "tools": None, "instructions": None, "tool_choice": "auto"},
+    ],
+)
+def test_what_happens_anyway_is_no_trouble(fields: dict[str, Any]) -> None:
+    policy = Policy("error", "nova")
+    chat, _ = parse_response({"input": "Hi", **fields}, policy)
+    assert (chat.rest, chat.json_format, chat.reasoning_effort, policy.dropped) == ({}, None, None, {})
+
+
+def test_what_is_left_out_is_counted_by_its_kind() -> None:
+    policy = Policy("drop", "nova")
+    items = [{"role": "user", "content": "Hi"}, SEALED]
+    parse_response({"input": items, "tools": BUILT_IN, "background": True}, policy)
+    assert policy.dropped == {"input[] (reasoning)": 1, "tools[] (built-in)": 1, "background": 1}

@@ -124,6 +124,11 @@ def test_values_that_ask_for_nothing_are_no_trouble(
     assert {k: v for k, v in encoded.items() if k not in ("messages", "max_tokens", "anthropic_version")} == sent
 
 
+HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+#: A conversation that ends with the beginning of an answer.
+BEGUN = [user(), {"role": "assistant", "content": "So"}]
+
+
 @pytest.mark.parametrize(
     ("model", "body", "param"),
     [
@@ -133,6 +138,8 @@ def test_values_that_ask_for_nothing_are_no_trouble(
         (MODEL, {"stop": [" "]}, "stop"),
         (NEW, {"temperature": 0.5, "top_p": 0.5}, "top_p"),
         (NEWEST, {"temperature": 0.5}, "temperature"),
+        (HAIKU, {"messages": BEGUN, "reasoning_effort": "low"}, "reasoning_effort"),
+        (HAIKU, {"messages": BEGUN, "thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking"),
         (MODEL, {"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages[0].name"),
         (
             MODEL,
@@ -233,6 +240,20 @@ def test_an_answer() -> None:
     assert (answer.content, answer.reasoning, answer.finish_reason) == ("One two", "Hm.", "tool_calls")
     assert answer.tool_calls[0].arguments == b'{"n": 12345678901234567890}'
     assert answer.usage == Usage(10, 7, 3, written=2)
+
+
+def test_blocks_without_what_makes_them_one_are_left_out() -> None:
+    blocks = [
+        {"type": "text"},
+        {"type": "thinking", "signature": "s"},
+        {"type": "redacted_thinking"},
+        {"type": "tool_use", "id": "t", "input": {}},
+        {"type": "tool_use", "name": "f", "input": {}},
+        {"type": "later", "id": "t", "name": "f", "text": "x", "thinking": "x", "data": "x"},
+        {"type": "text", "text": "Hi"},
+    ]
+    answer = decode(MODEL, {"content": blocks, "stop_reason": "end_turn"})
+    assert (answer.content, answer.tool_calls, answer.reasoning, answer.thinking) == ("Hi", [], None, [])
 
 
 @pytest.mark.parametrize(

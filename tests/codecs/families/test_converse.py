@@ -145,6 +145,10 @@ def test_claude_thinks_by_converse_as_by_its_own_body() -> None:
     }
 
 
+#: A conversation that ends with the beginning of an answer.
+BEGUN = [user(), {"role": "assistant", "content": "So"}]
+
+
 @pytest.mark.parametrize(
     ("model", "body", "field"),
     [
@@ -152,6 +156,8 @@ def test_claude_thinks_by_converse_as_by_its_own_body() -> None:
         (HAIKU, {"thinking": {"type": "enabled", "budget_tokens": 2000}, "top_k": 3}, "top_k"),
         (OPUS, {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking"),
         (NOVA_2, {"reasoning_effort": "high", "max_tokens": 50}, "max_tokens"),
+        (HAIKU, {"reasoning_effort": "high", "messages": BEGUN}, "reasoning_effort"),
+        (HAIKU, {"thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": BEGUN}, "thinking"),
     ],
 )
 def test_what_may_not_stand_beside_thinking_by_converse(model: str, body: dict[str, Any], field: str) -> None:

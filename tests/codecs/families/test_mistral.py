@@ -59,7 +59,7 @@ def test_instruct_answers(output: bytes, answer: Answer) -> None:
 
 @pytest.mark.parametrize("output", [b"{}", b'{"outputs":[]}', b'{"outputs":[{}]}'])
 def test_what_is_no_instruct_answer(output: bytes) -> None:
-    with pytest.raises(DecodeError, match="not a Mistral answer"):
+    with pytest.raises(DecodeError, match=r"^not a Mistral answer \("):
         INSTRUCT.decode(output)
 
 
@@ -95,5 +95,5 @@ def test_calls_cannot_be_kept_to_one() -> None:
 def test_a_chat_completion_with_stop_reason() -> None:
     output = b'{"choices":[{"message":{"role":"assistant","content":"Hi"},"stop_reason":"length"}]}'
     assert CHAT.decode(output) == Answer("Hi", "length", None)
-    with pytest.raises(DecodeError, match="not a Mistral chat completion"):
+    with pytest.raises(DecodeError, match=r"^not a Mistral chat completion \("):
         CHAT.decode(b"{}")

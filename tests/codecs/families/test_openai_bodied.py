@@ -21,7 +21,7 @@ from tasks.codecs.base import (
     Usage,
 )
 from tasks.codecs.families.openai_bodied import CODEC, decode_completion, encode_messages, encode_tools
-from tests.codecs.helpers import TOOL, encode, user
+from tests.codecs.helpers import TOOL, encode, encoder_for, user
 
 GPT_OSS = "openai.gpt-oss-20b-1:0"
 USER = Turn("user", [Text("Hi")])
@@ -126,6 +126,49 @@ def test_formats(given: dict[str, Any], sent: Any) -> None:
     assert body.get("response_format") == sent
 
 
+KIMI, JAMBA = "moonshotai.kimi-k2.5", "ai21.jamba-1-5-large-v1:0"
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "param", "dropped"),
+    [
+        (KIMI, {"stop": ["END"]}, "stop", "stop"),
+        (KIMI, {"temperature": 1.5}, "temperature", "temperature (clamped to 1)"),
+        (KIMI, {"tools": [TOOL], "tool_choice": "required"}, "tool_choice", "tool_choice"),
+        (JAMBA, {"frequency_penalty": 1}, "frequency_penalty", "frequency_penalty"),
+        (JAMBA, {"presence_penalty": 1}, "presence_penalty", "presence_penalty"),
+        (JAMBA, {"reasoning_effort": "low"}, "reasoning_effort", "reasoning_effort"),
+        ("google.gemma-3-27b-it", {"tools": [TOOL]}, "tools", "tools"),
+        (GPT_OSS, {"logit_bias": {"1": 1}}, "logit_bias", "logit_bias"),
+    ],
+)
+def test_what_a_model_does_not_take(model: str, fields: dict[str, Any], param: str, dropped: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        encode(model, {"messages": [user()], **fields})
+    assert caught.value.param == param
+    line = msgspec.json.encode({"custom_id": "x", "body": {"messages": [user()], **fields}})
+    encoded = encoder_for(model, "drop").encode(line)
+    body = msgspec.json.decode(encoded.model_inputs[0])
+    # It is left out, or has the value that is said; nothing else is.
+    assert body.get(param) in (None, "auto", 1)
+    assert encoded.dropped == {dropped: 1}
+
+
+def test_every_field_by_its_name() -> None:
+    fields = {"stop": ["END"], "frequency_penalty": 0.1, "presence_penalty": 0.2, "seed": 1, "top_p": 0.5}
+    fields |= {"logprobs": True, "top_logprobs": 2, "temperature": 1.5, "parallel_tool_calls": False, "tools": [TOOL]}
+    sent = encode("qwen.qwen3-32b-v1:0", {"messages": [user()], "max_tokens": 5, **fields})
+    assert {name: value for name, value in sent.items() if name not in ("messages", "tools")} == {
+        "max_tokens": 5,
+        **{name: value for name, value in fields.items() if name != "tools"},
+    }
+    assert encode(GPT_OSS, {"messages": [user()], "max_tokens": 5, "reasoning_effort": "high"}) == {
+        "messages": [user()],
+        "max_completion_tokens": 5,
+        "reasoning_effort": "high",
+    }
+
+
 def decoded(message: dict[str, Any], **choice: Any) -> Answer:
     usage = choice.pop("usage", None)
     return CODEC.decode(msgspec.json.encode({"choices": [{"message": message, **choice}], "usage": usage}))
@@ -188,5 +231,7 @@ def test_counts_wherever_a_server_puts_them(more: dict[str, Any], usage: Usage |
     "output", [b"{}", b'{"choices":[]}', b'{"choices":[{}]}', b'{"choices":[{"message":{"content":7}}]}']
 )
 def test_what_is_no_answer(output: bytes) -> None:
-    with pytest.raises(DecodeError, match="not a thing"):
+    with pytest.raises(DecodeError, match=r"^not a thing \("):
         decode_completion(output, "a thing")
+    with pytest.raises(DecodeError, match=r"^not a chat completion \("):
+        CODEC.decode(output)

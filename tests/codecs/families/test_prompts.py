@@ -42,8 +42,9 @@ def test_what_is_no_text(part: Any, name: str) -> None:
     lenient = Policy("drop", "llama")
     assert plain_text(turn(Text("a"), part), "Llama", lenient) == "a"
     assert lenient.dropped == {f"messages[].content[] ({name})": 1}
-    with pytest.raises(RequestError, match="without content that Llama takes"):
+    with pytest.raises(RequestError, match="without content that Llama takes") as caught:
         plain_text(turn(part), "Llama", Policy("drop", "llama"))
+    assert caught.value.param == "messages"
 
 
 def test_a_call_is_never_left_out() -> None:
