@@ -73,7 +73,7 @@ def _endpoint(line: bytes) -> str:
 
 def _sample(source: Source) -> tuple[list[bytes], float]:
     """Lines of a file, and which share of its bytes they are."""
-    if read_head(source, 4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")) or source.compression:
+    if read_head(source, 4).startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
         raise InvalidCallError("The file is compressed: its cost can be told of a plain one only.", param="id")
     size = source.bytes
     if size <= _STRETCHES * _STRETCH_BYTES:

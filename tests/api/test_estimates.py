@@ -5,8 +5,10 @@ import gzip
 import msgspec
 import pytest
 
+from tasks.api import estimates
 from tasks.api.errors import InvalidCallError
 from tasks.api.estimates import cost_estimate
+from tasks.storage.reader import Source
 from tests.api.callers import LINE, tenant, upload
 from tests.conftest import CLAUDE, NOVA
 from tests.fakes import Cloud
@@ -118,3 +120,39 @@ def test_a_model_that_is_none_is_refused_before_anything_is_read(cloud: Cloud, m
         cost_estimate(stored, model)
     assert error.value.param == "model"
     assert not cloud.s3.calls
+
+
+def test_a_field_that_the_model_cannot_honour_is_left_out_of_no_estimate(cloud: Cloud) -> None:
+    """Whether the batch drops it or refuses the line is not known yet: it costs most where it is dropped."""
+    line = LINE.replace(b'"messages"', b'"logit_bias": {"1": 2}, "messages"')
+    assert cost_estimate(upload(tenant(), line * 3), CLAUDE)["requests"] == 3
+
+
+def test_a_file_without_a_whole_line_in_the_sample_costs_nothing(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.api.estimates._STRETCH_BYTES", 16)
+    monkeypatch.setattr("tasks.api.estimates._REST_BYTES", 64)
+    found = cost_estimate(upload(tenant(), LINE.replace(b'"x"', b'"%s"' % (b"word " * 1000))), CLAUDE)
+    assert (found["requests"], found["max_cost_usd"], found["exact"]) == (0, 0.0, False)
+
+
+def test_the_ends_of_long_lines_are_bounded_together_and_read_in_few_calls(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.api.estimates._STRETCH_BYTES", 256)
+    stored = upload(tenant(), LINE.replace(b'"x"', b'"%s"' % (b"word " * 20_000)) * 40)
+    cloud.s3.calls.clear()
+    assert cost_estimate(stored, NOVA)["requests"] == 40
+    assert cloud.s3.count("GetObject") < 16 * 14, "each call asks for twice as much as the one before"
+    monkeypatch.setattr("tasks.api.estimates._REST_BYTES", 200_000)
+    asked: list[int] = []
+    rest = estimates._rest
+
+    def noted(source: Source, start: int, most: int) -> bytes:
+        asked.append(most)
+        return rest(source, start, most)
+
+    monkeypatch.setattr(estimates, "_rest", noted)
+    cost_estimate(stored, NOVA)
+    assert asked[0] == 200_000
+    assert asked == sorted(asked, reverse=True)
+    assert asked[-1] <= 0, "what one line has used up, the next one lacks"

@@ -20,7 +20,8 @@ from tasks.api.files import (
     list_files,
     read_bytes,
 )
-from tasks.storage.uris import S3Uri
+from tasks.errors import TransientError
+from tasks.storage.uris import S3Uri, parse_input_uri
 from tests.api.callers import LINE, tenant, upload
 from tests.conftest import CLAUDE
 from tests.fakes import BUCKET, Cloud
@@ -62,8 +63,9 @@ def test_an_upload_that_breaks_off_leaves_nothing(cloud: Cloud) -> None:
 def test_too_large_a_file_is_refused_while_it_comes(cloud: Cloud) -> None:
     file = FileUpload(tenant(max_file_bytes=10))
     file.write(b"x" * 10)
-    with pytest.raises(TooLargeError):
+    with pytest.raises(TooLargeError, match="the 10 bytes that this key may upload") as error:
         file.write(b"x")
+    assert (error.value.param, error.value.code) == ("file", "file_too_large")
 
 
 def test_another_tenants_file_is_not_there(cloud: Cloud) -> None:
@@ -133,7 +135,8 @@ def test_wrong_expiries_are_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"\n", b"{", b"[1]", b'{"body": 5}', b"\xff\xfe{", b'{"url": null, "body": null}']
+    "head",
+    [b"", b"\n", b"{", b"[1]", b'{"body": 5}', b"\xff\xfe{", b'{"url": "\xff"}', b'{"url": null, "body": null}'],
 )
 def test_a_first_line_that_says_nothing(head: bytes) -> None:
     assert first_line(head).model is None
@@ -159,6 +162,7 @@ def test_the_first_line_of_a_compressed_object(cloud: Cloud) -> None:
         ("bytes=-3", 10, (7, 10)),
         ("bytes=-30", 10, (0, 10)),
         ("bytes=1-2,4-5", 10, None),
+        ("bytes=0-,4-5", 10, None),
         ("bytes=a-b", 10, None),
         ("lines=1-2", 10, None),
     ],
@@ -175,7 +179,74 @@ def test_ranges_that_cannot_be_served(header: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("", "upload"), (None, "upload"), ("../../x", "x"), ("a\r\nb\x00", "ab"), ("é" * 600, "é" * 512)],
+    [
+        ("", "upload"),
+        (None, "upload"),
+        ("../../x", "x"),
+        ("C:\\a\\b.jsonl", "b.jsonl"),
+        ("a\r\nb\x00", "ab"),
+        ("é" * 600, "é" * 512),
+    ],
 )
 def test_names_of_files(name: str | None, shown: str) -> None:
     assert file_name(name) == shown
+
+
+def test_a_file_is_encrypted_with_the_key_that_was_named(cloud: Cloud) -> None:
+    file = FileUpload(tenant(), "arn:key/own")
+    file.write(LINE)
+    stored = file.finish("in.jsonl", None)
+    assert cloud.s3.objects[parse_input_uri(stored.uri).key].options["SSEKMSKeyId"] == "arn:key/own"
+
+
+def test_a_range_that_begins_where_the_file_ends_has_no_end_either() -> None:
+    with pytest.raises(ValueError, match="bytes=10-20"):
+        byte_range("bytes=10-20", 10)
+    assert byte_range("bytes=9-20", 10) == (9, 10)
+
+
+@pytest.mark.parametrize(("code", "status"), [("NoSuchKey", 404), ("PreconditionFailed", 412)])
+def test_content_that_is_gone_or_another_is_not_there(cloud: Cloud, code: str, status: int) -> None:
+    stored = upload(tenant())
+    cloud.s3.refuse("GetObject", code, status, times=None)
+    with pytest.raises(NotFoundError, match="is gone") as error:
+        b"".join(read_bytes(stored))
+    assert error.value.param == "id"
+
+
+def test_content_that_cannot_be_read_now_is_no_file_that_is_gone(cloud: Cloud) -> None:
+    stored = upload(tenant())
+    cloud.s3.refuse("GetObject", "SlowDown", 503, times=None)
+    with pytest.raises(TransientError):
+        b"".join(read_bytes(stored))
+
+
+def test_what_expires_first_is_removed_first(cloud: Cloud) -> None:
+    """By its name, which S3 sorts as a text: the numbers of all times have as many digits."""
+    early, late = upload(tenant(), expires_after=3600), upload(tenant(), expires_after=7200)
+    marks = cloud.s3.keys("prefix/acme/api/expiring/")
+    assert [mark.rsplit("/", 1)[-1] for mark in marks] == [
+        f"{early.created_at + 3600:012x}-{early.id}",
+        f"{late.created_at + 7200:012x}-{late.id}",
+    ]
+    home = "prefix/acme/api/expiring/"
+    for name in ("000000000001-../../elsewhere", "000000000001-", "rubbish"):
+        cloud.s3.put(home + name, b"")
+    cloud.s3.calls.clear()
+    assert delete_expired(tenant(), early.created_at + 3600) == 1
+    assert not [given for name, given in cloud.s3.calls if name == "DeleteObject" and ".." in given["Key"]]
+
+
+def test_a_page_has_no_more_files_than_may_be_listed_and_none_that_is_not_ours(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.api.files.MOST_LISTED", 2)
+    ids = sorted((upload(tenant()).id for _ in range(3)), reverse=True)
+    cloud.s3.put("prefix/acme/api/files/batch/rubbish.json", b"{}")
+    found, more = list_files(tenant(), purpose="batch", limit=10_000, after=None, ascending=False)
+    seen = [stored.id for stored in found]
+    while more:
+        found, more = list_files(tenant(), purpose="batch", limit=10_000, after=seen[-1], ascending=False)
+        assert len(found) <= 2
+        seen += [stored.id for stored in found]
+    assert seen == ids

@@ -1,5 +1,6 @@
 """Orders: one for equal calls, each tenant's own, listed at the cost of a page, ended once."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -7,20 +8,24 @@ import pytest
 
 from tasks.api.calls import read_call
 from tasks.api.errors import CallError, ConflictError, ForbiddenError, InvalidCallError, NotFoundError
-from tasks.api.ids import new_id
+from tasks.api.files import save_file
+from tasks.api.ids import new_id, result_file_id
 from tasks.api.orders import (
     Order,
     attach,
     cancel_order,
     claim,
+    forget_stopped,
     get_order,
     list_orders,
+    note_stopped,
     open_mark,
     open_orders,
     order_uri,
     place_order,
     retry_order,
     stale_marks,
+    unclaim,
     update_order,
 )
 from tasks.api.views import ended, ended_alone, view
@@ -224,3 +229,199 @@ def test_an_order_keeps_what_a_newer_replica_wrote(cloud: Cloud) -> None:
 
 def test_line_is_a_good_one() -> None:
     assert msgspec.json.decode(LINE)["body"]["model"] == CLAUDE
+
+
+def test_an_order_carries_all_that_was_asked_for(cloud: Cloud) -> None:
+    owner = tenant(kms_keys=("arn:key/own",))
+    file = upload(owner)
+    expiry = {"anchor": "created_at", "seconds": 7200}
+    body = {"input_file_id": file.id, "output_expires_after": expiry, "metadata": {"a": "b"}, "unsupported": "drop"}
+    headers = {"x-amzn-bedrock-outputencryptionkeyid": "arn:key/own", "x-amzn-bedrock-tags": "team=x"}
+    order = place_order(owner, read_call(owner, body, headers))
+    assert get_order(owner, order.id) == order
+    assert (order.kms_key, order.tags, order.output_expires_after) == ("arn:key/own", {"team": "x"}, 7200)
+    assert (order.metadata, order.options, order.tenant) == ({"a": "b"}, {"unsupported": "drop"}, "acme")
+    update_order(owner, order.id, lambda current: setattr(current, "batch_id", REF.batch_id))
+    ref = get_order(owner, order.id).ref(owner)
+    assert ref is not None
+    assert (ref.batch_id, ref.root, ref.kms_key) == (REF.batch_id, owner.settings.root, "arn:key/own")
+    _finish(order)
+    again = retry_order(owner, order.id)
+    for name in ("kms_key", "tags", "output_expires_after", "metadata", "model", "endpoint", "input_uri"):
+        assert getattr(again, name) == getattr(order, name), name
+    assert again.expires_at - again.created_at == order.expires_at - order.created_at
+    assert again.created_at >= order.created_at
+
+
+def test_a_retry_has_a_window_of_its_own(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id, completion_window="48h")
+    _finish(order)
+    update_order(owner, order.id, lambda current: setattr(current, "created_at", 1000))
+    update_order(owner, order.id, lambda current: setattr(current, "expires_at", 1000 + 48 * 3600))
+    again = retry_order(owner, order.id)
+    assert again.expires_at == again.created_at + 48 * 3600
+
+
+def test_the_call_goes_before_the_line_and_names_stand_for_models(cloud: Cloud) -> None:
+    owner = tenant(model_names={CLAUDE: "us.amazon.nova-lite-v1:0", "mine": "us.amazon.nova-pro-v1:0"})
+    file = upload(owner).id
+    assert create(owner, file).model == "us.amazon.nova-lite-v1:0"
+    assert create(owner, file, model="mine").model == "us.amazon.nova-pro-v1:0"
+    assert create(owner, file, model="mine", endpoint="/v1/responses").endpoint == "/v1/responses"
+    assert create(owner, file).endpoint == "/v1/chat/completions"
+
+
+def test_what_the_document_of_a_file_says_is_not_read_again(cloud: Cloud) -> None:
+    owner = tenant()
+    file = upload(owner)
+    cloud.s3.calls.clear()
+    order = create(owner, file.id)
+    assert (order.model, order.endpoint) == (CLAUDE, "/v1/chat/completions")
+    assert not [given for _, given in cloud.s3.calls if given.get("Key") == file.uri.partition(f"{BUCKET}/")[2]]
+
+
+def test_a_result_file_is_no_input(cloud: Cloud) -> None:
+    owner = tenant()
+    file = upload(owner)
+    result = file.model_copy(update={"id": result_file_id(new_id("batch"), "output"), "purpose": "batch_output"})
+    save_file(owner, result)
+    with pytest.raises(InvalidCallError, match="it must be 'batch'") as error:
+        create(owner, result.id)
+    assert error.value.param == "input_file_id"
+
+
+def test_calls_that_differ_in_anything_are_different_orders(cloud: Cloud) -> None:
+    owner = tenant()
+    file = upload(owner).id
+    calls: list[dict[str, object]] = [
+        {},
+        {"completion_window": "48h"},
+        {"unsupported": "drop"},
+        {"max_cost_usd": 1},
+        {"reuse": False},
+        {"metadata": {"a": "b"}},
+        {"output_expires_after": {"anchor": "created_at", "seconds": 3600}},
+    ]
+    assert len({create(owner, file, **call).id for call in calls}) == len(calls)
+    one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+    assert create(owner, file, metadata=one).id == create(owner, file, metadata=other).id, "in whatever order"
+
+
+def test_another_call_under_a_key_is_told_so(cloud: Cloud) -> None:
+    owner = tenant()
+    file = upload(owner).id
+    create(owner, file, key="k")
+    with pytest.raises(ConflictError, match="used for another call") as error:
+        create(owner, file, key="k", metadata={"other": "call"})
+    assert error.value.code == "idempotency_key_in_use"
+
+
+def test_an_order_made_under_a_dead_ones_name_has_that_ones_times(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = tenant()
+    file = upload(owner).id
+    first = create(owner, file, completion_window="48h")
+    del cloud.s3.objects[order_uri(owner, first.id).key]
+    now = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: now)
+    again = create(owner, file, completion_window="48h")
+    assert (again.id, again.created_at, again.expires_at) == (first.id, first.created_at, first.expires_at)
+
+
+def test_of_two_new_orders_after_an_end_one_counts(cloud: Cloud) -> None:
+    """The name is exchanged on the condition that it still names the one that is over."""
+    owner = tenant()
+    file = upload(owner).id
+    _finish(create(owner, file))
+    others: list[str] = []
+    cloud.s3.before("PutObject", lambda: others.append(create(owner, file).id), on="/api/same/")
+    mine = create(owner, file)
+    assert [mine.id] == others
+    assert [order.id for order in open_orders(owner) if not order.finished] == others
+
+
+def test_an_order_that_stands_is_not_written_over(cloud: Cloud) -> None:
+    """Two calls make it under the same name, since its first writer died: the one that came second finds it begun."""
+    owner = tenant()
+    file = upload(owner).id
+    first = create(owner, file)
+    document_ = cloud.s3.objects.pop(order_uri(owner, first.id).key)
+
+    def other() -> None:
+        cloud.s3.put(order_uri(owner, first.id).key, document_.body)
+        attach(owner, first.id, REF.batch_id)
+
+    cloud.s3.before("PutObject", other, on="/api/open/")
+    assert create(owner, file).batch_id == REF.batch_id
+    assert get_order(owner, first.id).batch_id == REF.batch_id
+
+
+@pytest.mark.parametrize("identifier", ["", "nothing", "batch_x", "file-" + "0" * 32])
+def test_what_is_no_id_is_not_found(cloud: Cloud, identifier: str) -> None:
+    with pytest.raises(NotFoundError):
+        get_order(tenant(), identifier)
+    assert not cloud.s3.calls
+
+
+def test_a_cancel_keeps_the_time_of_the_first(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    for now in (1000.0, 2000.0):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert cancel_order(owner, order.id).cancelling_at == 1000
+    over = create(owner, upload(owner).id)
+    _finish(over)
+    with pytest.raises(ConflictError):
+        cancel_order(owner, over.id)
+    assert get_order(owner, over.id).cancelling_at is None
+
+
+def test_a_stop_is_forgotten_once_and_only_where_it_was_noted(cloud: Cloud) -> None:
+    owner = tenant()
+    assert forget_stopped(owner, REF) is False
+    note_stopped(owner, REF)
+    assert forget_stopped(owner, REF) is True
+    assert forget_stopped(owner, REF) is False, "from now on it was not"
+    note_stopped(owner, REF)
+    cloud.s3.refuse("DeleteObject", "AccessDenied", 403)
+    assert forget_stopped(owner, REF) is False, "what cannot be forgotten would be opened again for ever"
+    assert forget_stopped(tenant("other"), REF) is False
+
+
+def test_a_mark_is_stale_after_just_an_hour(cloud: Cloud) -> None:
+    owner, lost = tenant(), new_id("batch", 1_000_000)
+    cloud.s3.put(open_mark(owner, lost).key, b"")
+    assert stale_marks(owner, 1_000_000 + 3600) == []
+    assert stale_marks(owner, 1_000_000 + 3601) == [lost]
+
+
+def test_a_claim_is_renewed_by_who_has_it_and_given_back_by_nobody_else(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    for now in (1000.0, 1059.0, 1118.0):
+        mine = claim(owner, order.id, "one", now)
+        assert mine is not None
+        assert mine.claim is not None
+        assert mine.claim.until == now + 60
+    assert unclaim(owner, order.id, "two", tried=True).claim is not None
+    assert get_order(owner, order.id).tries == 0
+    assert unclaim(owner, order.id, "one", tried=False).claim is None
+    assert get_order(owner, order.id).tries == 0
+    assert claim(owner, order.id, "two", 1119.0)
+    assert unclaim(owner, order.id, "two", tried=True).tries == 1
+    _finish(order)
+    assert claim(owner, order.id, "one", 9999.0) is None, "it is over"
+
+
+def test_an_order_stands_on_the_batch_that_was_noted_first(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    claim(owner, order.id, "one", 1000.0)
+    attached = attach(owner, order.id, REF.batch_id)
+    assert (attached.batch_id, attached.claim) == (REF.batch_id, None)
+    assert attach(owner, order.id, "batch_" + "1" * 32).batch_id == REF.batch_id
+    over = create(owner, upload(owner).id)
+    _finish(over)
+    assert attach(owner, over.id, REF.batch_id).batch_id is None
