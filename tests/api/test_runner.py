@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from flows import api
@@ -12,7 +14,19 @@ from flows.api import Runner
 from tasks.api.calls import read_call
 from tasks.api.errors import ConflictError
 from tasks.api.files import delete_file, get_file, read_bytes
-from tasks.api.orders import Order, attach, cancel_order, get_order, open_orders, order_uri, place_order
+from tasks.api.ids import new_id
+from tasks.api.orders import (
+    Order,
+    attach,
+    cancel_order,
+    claim,
+    get_order,
+    open_mark,
+    open_orders,
+    order_uri,
+    place_order,
+    update_order,
+)
 from tasks.api.tenants import Tenant, Tenants, Webhook
 from tasks.api.views import view
 from tasks.api.webhooks import event_of, signature
@@ -20,7 +34,7 @@ from tasks.batch.paths import BatchRef
 from tasks.batch.registry import run_noted
 from tasks.errors import BatchFailedError, ConfigurationError, InputFileError, TransientError
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
-from tasks.settings import load_settings
+from tasks.settings import load_settings, settings_in_force
 from tasks.storage.uris import parse_input_uri
 from tests.api.callers import LINE, create, tenant, upload
 from tests.builders import document, store
@@ -469,3 +483,305 @@ def test_a_runner_looks_again_when_something_is_due(pipeline: Pipeline, monkeypa
     monkeypatch.setattr(time, "time", lambda: now + 3000)
     each.look()
     assert each.pause() == 10.0
+
+
+def order_of(pipeline: Pipeline, **body: Any) -> Order:
+    return create(tenant(), upload(tenant()).id, **body)
+
+
+def test_only_the_order_that_was_named_is_looked_at(pipeline: Pipeline) -> None:
+    one, other = order_of(pipeline), order_of(pipeline)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each._swept = time.time()
+    assert each.look(only=one.id) == 1
+    assert (get_order(tenant(), one.id).batch_id, get_order(tenant(), other.id).batch_id) == (ID, None)
+
+
+def test_orders_that_are_over_are_not_counted(pipeline: Pipeline) -> None:
+    order_of(pipeline)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    each = runner(tenant(webhooks=(Webhook(url="http://nowhere.invalid", secret="s"),)))
+    each.look()
+    assert len(list(open_orders(tenant()))) == 1, "its end is not announced"
+    assert due(each).look() == 0
+
+
+def test_the_sweep_removes_what_nobody_needs(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed, old = upload(tenant(), expires_after=3600), upload(tenant(), expires_after=3600)
+    order = create(tenant(), needed.id)
+    lost = new_id("batch", 1_000_000)
+    pipeline.cloud.s3.put(open_mark(tenant(), lost).key, b"")
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    now = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: now)
+    each = runner()
+    each.look(only=order.id)
+    assert pipeline.cloud.s3.keys(f"prefix/acme/api/data/{old.id}"), "a run of one order sweeps nothing"
+    each.look()
+    assert not pipeline.cloud.s3.keys(f"prefix/acme/api/data/{old.id}")
+    assert pipeline.cloud.s3.keys(f"prefix/acme/api/data/{needed.id}"), "an open order needs it"
+    assert not pipeline.cloud.s3.keys(open_mark(tenant(), lost).key)
+    assert pipeline.cloud.s3.keys(open_mark(tenant(), order.id).key)
+    later = upload(tenant(), expires_after=3600)
+    now += 4000
+    each._swept = now - 600
+    each.look()
+    assert pipeline.cloud.s3.keys(f"prefix/acme/api/data/{later.id}"), "every ten minutes only"
+
+
+def test_an_order_that_is_begun_elsewhere_is_not_ended_by_a_cancel(pipeline: Pipeline) -> None:
+    """Its runner learns of it; only where that one is gone, another ends it."""
+    order = order_of(pipeline)
+    claim(tenant(), order.id, "another", time.time())
+    cancel_order(tenant(), order.id)
+    each = runner()
+    each.look()
+    assert not get_order(tenant(), order.id).finished
+    update_order(tenant(), order.id, lambda current: setattr(current.claim, "until", time.time() - 1))
+    each.look()
+    assert shown(order)["status"] == "cancelled"
+
+
+def test_an_order_that_could_not_be_begun_within_its_window_has_expired(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_of(pipeline, completion_window="24h")
+    now = order.expires_at + 1.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    runner().look()
+    end = shown(order)
+    assert (end["status"], end["errors"]["data"][0]["code"]) == ("failed", "expired")
+    assert "could not be begun within its completion window" in end["errors"]["data"][0]["message"]
+    assert not pipeline.calls
+
+
+def test_what_is_not_ours_is_said_by_its_type_only(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    order = order_of(pipeline)
+    pipeline.turns = [raising(RuntimeError("TEXT OF A REQUEST"))]
+    each = runner()
+    for _ in range(20):
+        due(each).look()
+    (error,) = shown(order)["errors"]["data"]
+    assert (error["code"], error["message"]) == (
+        "internal_error",
+        "The batch could not be begun after 20 tries: RuntimeError",
+    )
+    assert "was not begun: RuntimeError" in caplog.text
+    assert "TEXT OF A REQUEST" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_what_fails_while_a_batch_runs_is_said_by_its_type_and_tried_again(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = order_of(pipeline)
+    pipeline.turns = [
+        lambda: pipeline.batch("in_progress"),
+        raising(RuntimeError("TEXT OF A REQUEST")),
+        raising(TransientError("AWS is throttling")),
+        lambda: pipeline.batch("completed", completed_at=5),
+    ]
+    each = runner()
+    for _ in range(4):
+        due(each).look()
+    assert shown(order)["status"] == "completed"
+    assert f"Order {order.id} will be tried again (RuntimeError)" in caplog.text
+    assert f"Order {order.id} will be tried again: AWS is throttling" in caplog.text
+    assert "TEXT OF A REQUEST" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(("age", "wait"), [(0, 1.0), (20, 1.0), (100, 5.0), (1200, 60.0), (90_000, 60.0)])
+def test_looks_at_a_batch_become_rarer(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, age: float, wait: float
+) -> None:
+    order = order_of(pipeline)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    attached = get_order(tenant(), order.id).attached_at
+    assert attached is not None
+    monkeypatch.setattr(time, "time", lambda: attached + age)
+    due(each).look()
+    assert each._due[order.id] == attached + age + wait
+
+
+@pytest.mark.parametrize(("tries", "wait"), [(1, 2.0), (5, 32.0), (10, 60.0)])
+def test_tries_to_begin_become_rarer(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tries: int, wait: float
+) -> None:
+    order = order_of(pipeline)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    pipeline.turns = [raising(TransientError("throttled"))]
+    each = runner()
+    for _ in range(tries):
+        due(each).look()
+    assert each._due[order.id] == now + wait
+
+
+def test_a_stop_is_noted_before_it_takes_effect(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that dies in between leaves a note too many, and not one too few."""
+    order = order_of(pipeline)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    cancel_order(tenant(), order.id)
+    noted: list[bool] = []
+    monkeypatch.setattr(
+        api, "stop_batch", lambda ref: noted.append(bool(pipeline.cloud.s3.keys("prefix/acme/api/stopped")))
+    )
+    each.look()
+    assert noted == [True]
+
+
+def test_a_batch_that_was_removed_is_a_failed_order(pipeline: Pipeline) -> None:
+    order = order_of(pipeline)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    for key in pipeline.cloud.s3.keys("prefix/acme/batches/"):
+        del pipeline.cloud.s3.objects[key]
+    due(each).look()
+    end = shown(order)
+    assert (end["status"], end["errors"]["data"][0]["code"]) == ("failed", "batch_not_found")
+
+
+def test_a_stop_that_left_requests_unanswered_ends_the_other_order_as_cancelled(pipeline: Pipeline) -> None:
+    """Nobody opens it again, since it was stopped twice over: what is missing is not said to be complete."""
+    order = order_of(pipeline)
+    pipeline.turns = [lambda: pipeline.batch("cancelled", cancelled_at=5, section={"unanswered": 3})]
+    runner().look()
+    assert shown(order)["status"] == "cancelled"
+
+
+def test_a_whole_batch_ends_with_the_time_of_its_stop(pipeline: Pipeline) -> None:
+    order = order_of(pipeline)
+    late = 4_000_000_000
+    pipeline.turns = [
+        lambda: pipeline.batch("cancelled", cancelled_at=late, cancelling_at=5, section={"unanswered": 0})
+    ]
+    runner().look()
+    end = shown(order)
+    assert (end["status"], end["completed_at"], end["cancelling_at"], end["cancelled_at"]) == (
+        "completed",
+        late,
+        None,
+        None,
+    )
+
+
+def test_a_call_says_what_the_order_says(pipeline: Pipeline) -> None:
+    body = LINE.replace(b"/v1/chat/completions", b"")
+    order = create(tenant(), upload(tenant(), body).id, completion_window="72h", model="us.amazon.nova-lite-v1:0")
+    assert order.endpoint == ""
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    runner().look()
+    (call,) = pipeline.calls
+    assert {name: call[name] for name in ("input_file", "model", "endpoint", "completion_window", "wait")} == {
+        "input_file": order.input_uri,
+        "model": "us.amazon.nova-lite-v1:0",
+        "endpoint": None,
+        "completion_window": "72h",
+        "wait": False,
+    }
+
+
+def test_result_files_have_names_ends_and_times(pipeline: Pipeline) -> None:
+    order = order_of(pipeline, output_expires_after={"anchor": "created_at", "seconds": 3600})
+    for name in ("output", "errors"):
+        pipeline.cloud.s3.put(f"x/{name}.jsonl", b"{}\n")
+    places = {"output_file": "s3://bucket/x/output.jsonl", "error_file": "s3://bucket/x/errors.jsonl"}
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5, **places)]
+    runner().look()
+    end = shown(order)
+    for name, field in (("output", "output_file_id"), ("error", "error_file_id")):
+        stored = get_file(tenant(), end[field])
+        assert stored.filename == f"{order.id}_{name}.jsonl"
+        assert (stored.purpose, stored.bytes) == ("batch_output", 3)
+        assert stored.expires_at == stored.created_at + 3600
+        assert stored.etag == pipeline.cloud.s3.objects[f"x/{name if name == 'output' else 'errors'}.jsonl"].etag
+
+
+def test_an_end_is_kept_once(pipeline: Pipeline) -> None:
+    """Two runners come to it: the second one finds an end, and announces no other."""
+    order = order_of(pipeline)
+    first = api.ended_alone(order)
+    api._close(tenant(), order, first)
+    api._close(tenant(), order, api.failed(order, "internal_error", "later"))
+    assert shown(order)["status"] == "cancelled"
+
+
+def test_an_order_that_is_over_is_nobodys_claim(pipeline: Pipeline) -> None:
+    order = order_of(pipeline)
+    pipeline.turns = [raising(ConfigurationError("no such model"))]
+    runner().look()
+    assert get_order(tenant(), order.id).claim is None
+
+
+def hooked(*events: tuple[str, ...]) -> Tenant:
+    return tenant(
+        webhooks=tuple(Webhook(url=f"http://x{n}.example", secret="s", events=each) for n, each in enumerate(events))
+    )
+
+
+def test_only_the_ends_that_a_hook_wants_are_announced(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = hooked(("batch.failed",), ("batch.completed", "batch.failed"), ("batch.completed",))
+    order = create(owner, upload(owner).id)
+    told: list[str] = []
+    monkeypatch.setattr(api, "deliver", lambda hook, *_: told.append(hook.url))
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    runner(owner).look()
+    assert told == ["http://x1.example", "http://x2.example"]
+    assert len({notice.event_id for notice in get_order(owner, order.id).notices}) == 2
+
+
+def test_an_announcement_is_given_up_after_eight_tries(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = hooked(("batch.completed",))
+    order = create(owner, upload(owner).id)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    tried: list[float] = []
+    clock = [float(int(time.time()))]
+    monkeypatch.setattr("flows.api.time.time", lambda: clock[0])
+    monkeypatch.setattr(api, "deliver", lambda *_: tried.append(clock[0]) or "HTTP 500")
+    each = runner(owner)
+    each.look()
+    for _ in range(20):
+        (notice,) = get_order(owner, order.id).notices
+        clock[0] = max(clock[0], notice.due)
+        each.look()
+    waits = [later - earlier for earlier, later in pairwise(tried)]
+    assert waits == [5.0, 30.0, 120.0, 600.0, 3600.0, 14_400.0, 43_200.0]
+    (notice,) = get_order(owner, order.id).notices
+    assert (notice.tries, notice.done, notice.failed) == (8, False, True)
+    assert not list(open_orders(owner)), "it is nobody's business any more"
+
+
+def test_one_hook_that_gives_up_leaves_another_to_be_told(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = hooked(("batch.completed",), ("batch.completed",))
+    order = create(owner, upload(owner).id)
+    pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
+    told: list[str] = []
+    monkeypatch.setattr(api, "deliver", lambda hook, *_: told.append(hook.url) or "HTTP 500")
+    each = runner(owner)
+    each.look()
+
+    def change(current: Order) -> None:
+        current.notices[0].failed, current.notices[1].due = True, 0.0
+        current.notices[0].due = 0.0
+
+    update_order(owner, order.id, change)
+    told.clear()
+    each.look()
+    assert told == ["http://x1.example"]
+    assert [each.id for each in open_orders(owner)] == [order.id]
+
+
+def test_a_batch_is_advanced_under_its_own_key(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
+    seen: list[BatchRef] = []
+    monkeypatch.setattr(api, "advance", seen.append)
+    with settings_in_force(msgspec.structs.replace(tenant().settings, kms_key="arn:key/own")):
+        api.advance_order.fn(ID)
+    (ref,) = seen
+    assert (ref.batch_id, ref.root, ref.kms_key) == (ID, tenant().settings.root, "arn:key/own")

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tasks.api.errors import CallError, ForbiddenError, InvalidCallError
-from tasks.api.tenants import Tenants, load_tenants
+from tasks.api.tenants import EVENTS, Tenants, Webhook, load_tenants
 from tasks.errors import ConfigurationError
 from tasks.storage.uris import S3Uri
 from tests.api.callers import tenant
+from tests.builders import ROLE
 from tests.fakes import BUCKET
 
 DIGEST = hashlib.sha256(b"a-key-of-acme-0123").hexdigest()
@@ -85,6 +86,23 @@ def test_tenants_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
             "lies among",
         ),
         (f'[tenants.a]\nkeys = ["{DIGEST}"]\n[[tenants.a.webhooks]]\nurl = "https://x.example"', "no secret"),
+        (
+            f'[tenants.a]\nkeys = ["{DIGEST}"]\n[[tenants.a.webhooks]]\nurl = "https://x.example"\nsecret = "s"\n'
+            'events = ["batch.begun"]',
+            "the events batch.completed, batch.failed, batch.expired, batch.cancelled",
+        ),
+        (
+            f'[tenants.a]\nkeys = ["{DIGEST}"]\n[[tenants.a.webhooks]]\nurl = "file:///x"\nsecret = "s"',
+            r"http\(s\) URLs",
+        ),
+        (f'[tenants.default]\nkeys = ["{DIGEST}"]', "is not `default`"),
+        (f'[tenants."a b"]\nkeys = ["{DIGEST}"]', "letters, digits"),
+        (
+            f'[tenants.a]\nkeys = ["{DIGEST}"]\nprefix = "x"\n[tenants.b]\nkeys = ["{"1" * 64}"]\nprefix = "/x/"',
+            "the same bucket and prefix",
+        ),
+        (f'[tenants.a]\nkeys = ["{DIGEST}"]\nmax_file_bytes = 0', "max_file_bytes: Input should be greater than 0"),
+        (f'[tenants.a]\nkeys = ["{DIGEST}"]\ninputs = ["/etc"]', "no s3:// URI"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(
@@ -143,3 +161,151 @@ def test_outputs_go_to_allowed_places_only() -> None:
             tenant().check_output(config)
     with pytest.raises(ForbiddenError):
         tenant().check_output({"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/out/", "s3EncryptionKeyId": "k"}})
+
+
+@pytest.mark.parametrize("folder", ["api", "batches", "newest", "open", "runs", "samples"])
+def test_no_tenant_lives_among_what_is_kept_of_another(
+    folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        f'[tenants.a]\nkeys = ["{DIGEST}"]\nprefix = "x"\n[tenants.b]\nkeys = ["{"1" * 64}"]\nprefix = "x/{folder}/y"'
+    )
+    with pytest.raises(ConfigurationError, match="lies among"):
+        _configured(monkeypatch, tmp_path / "api.toml", text)
+    assert _configured(monkeypatch, tmp_path / "api.toml", text.replace(folder, "of-its-own")).named("b")
+
+
+def test_nothing_of_a_secret_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither a key that stands where its digest should, nor the secret of a webhook with a mistake."""
+    hook = '[[tenants.a.webhooks]]\nurl = 5\nsecret = "whsec_OF-THE-HOOK"'
+    for text in ('[tenants.a]\nkeys = ["A-KEY-ITSELF-012345"]', f'[tenants.a]\nkeys = ["{DIGEST}"]\n{hook}'):
+        with pytest.raises(ConfigurationError) as error:
+            _configured(monkeypatch, tmp_path / "api.toml", text)
+        assert "A-KEY-ITSELF" not in str(error.value)
+        assert "OF-THE-HOOK" not in str(error.value)
+        assert "input_value" not in str(error.value)
+
+
+def test_a_tenant_has_all_that_its_table_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "whsec_c2VjcmV0")
+    text = f"""
+        model_names = {{ "a" = "x.general", "b" = "x.general" }}
+        body_seconds = 5
+        [tenants.acme]
+        keys = ["sha256:{DIGEST}", "{"2" * 64}"]
+        bucket = "acme-bucket"
+        role_arns = ["{ROLE}", "{ROLE}2"]
+        kms_keys = ["arn:key/1", "arn:key/2"]
+        model_names = {{ "b" = "x.own" }}
+        models = ["x.*"]
+        inputs = ["s3://in-bucket/in"]
+        outputs = ["s3://out-bucket/out"]
+        max_file_bytes = 1000
+        requests_per_minute = 60
+        concurrent_uploads = 2
+        operator = true
+        [[tenants.acme.webhooks]]
+        url = "https://x.example/hook"
+        secret_env = "HOOK_SECRET"
+        events = ["batch.failed"]
+    """
+    tenants = _configured(monkeypatch, tmp_path / "api.toml", text)
+    (acme,) = tenants.all
+    assert tenants.body_seconds == 5
+    assert tenants.keyless is None
+    assert (acme.name, acme.keys) == ("acme", (DIGEST, "2" * 64))
+    assert str(acme.settings.root) == "s3://acme-bucket/acme"
+    assert (acme.role_arns, acme.settings.role_arn) == ((ROLE, f"{ROLE}2"), ROLE)
+    assert (acme.kms_keys, acme.settings.kms_key) == (("arn:key/1", "arn:key/2"), "arn:key/1")
+    assert acme.model_names == {"a": "x.general", "b": "x.own"}
+    assert (acme.models, acme.max_file_bytes, acme.requests_per_minute) == (("x.*",), 1000, 60)
+    assert (acme.concurrent_uploads, acme.operator) == (2, True)
+    assert (acme.inputs, acme.outputs) == ((S3Uri("in-bucket", "in"),), (S3Uri("out-bucket", "out"),))
+    (hook,) = acme.webhooks
+    assert (hook.url, hook.events, hook.key()) == ("https://x.example/hook", ("batch.failed",), "whsec_c2VjcmV0")
+    assert acme.closed == acme.settings.closed_folders == (acme.settings.root,)
+    assert acme.settings.image_folders == acme.inputs
+
+
+def test_what_a_table_leaves_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_ROLE_ARN", ROLE)
+    monkeypatch.setenv("BEDROCK_BATCH_KMS_KEY", "arn:key/base")
+    monkeypatch.setenv("BEDROCK_BATCH_API_KEY", "k" * 16)
+    text = f'[tenants.acme]\nkeys = ["{DIGEST}"]\n[[webhooks]]\nurl = "https://x.example"\nsecret = "s"'
+    default, acme = _configured(monkeypatch, tmp_path / "api.toml", text).all
+    for each in (default, acme):
+        assert (each.role_arns, each.kms_keys) == ((ROLE,), ("arn:key/base",))
+        assert (each.settings.role_arn, each.settings.kms_key) == (ROLE, "arn:key/base")
+        assert (each.max_file_bytes, each.requests_per_minute, each.concurrent_uploads) == (8 << 30, 0, 16)
+        assert each.closed == (default.settings.root, acme.settings.root)
+        assert each.settings.closed_folders == each.closed
+    assert (default.name, default.operator, acme.operator) == ("default", True, False)
+    assert default.inputs == default.outputs == (S3Uri(BUCKET, ""),)
+    assert acme.inputs == acme.outputs == acme.models == acme.webhooks == ()
+    assert acme.settings.image_folders == (), "no object of S3, where the table names no folder"
+    assert default.webhooks[0].events == EVENTS
+    assert EVENTS == ("batch.completed", "batch.failed", "batch.expired", "batch.cancelled")
+
+
+def test_without_a_role_of_its_own_no_role_may_be_named() -> None:
+    tenant().check_role(ROLE)
+    for owner in (tenant(), tenant(role_arns=())):
+        with pytest.raises(ForbiddenError) as error:
+            owner.check_role(f"{ROLE}2")
+        assert (error.value.param, error.value.code) == ("role_arn", "role_not_allowed")
+    with pytest.raises(InvalidCallError):
+        tenant().check_role(5)
+
+
+def test_codes_of_what_a_key_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ForbiddenError) as error:
+        tenant(models=("us.*",)).may_use("eu.x")
+    assert (error.value.param, error.value.code) == ("model", "model_not_allowed")
+    for key in ("arn:key/2", 5, None):
+        with pytest.raises(ForbiddenError) as error:
+            tenant(kms_keys=("arn:key/1",)).check_key(key, "a-header")
+        assert (error.value.param, error.value.code) == ("a-header", "kms_key_not_allowed")
+    with pytest.raises(ForbiddenError) as error:
+        tenant().input_uri("s3://other/x")
+    assert (error.value.param, error.value.code) == ("input_file_id", "location_not_allowed")
+    with pytest.raises(ForbiddenError) as error:
+        tenant().check_output({"s3OutputDataConfig": {"s3Uri": "s3://other/x"}})
+    assert (error.value.param, error.value.code) == ("output_data_config", "location_not_allowed")
+
+
+def test_places_that_are_closed_are_closed_within_an_allowed_folder() -> None:
+    owner = tenant(inputs=(S3Uri(BUCKET, ""),), outputs=(S3Uri(BUCKET, ""),))
+    for key in ("prefix/other/api/data/x", "prefix/acme/batches/x"):
+        with pytest.raises(ForbiddenError):
+            owner.input_uri(f"s3://{BUCKET}/{key}")
+        with pytest.raises(ForbiddenError):
+            owner.check_output({"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/{key}/"}})
+    with pytest.raises(ForbiddenError):
+        owner.input_uri(f"s3://{BUCKET}/in/../prefix2/x")
+    assert owner.input_uri(f"s3://{BUCKET}/prefix2/x")
+    owner.check_output({"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/prefix2/"}})
+
+
+def test_an_empty_key_is_nobodys_whatever_is_configured() -> None:
+    """Not even of a tenant whose digest is that of nothing: `printf %s "" | sha256sum`."""
+    nothing = hashlib.sha256(b"").hexdigest()
+    assert Tenants((tenant(keys=(nothing,)),)).of_key("") is None
+    assert Tenants((tenant(keys=(nothing,)),)).of_key(None) is None
+
+
+def test_a_server_without_keys_has_one_caller_whatever_key_is_sent() -> None:
+    assert Tenants((tenant(), tenant("other")), tenant()).of_key("other-key-0123456789") == tenant()
+
+
+def test_a_key_of_sixteen_characters_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_API_KEY", "k" * 15)
+    with pytest.raises(ConfigurationError, match="has 15 characters; make it 16 or more"):
+        load_tenants()
+    monkeypatch.setenv("BEDROCK_BATCH_API_KEY", "k" * 16)
+    assert load_tenants().of_key("k" * 16)
+
+
+def test_a_webhook_without_its_secret_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOOK_SECRET", raising=False)
+    with pytest.raises(ConfigurationError, match=r"https://x\.example has no secret: set secret or secret_env"):
+        Webhook(url="https://x.example", secret_env="HOOK_SECRET").key()
