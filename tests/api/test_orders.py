@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import pytest
@@ -294,7 +295,7 @@ def test_a_result_file_is_no_input(cloud: Cloud) -> None:
 def test_calls_that_differ_in_anything_are_different_orders(cloud: Cloud) -> None:
     owner = tenant()
     file = upload(owner).id
-    calls: list[dict[str, object]] = [
+    calls: list[dict[str, Any]] = [
         {},
         {"completion_window": "48h"},
         {"unsupported": "drop"},

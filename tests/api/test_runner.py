@@ -28,7 +28,7 @@ from tasks.api.orders import (
     update_order,
 )
 from tasks.api.tenants import Tenant, Tenants, Webhook
-from tasks.api.views import view
+from tasks.api.views import ended_alone, failed, view
 from tasks.api.webhooks import event_of, signature
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import run_noted
@@ -692,7 +692,7 @@ def test_result_files_have_names_ends_and_times(pipeline: Pipeline) -> None:
     order = order_of(pipeline, output_expires_after={"anchor": "created_at", "seconds": 3600})
     for name in ("output", "errors"):
         pipeline.cloud.s3.put(f"x/{name}.jsonl", b"{}\n")
-    places = {"output_file": "s3://bucket/x/output.jsonl", "error_file": "s3://bucket/x/errors.jsonl"}
+    places: dict[str, Any] = {"output_file": "s3://bucket/x/output.jsonl", "error_file": "s3://bucket/x/errors.jsonl"}
     pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5, **places)]
     runner().look()
     end = shown(order)
@@ -707,9 +707,9 @@ def test_result_files_have_names_ends_and_times(pipeline: Pipeline) -> None:
 def test_an_end_is_kept_once(pipeline: Pipeline) -> None:
     """Two runners come to it: the second one finds an end, and announces no other."""
     order = order_of(pipeline)
-    first = api.ended_alone(order)
+    first = ended_alone(order)
     api._close(tenant(), order, first)
-    api._close(tenant(), order, api.failed(order, "internal_error", "later"))
+    api._close(tenant(), order, failed(order, "internal_error", "later"))
     assert shown(order)["status"] == "cancelled"
 
 
@@ -744,7 +744,12 @@ def test_an_announcement_is_given_up_after_eight_tries(pipeline: Pipeline, monke
     tried: list[float] = []
     clock = [float(int(time.time()))]
     monkeypatch.setattr("flows.api.time.time", lambda: clock[0])
-    monkeypatch.setattr(api, "deliver", lambda *_: tried.append(clock[0]) or "HTTP 500")
+
+    def deliver(*_: Any) -> str:
+        tried.append(clock[0])
+        return "HTTP 500"
+
+    monkeypatch.setattr(api, "deliver", deliver)
     each = runner(owner)
     each.look()
     for _ in range(20):
@@ -763,7 +768,12 @@ def test_one_hook_that_gives_up_leaves_another_to_be_told(pipeline: Pipeline, mo
     order = create(owner, upload(owner).id)
     pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
     told: list[str] = []
-    monkeypatch.setattr(api, "deliver", lambda hook, *_: told.append(hook.url) or "HTTP 500")
+
+    def deliver(hook: Webhook, *_: Any) -> str:
+        told.append(hook.url)
+        return "HTTP 500"
+
+    monkeypatch.setattr(api, "deliver", deliver)
     each = runner(owner)
     each.look()
 

@@ -241,7 +241,7 @@ def test_what_a_table_leaves_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         assert each.settings.closed_folders == each.closed
     assert (default.name, default.operator, acme.operator) == ("default", True, False)
     assert default.inputs == default.outputs == (S3Uri(BUCKET, ""),)
-    assert acme.inputs == acme.outputs == acme.models == acme.webhooks == ()
+    assert not (*acme.inputs, *acme.outputs, *acme.models, *acme.webhooks)
     assert acme.settings.image_folders == (), "no object of S3, where the table names no folder"
     assert default.webhooks[0].events == EVENTS
     assert EVENTS == ("batch.completed", "batch.failed", "batch.expired", "batch.cancelled")
