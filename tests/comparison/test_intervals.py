@@ -118,3 +118,59 @@ def test_clusters_without_any_variation_have_an_interval(value: float) -> None:
     balanced = np.tile([1.0, 0.0], 30)
     low, high = intervals.clustered_share(balanced, np.repeat(np.arange(30), 2)) or (1, 0)
     assert 0.3 < low < 0.5 < high < 0.7
+
+
+def test_published_and_exact_values() -> None:
+    """R: t.test(c(1, 2, 3, 4, 10))$conf.int; binom.test(3, 20)$conf.int; prop.test without continuity (Wilson)."""
+    assert intervals.mean([1, 2, 3, 4, 10]) == pytest.approx((-0.3900, 8.3900), abs=1e-3)
+    assert intervals.mean([7]) is None
+    assert intervals.mean([7, 7, 7]) is None, "how they vary is not known"
+    assert intervals.proportion(3, 20) == pytest.approx((0.03207094, 0.3789268), abs=1e-6)
+    assert intervals.proportion(0, 20) == pytest.approx((0.0, 0.1684335), abs=1e-6)
+    assert intervals.proportion(40, 100) == pytest.approx((0.3094013, 0.4979974), abs=1e-6)
+    assert intervals.proportion(40.5, 101.25) == pytest.approx((0.3098956, 0.4973844), abs=1e-4)
+    assert intervals.proportion(0, 0) is None
+    assert intervals.above(3, 1, 0, 0.0) == 1.0, "nothing is known"
+
+
+def test_holm_and_the_tests() -> None:
+    """R: p.adjust(c(0.01, 0.04, 0.03), "holm"); binom.test(8, 30)."""
+    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert intervals.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert intervals.holm([]) == []
+    assert intervals.sign_test(8, 22) == pytest.approx(0.01612, abs=1e-5)
+    assert intervals.sign_test(0, 0) == 1.0
+    # Mid-p of 1 against 9 of ten discordant: 2 * P(X <= 0) + P(X = 1), of Binomial(10, 1/2).
+    assert intervals.mcnemar(1, 9) == pytest.approx(2 / 1024 + 10 / 1024)
+    assert intervals.mcnemar(5, 5) == pytest.approx(1 - 252 / 1024 / 2)
+
+
+def test_how_many_requests_would_show_a_difference() -> None:
+    """Connor 1987: (1.959964 * s + 0.841621 * s)² / d², s² = share discordant - d²; more for several tests."""
+    first, second = np.r_[np.ones(12), np.zeros(88)], np.r_[np.zeros(12), np.ones(6), np.zeros(82)]
+    paired = intervals.PairedScores(first, second, np.arange(100))
+    assert paired.difference == pytest.approx(0.06)
+    assert paired.needed() == 385
+    assert paired.needed(3) == 513
+    shown = intervals.PairedScores(np.ones(100), np.r_[np.zeros(60), np.ones(40)], np.arange(100))
+    assert shown.needed() == 100, "no fewer than there are"
+    assert intervals.PairedScores(first, first, np.arange(100)).needed() is None
+
+
+def test_clusters_count_for_as_many_as_they_are_worth() -> None:
+    """20 clusters of 5, all of one alike: as 20 requests, and Student's t for their few; never more than the requests."""
+    clusters = np.repeat(np.arange(20), 5)
+    alike = np.repeat(np.tile([1.0, 0.0], 10), 5)
+    low, high = intervals.clustered_share(alike, clusters) or (1, 0)
+    twenty = intervals.proportion(10, 20) or (1, 0)
+    assert (low, high) != pytest.approx(twenty, abs=1e-3)
+    assert low < twenty[0] < 0.5 < twenty[1] < high
+    opposed = np.tile([1.0, 0.0, 1.0, 0.0], 25)
+    low, high = intervals.clustered_share(opposed, np.repeat(np.arange(25), 4)) or (1, 0)
+    single = intervals.proportion(50, 100) or (1, 0)
+    assert low <= single[0]
+    assert high >= single[1]
+    assert intervals.clustered_share(alike[:45], clusters[:45]) is None, "nine clusters tell too little"
+    sums, sizes = np.array([3.0, 1.0]), np.array([4.0, 4.0])
+    # Of two clusters: 2 / (2 - 1) * (1² + 1²) / 8².
+    assert intervals._cluster_variance(sums, sizes) == pytest.approx(2 * 2 / 64)

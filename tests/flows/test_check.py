@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows import aio
-from flows.check import check
+from flows import check as check_module
+from flows.check import Check, check, check_file, doctor
 from tasks.batch.result import BatchResult
+from tasks.errors import ConfigurationError
+from tasks.inputs.summary import InputSummary
+from tasks.inputs.survey import Survey
+from tasks.validate import read_input
+from tests.builders import ROLE
 from tests.conftest import NOVA, Sandbox, chat, write_lines
+from tests.fakes import BUCKET, Cloud
 
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 SECRET = "hunter2-in-the-prompt"
@@ -55,3 +63,124 @@ def test_what_a_batch_cost_is_told_everywhere(sandbox: Sandbox, prefect_server: 
     stored = json.loads(sandbox.read(str(batch.output_file).replace("output.jsonl", "batch.json")))
     assert stored["cost_usd"] == batch.cost_usd
     assert "cost" in repr(batch)
+
+
+# Without a server
+
+
+def looked_at(
+    folder: Path, lines: list[Any], models: list[Any] | None = None, read: Any = read_input, **options: Any
+) -> Check:
+    usual: dict[str, Any] = {
+        "reference": None,
+        "endpoint": None,
+        "completion_window": "24h",
+        "on_invalid": "fail",
+        "unsupported": "error",
+        "below_minimum": "on_demand",
+        "invocation": "auto",
+        "fetch_images": False,
+        "every": 1,
+    }
+    path = str(write_lines(folder / "in.jsonl", lines))
+    return check_file(read, input_file=path, models=models or [HAIKU], **{**usual, **options})
+
+
+SEEDED = [chat(f"r{i}", seed=1) for i in range(120)]
+
+
+def test_a_variant_is_looked_at_as_it_would_run(tmp_path: Path) -> None:
+    """Its own options go before the call's; its overrides are put in."""
+    own = [
+        {"model": HAIKU, "label": "drops", "unsupported": "drop"},
+        {"model": HAIKU, "label": "removes", "overrides": {"seed": None}},
+        HAIKU,
+    ]
+    dropping, removing, plain = looked_at(tmp_path, SEEDED, own).models
+    assert (dropping.refused, dropping.dropped) == (0, {"seed": 120})
+    assert (removing.refused, removing.dropped) == (0, {})
+    assert (plain.refused, plain.dropped) == (120, {"seed": 120})
+    assert looked_at(tmp_path, SEEDED, unsupported="drop").models[0].refused == 0
+
+
+def test_every_option_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [chat(f"r{i}", max_tokens=20) for i in range(40)]
+    ways: list[tuple[dict[str, Any], str]] = [
+        ({}, "on_demand"),
+        ({"below_minimum": "pad"}, "batch"),
+        ({"below_minimum": "pad", "completion_window": "immediate"}, "on_demand"),
+    ]
+    for options, route in ways:
+        assert looked_at(tmp_path, lines, **options).models[0].estimate.route == route
+    bad = [*lines, "{broken"]
+    assert looked_at(tmp_path, bad).exit_code == 1
+    assert looked_at(tmp_path, bad, on_invalid="skip").exit_code == 3
+    asked: list[dict[str, Any]] = []
+
+    def read(*given: Any, **options: Any) -> InputSummary:
+        asked.append(options)
+        return read_input(*given, **options)
+
+    looked_at(tmp_path, lines, read=read, every=4)
+    assert (asked[0]["every"], asked[0]["sample"], len(asked[0]["surveys"])) == (4, None, 1)
+    labels = write_lines(tmp_path / "labels.jsonl", [{"custom_id": f"r{i}", "label": "a"} for i in range(35, 45)])
+    found = looked_at(tmp_path, lines, reference=str(labels)).reference
+    assert found is not None
+    assert (found.labels, found.matched, found.strangers, found.requests) == (10, 5, 5, 40)
+    given: list[tuple[Any, ...]] = []
+
+    def survey(*args: Any) -> Survey:
+        given.append(args)
+        return Survey(*args)
+
+    monkeypatch.setattr(check_module, "Survey", survey)
+    own = [{"model": HAIKU, "invocation": "InvokeModel", "label": "own"}, HAIKU]
+    looked_at(tmp_path, lines, own, invocation="Converse", fetch_images=True)
+    assert [args[2:4] for args in given] == [("InvokeModel", True), ("Converse", True)]
+
+
+def test_nothing_is_left_of_the_look(tmp_path: Path) -> None:
+    works: list[Path] = []
+
+    def read(*given: Any, **options: Any) -> InputSummary:
+        summary = read_input(*given, **options)
+        works.append(summary.work)
+        return summary
+
+    looked_at(tmp_path, [*SEEDED, "{broken"], read=read)
+    assert [work.exists() for work in works] == [False]
+
+
+def test_a_limit_that_is_no_number_is_a_setting_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_JOBS", "many")
+    with pytest.raises(ConfigurationError, match="BEDROCK_BATCH_MAX_JOBS must be a positive whole number, not 'many'"):
+        looked_at(tmp_path, SEEDED)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, cloud: Cloud, without_prefect: None) -> list[dict[str, Any]]:
+    """The artifacts of the doctor."""
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(check_module, "create_markdown_artifact", lambda **given: made.append(given))
+    monkeypatch.setenv("BEDROCK_BATCH_BUCKET", BUCKET)
+    monkeypatch.delenv("BEDROCK_BATCH_ROLE_ARN", raising=False)
+    return made
+
+
+def test_the_doctor_says_what_it_found(
+    cloud: Cloud, said: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    cloud.s3.refuse("HeadBucket", "AccessDenied", 403, message="`<b>|no|`", times=None)
+    cloud.s3.refuse("ListObjectsV2", "AccessDenied", 403, message="`<b>|no|`", times=None)
+    cloud.account("sts").refuse("GetCallerIdentity", "AccessDeniedException", 403)
+    found = doctor([HAIKU], ROLE)
+    assert {each.what: each.state for each in found.findings}["role's rights"] == "ok", "of the role that was named"
+    (artifact,) = said
+    assert (artifact["key"], "<b>" in artifact["markdown"]) == ("doctor", False)
+    assert artifact["markdown"].startswith("# Doctor\n\n| | what | found | remedy |\n|---|---|---|---|\n")
+    levels = {record.levelno for record in caplog.records if record.getMessage().startswith("ERROR")}
+    assert levels == {logging.ERROR}
+    assert {record.levelno for record in caplog.records if record.getMessage().startswith("ok ")} == {logging.INFO}
+    with pytest.raises(ConfigurationError, match="is no Bedrock model"):
+        doctor(["no such model"], ROLE)

@@ -1,19 +1,24 @@
 """Which batches a cancelled run in Prefect stops, and when the note of a run goes."""
 
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
 
-from flows.noted_runs import NotedRun, batches_to_stop
+from flows import noted_runs
+from flows.noted_runs import NotedRun, batches_to_stop, end_cancelled, others_at_work, read_notes, tidy_notes
 from tasks.batch import registry as runs
 from tasks.batch.paths import BatchRef
 from tasks.errors import PipelineError
-from tasks.settings import load_settings
+from tasks.settings import Settings, load_settings
+from tests.builders import REF, document, store
 from tests.conftest import Sandbox
+from tests.fakes import Cloud
 
 
 def noted(batch_id: str, *line: Any) -> NotedRun:
@@ -83,3 +88,159 @@ def test_what_is_no_note_is_passed_over(sandbox: Sandbox, prefix: str) -> None:
     for name, body in (("readme.txt", b"?"), (f"{uuid.uuid4()}.json", b"{"), (f"{uuid.uuid4()}.json", b"[]")):
         sandbox.s3.put_object(Bucket=sandbox.bucket, Key=f"{prefix}/runs/{name}", Body=body)
     assert list(runs.list_notes(load_settings().root)) == []
+
+
+# Without a Prefect server
+
+
+class Prefect:
+    """Stands for Prefect's client: runs by their ids, and the parents of sub-flows."""
+
+    def __init__(self) -> None:
+        self.runs: dict[uuid.UUID, FlowRun] = {}
+        self.parents: dict[uuid.UUID, uuid.UUID | None] = {}
+        self.given: list[tuple[uuid.UUID, str]] = []
+        self.broken: Exception | None = None
+
+    def run(self, state: Any, parent: FlowRun | None = None) -> FlowRun:
+        task = uuid.uuid4() if parent is not None else None
+        made = FlowRun(flow_id=uuid.uuid4(), state=state, parent_task_run_id=task)
+        self.runs[made.id] = made
+        if task is not None and parent is not None:
+            self.parents[task] = parent.id
+        return made
+
+    def __enter__(self) -> "Prefect":
+        if self.broken is not None:
+            raise self.broken
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read_flow_run(self, id: uuid.UUID) -> FlowRun:
+        if id not in self.runs:
+            raise ObjectNotFound(Exception("no such run"))
+        return self.runs[id]
+
+    def read_task_run(self, id: uuid.UUID) -> Any:
+        return SimpleNamespace(flow_run_id=self.parents[id])
+
+    def set_flow_run_state(self, id: uuid.UUID, state: Any) -> None:
+        self.given.append((id, state.name))
+
+
+@pytest.fixture
+def prefect(monkeypatch: pytest.MonkeyPatch) -> Prefect:
+    made = Prefect()
+    monkeypatch.setattr(noted_runs, "get_client", lambda sync_client: made)
+    return made
+
+
+SETTINGS = Settings(REF.root, None, None)
+
+
+def note(cloud: Cloud, run: FlowRun | uuid.UUID, number: int = 0) -> str:
+    id = run if isinstance(run, uuid.UUID) else run.id
+    batch_id = f"batch_{number:032x}"
+    cloud.s3.put(REF.root.join("runs", f"{id}.json").key, b'{"batch_id": "%s"}' % batch_id.encode())
+    return batch_id
+
+
+def notes(cloud: Cloud) -> list[uuid.UUID]:
+    return [uuid.UUID(key.rpartition("/")[2].removesuffix(".json")) for key in cloud.s3.keys("prefix/runs/")]
+
+
+def test_notes_are_read_with_what_prefect_says_of_their_runs(cloud: Cloud, prefect: Prefect) -> None:
+    parent = prefect.run(Cancelling())
+    child, alone, unknown = prefect.run(Running(), parent), prefect.run(Running()), uuid.uuid4()
+    noted_: list[FlowRun | uuid.UUID] = [child, alone, unknown]
+    ids = {note(cloud, run, number): run for number, run in enumerate(noted_)}
+    found = {each.batch_id: each for each in read_notes(SETTINGS)}
+    assert found.keys() == ids.keys()
+    assert [found[id].standing for id in ids] == ["cancelled", "live", "unknown"]
+    assert found[note(cloud, child, 0)].line == [child, parent]
+    (one,) = read_notes(SETTINGS, of_batch=note(cloud, alone, 1))
+    assert one.id == alone.id
+
+
+def test_prefect_is_not_asked_of_nothing(cloud: Cloud, prefect: Prefect) -> None:
+    prefect.broken = RuntimeError("nobody there")
+    assert read_notes(SETTINGS) == []
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("x"), OSError("x"), RuntimeError("x"), ObjectNotFound(Exception())]
+)
+def test_where_prefect_does_not_answer_nothing_is_stopped(
+    cloud: Cloud, prefect: Prefect, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    note(cloud, prefect.run(Cancelling()))
+    prefect.broken = error
+    assert read_notes(SETTINGS) == []
+    assert f"what became of 1 runs ({type(error).__name__})" in caplog.text
+
+
+def test_the_others_at_work_are_live_and_on_the_same_batch(cloud: Cloud, prefect: Prefect) -> None:
+    mine, live, over, elsewhere = (
+        prefect.run(state) for state in list[Any]([Running(), Running(), Crashed(), Running()])
+    )
+    for run, number in ((mine, 1), (live, 1), (over, 1), (elsewhere, 2)):
+        note(cloud, run, number)
+    assert others_at_work(SETTINGS, mine.id, f"batch_{1:032x}") == [live.id]
+
+
+def test_notes_go_with_what_they_are_about(cloud: Cloud, prefect: Prefect) -> None:
+    """Of runs that are over, at once; of a cancelled one, when its batch has ended or is another's; else not yet."""
+    over, cancelled, shared, sharer, done, gone, waiting = (
+        prefect.run(state)
+        for state in list[Any](
+            [Completed(), Cancelling(), Cancelling(), Running(), Cancelling(), Cancelling(), Running()]
+        )
+    )
+    for run, number in ((over, 0), (cancelled, 1), (shared, 2), (sharer, 2), (done, 3), (gone, 4), (waiting, 5)):
+        note(cloud, run, number)
+    for number, status in (
+        (0, "in_progress"),
+        (1, "cancelling"),
+        (2, "in_progress"),
+        (3, "cancelled"),
+        (5, "in_progress"),
+    ):
+        ref = BatchRef(REF.root, f"batch_{number:032x}")
+        store(cloud, document(id=ref.batch_id, status=status), ref)
+    tidy_notes(SETTINGS, read_notes(SETTINGS))
+    assert set(notes(cloud)) == {cancelled.id, sharer.id, waiting.id}
+    assert {id for id, _ in prefect.given} == {shared.id, done.id, gone.id}
+    assert {name for _, name in prefect.given} == {"Cancelled"}
+
+
+def test_a_note_whose_batch_cannot_be_read_stays(
+    cloud: Cloud, prefect: Prefect, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = prefect.run(Cancelling())
+    note(cloud, run)
+    cloud.s3.put(BatchRef(REF.root, "batch_" + "0" * 32).document.key, b"{}")
+    tidy_notes(SETTINGS, read_notes(SETTINGS))
+    assert notes(cloud) == [run.id]
+
+
+def test_a_cancelled_run_is_ended_with_its_parents_but_for_those_still_needed(prefect: Prefect) -> None:
+    parent = prefect.run(Cancelling())
+    child = prefect.run(Running(), parent)
+    ended = prefect.run(Failed(), parent)
+    end_cancelled([child, parent])
+    end_cancelled([ended, parent], needed=[parent.id])
+    assert prefect.given == [(child.id, "Cancelled"), (parent.id, "Cancelled")]
+    prefect.given.clear()
+    lives = prefect.run(Running())
+    end_cancelled([prefect.run(Cancelling(), lives), lives])
+    end_cancelled([])
+    assert prefect.given == [], "a sub-flow that was cancelled by itself: its process lives, and ends it"
+
+
+def test_a_run_that_cannot_be_ended_fails_nobody(prefect: Prefect, caplog: pytest.LogCaptureFixture) -> None:
+    prefect.broken = httpx.ConnectError("x")
+    run = prefect.run(Cancelling())
+    end_cancelled([run])
+    assert f"Run {run.id} could not be set to Cancelled (ConnectError)" in caplog.text

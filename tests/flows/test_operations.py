@@ -1,6 +1,9 @@
 """Listing, retrieving, cancelling and reading batches, as they stand in S3."""
 
+import contextlib
 import json
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,10 +20,10 @@ from flows.operations import (
     read_document,
     retrieve_batch,
 )
-from tasks.batch.paths import BatchRef
+from tasks.batch.paths import BatchRef, shard_object
 from tasks.batch.registry import mark_open, open_batches
 from tasks.errors import BatchNotFoundError, PipelineError
-from tests.builders import REF, document, job, shard, store, stored
+from tests.builders import REF, document, job, range_of, shard, store, stored
 from tests.fakes import BUCKET, Cloud
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -149,3 +152,148 @@ def test_trouble_with_one_batch_leaves_the_others_alone(cloud: Cloud, monkeypatc
         collect_batches()
     assert driven == [of(1).batch_id, of(2).batch_id]
     assert [batch.id for batch in collect_batches(of(2).batch_id)] == [of(2).batch_id]
+
+
+def test_a_reference_has_the_key_of_the_settings(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command writes from anywhere is encrypted as the run's own is."""
+    monkeypatch.setenv("BEDROCK_BATCH_KMS_KEY", "arn:key/1")
+    id = put(cloud, 1, shards=[])
+    cancel_batch(id, collect=False)
+    assert cloud.s3.objects[of(1).document.key].options["SSEKMSKeyId"] == "arn:key/1"
+
+
+def test_another_runners_batch_is_collected_once_it_is_silent(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    @contextlib.contextmanager
+    def trying(ref: BatchRef, *, patient: bool = False) -> Iterator[Any]:
+        asked.append(patient)
+        yield None
+
+    monkeypatch.setattr(operations, "trying_to_hold", trying)
+    assert cancel_batch(put(cloud, 1)).status == "cancelling", "that run collects"
+    assert advance(of(1)) is not None
+    assert asked == [True, False]
+
+
+def test_a_batch_that_ends_while_its_lease_is_taken_is_not_driven(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = put(cloud, 1)
+
+    @contextlib.contextmanager
+    def trying(ref: BatchRef, *, patient: bool = False) -> Iterator[Any]:
+        put(cloud, 1, status="cancelled", cancelled_at=5)
+        yield SimpleNamespace(ref=ref)
+
+    monkeypatch.setattr(operations, "trying_to_hold", trying)
+    monkeypatch.setattr(operations, "drive", lambda *_, **__: pytest.fail("it is driven"))
+    assert cancel_batch(id).status == "cancelled"
+
+
+@pytest.fixture
+def advanced(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a pass of the collector does, in order; no run has a note."""
+    acts: list[str] = []
+    monkeypatch.setattr(operations, "advance", lambda ref: acts.append(f"advance {ref.batch_id}"))
+    monkeypatch.setattr(operations, "stop_batch", lambda ref: acts.append(f"stop {ref.batch_id}"))
+    monkeypatch.setattr(operations, "read_notes", lambda settings: [])
+    monkeypatch.setattr(operations, "batches_to_stop", lambda notes: set())
+    monkeypatch.setattr(operations, "tidy_notes", lambda settings, notes: acts.append("tidy"))
+    return acts
+
+
+def test_a_batch_that_is_named_is_advanced_whether_it_is_marked_or_not(cloud: Cloud, advanced: list[str]) -> None:
+    mark_open(of(1))
+    collect_batches(of(2).batch_id)
+    assert advanced == [f"advance {of(2).batch_id}", "tidy"]
+
+
+def test_batches_of_cancelled_runs_are_stopped_before_they_are_advanced(
+    cloud: Cloud, advanced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        mark_open(of(number))
+    monkeypatch.setattr(operations, "batches_to_stop", lambda notes: {of(2).batch_id})
+    collect_batches()
+    assert advanced == [
+        f"advance {of(1).batch_id}",
+        f"stop {of(2).batch_id}",
+        f"advance {of(2).batch_id}",
+        "tidy",
+    ]
+
+
+def test_notes_are_tidied_also_where_a_batch_made_trouble(
+    cloud: Cloud, advanced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advance_(ref: BatchRef) -> None:
+        raise PipelineError("no")
+
+    mark_open(of(1))
+    monkeypatch.setattr(operations, "advance", advance_)
+    with pytest.raises(PipelineError, match=r"^1 of 1 batch could not be advanced\."):
+        collect_batches()
+    assert advanced == ["tidy"]
+
+
+def test_an_event_is_about_its_own_batch_or_about_none(cloud: Cloud, advanced: list[str]) -> None:
+    ids = ["batch_" + digit * 32 for digit in "ab"]
+    for id in ids:
+        mark_open(BatchRef(REF.root, id))
+
+    def event(name: str) -> dict[str, Any]:
+        detail = {"batchJobName": name}
+        return {"source": "aws.bedrock", "detail-type": "Batch Inference Job State Change", "detail": detail}
+
+    collect_batches(event=event(f"bedrock-batch-{'b' * 16}-00000-1"))
+    assert advanced == [f"advance {ids[1]}", "tidy"]
+    advanced.clear()
+    collect_batches(event=event("somebody-elses-job"))
+    assert advanced == ["tidy"]
+    with pytest.raises(PipelineError, match="Not an EventBridge event"):
+        collect_batches(event={})
+
+
+def test_a_finished_batch_is_tidied_of_older_runners_only(cloud: Cloud) -> None:
+    """What a runner writes that opens it again just now is named by the lease's epoch, and stays."""
+    batch = document([], id=of(1).batch_id, status="completed", epoch=3)
+    store(cloud, batch, of(1))
+    names = {epoch: shard_object(of(1), "00000", epoch).key for epoch in (2, 3)}
+    for key in names.values():
+        cloud.s3.put(key, b"x")
+    assert advance(of(1)) is not None
+    assert names[2] not in cloud.s3.objects
+    assert names[3] in cloud.s3.objects
+
+
+def test_results_so_far_end_at_the_first_range_whose_jobs_run(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = [SimpleNamespace(ok=True, line=b"ok"), SimpleNamespace(ok=False, line=b"bad")]
+    seen: list[tuple[int, list[str]]] = []
+
+    def answered(ref: Any, document: Any, range_: Any, outputs: list[str]) -> Any:
+        seen.append((range_.index, outputs))
+        return results
+
+    monkeypatch.setattr(operations, "answered_so_far", answered)
+    monkeypatch.setattr(operations, "find_output", lambda ref, shard: shard.id)
+    shards = [
+        shard("00000", done=True),
+        shard("00001", ranges=[1], done=True),
+        shard("00002", ranges=[1], round=2),
+        shard("00003", ranges=[2], route="none"),
+        shard("00004", ranges=[3]),
+        shard("00005", ranges=[4], done=True),
+    ]
+    put(cloud, 1, shards=shards, section={"ranges": [range_of(n, first=100 * n) for n in range(5)]})
+    assert list(operations.results_so_far(of(1))) == [b"ok"] * 3
+    assert list(operations.results_so_far(of(1), errors=True)) == [b"bad"] * 3
+    assert seen[:3] == [(0, ["00000"]), (1, ["00001"]), (2, [])]
+
+
+def test_a_line_of_any_length_is_given_back_whole(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.storage.reader.MAX_LINE_BYTES", 10)
+    uri = of(1).uri("output.jsonl")
+    cloud.s3.put(uri.key, json.dumps({"long": "x" * (9 << 20)}).encode() + b"\n")
+    (line,) = batch_output(put(cloud, 1, status="completed", output_file=str(uri)))
+    assert len(line["long"]) == 9 << 20

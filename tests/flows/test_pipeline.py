@@ -1,6 +1,7 @@
 """The order of stages: who has lost the lease goes on to none."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,3 +112,43 @@ def test_a_range_is_settled_once(cloud: Cloud, called: list[str], monkeypatch: p
     drive(held(cloud, section={"ranges": [range_of(0), range_of(1, first=100)]}).ref)
     assert read == [0, 1, 1]
     assert called.count("begin_round") == 1
+
+
+def test_what_a_stage_is_given(cloud: Cloud, called: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interval that was asked for, the warnings of what was fetched, and place, key and account of the copies."""
+    polled: list[Any] = []
+    said: list[list[str]] = []
+    published: list[tuple[Any, ...]] = []
+
+    def assemble(_ref: Any, given: Any, _results: Any, warnings: list[str]) -> Any:
+        said.append(warnings)
+        return given
+
+    monkeypatch.setattr(pipeline, "poll", lambda ref, seconds: polled.append(seconds))
+    monkeypatch.setattr(pipeline, "assemble", assemble)
+
+    def publish(_ref: Any, given: Any, *to: Any) -> Any:
+        published.append(to)
+        return given
+
+    monkeypatch.setattr(pipeline, "publish_results", publish)
+    options = {"output_location": "s3://out/x", "output_kms_key": "arn:key/1", "output_owner": "123456789012"}
+    ends = document([shard()], options=options)
+    outputs = {"00000": SimpleNamespace(warnings=["a", "b"]), "00001": SimpleNamespace(warnings=["c"])}
+    monkeypatch.setattr(pipeline, "fetch", lambda *_: outputs)
+    monkeypatch.setattr(pipeline, "begin_finalizing", lambda ref: ends)
+    drive(held(cloud).ref, poll_seconds=0.25)
+    assert polled == [0.25]
+    assert said == [["a", "b", "c"]]
+    assert published == [("s3://out/x", "arn:key/1", "123456789012")]
+
+
+def test_what_was_answered_on_demand_is_not_asked_again(cloud: Cloud, called: list[str]) -> None:
+    mine = held(cloud)
+    store(cloud, document([shard(route="on_demand", done=True)], holder=mine.id))
+    drive(mine.ref)
+    assert "answer_on_demand" not in called
+    called.clear()
+    store(cloud, document([shard(route="on_demand")], holder=mine.id))
+    drive(mine.ref)
+    assert called.count("answer_on_demand") == 1

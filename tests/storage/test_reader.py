@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.aws import READ_ATTEMPTS
 from tasks.errors import InputFileError, PipelineError
 from tasks.storage import reader
-from tasks.storage.reader import Source, find_sources, read_blocks, read_lines, source_at
+from tasks.storage.reader import S3Stream, Source, find_sources, read_blocks, read_lines, source_at
 from tasks.storage.uris import parse_input_uri
 from tests.conftest import Sandbox
+from tests.fakes import BUCKET, Cloud
 from tests.occurring import happened, occurring
 
 
@@ -141,3 +144,201 @@ def test_a_folder_of_other_files_names_some_of_them(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     with pytest.raises(InputFileError, match=r"holds no \.jsonl.*\(but a\.csv, b\.json\)"):
         find_sources(str(tmp_path))
+
+
+# Against the fakes
+
+
+def test_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """Folders, globs and S3 alike: the batch's id is made of the bytes in that order."""
+    for name in ("b.jsonl", "a.jsonl", "c.jsonl.gz", "B.jsonl", "x.txt"):
+        (tmp_path / name).write_bytes(b"{}\n")
+    (tmp_path / "d.jsonl").mkdir()
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "e.jsonl").write_bytes(b"{}\n")
+    wanted = ["B.jsonl", "a.jsonl", "b.jsonl"]
+    with pytest.MonkeyPatch.context() as patch:
+        entries = sorted(tmp_path.iterdir(), reverse=True)
+        patch.setattr(Path, "iterdir", lambda self: iter(entries))
+        assert [source.name for source in find_sources(str(tmp_path))] == [*wanted, "c.jsonl.gz"]
+    assert [source.name for source in find_sources(f"{tmp_path}/[aB].jsonl")] == ["B.jsonl", "a.jsonl"]
+    assert [source.name for source in find_sources(f"{tmp_path}/*.jsonl")] == wanted
+    assert [source.name for source in find_sources(f"{tmp_path}/**/e.jsonl")] == ["e.jsonl"], "at any depth"
+
+
+def test_a_file_that_was_written_anew_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    versions = []
+    for time_ns in (10**18, 10**18 + 1):
+        path.write_bytes(b"{}\n")
+        os.utime(path, ns=(time_ns, time_ns))
+        versions.append(find_sources(str(path))[0].version)
+    assert versions == [f"3-{10**18}", f"3-{10**18 + 1}"]
+
+
+@pytest.mark.parametrize("named", ["", "  ", "\t\n"])
+def test_nothing_is_no_input(named: str) -> None:
+    with pytest.raises(InputFileError, match="input_file is empty"):
+        find_sources(named)
+
+
+def test_what_is_no_path_is_told_so() -> None:
+    with pytest.raises(InputFileError, match="is no path"):
+        find_sources("~nobody-of-that-name/in.jsonl")
+
+
+def test_objects_come_in_the_order_of_their_keys_and_folders_are_none(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("in/b.jsonl", "in/a.jsonl", "in/sub/c.jsonl", "in/x.txt"):
+        cloud.s3.put(key, b"{}\n")
+    cloud.s3.put("in/folder.jsonl/", b"")
+    listed = reader._listed
+    monkeypatch.setattr(reader, "_listed", lambda *given, **more: reversed(list(listed(*given, **more))))
+    for named, found in {
+        f"s3://{BUCKET}/in": ["a", "b"],
+        f"s3://{BUCKET}/in/*.jsonl": ["a", "b"],
+        f"s3://{BUCKET}/in/**/*.jsonl": ["a", "b", "c"],
+        f"s3://{BUCKET}/in/*": ["a", "b", "x"],
+        f"s3://{BUCKET}/in/**": ["a", "b", "c", "x"],
+    }.items():
+        assert [source.name[0] for source in find_sources(named)] == found, named
+
+
+def test_an_object_that_goes_away_while_it_is_looked_at(cloud: Cloud) -> None:
+    cloud.s3.put("in/a.jsonl", b"{}\n")
+    cloud.s3.before("GetObject", lambda: cloud.s3.objects.pop("in/a.jsonl"))
+    with pytest.raises(InputFileError, match=r"went away while it was looked at\. Run the same call again"):
+        find_sources(f"s3://{BUCKET}/in")
+
+
+def test_as_many_files_as_an_input_may_have(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert reader.MOST_FILES == 10_000
+    monkeypatch.setattr(reader, "MOST_FILES", 2)
+    for name in "abc":
+        cloud.s3.put(f"in/{name}.jsonl", b"{}\n")
+        (tmp_path / f"{name}.jsonl").write_bytes(b"{}\n")
+    for place in (f"s3://{BUCKET}/in", str(tmp_path)):
+        with pytest.raises(InputFileError, match="names 3 files; an input may have 2"):
+            find_sources(place)
+    del cloud.s3.objects["in/c.jsonl"]
+    (tmp_path / "c.jsonl").unlink()
+    for place in (f"s3://{BUCKET}/in", str(tmp_path)):
+        assert len(find_sources(place)) == 2
+
+
+@pytest.fixture
+def in_s3(cloud: Cloud) -> Source:
+    cloud.s3.put("in/a.jsonl", b"one\ntwo\nthree\n")
+    (source,) = find_sources(f"s3://{BUCKET}/in/a.jsonl")
+    return source
+
+
+def test_an_object_is_read_as_the_one_that_was_seen_first(cloud: Cloud, in_s3: Source) -> None:
+    assert [line for _, line in read(in_s3)] == [b"one", b"two", b"three"]
+    assert [given["IfMatch"] for name, given in cloud.s3.calls if name == "GetObject" and "IfMatch" in given]
+    cloud.s3.put("in/a.jsonl", b"one\ntwo\nOTHER\n")
+    with pytest.raises(InputFileError, match=r"a\.jsonl has changed since it was validated .*Run the same call again"):
+        read(in_s3)
+    del cloud.s3.objects["in/a.jsonl"]
+    with pytest.raises(InputFileError, match=r"a\.jsonl is no longer there"):
+        read(in_s3)
+
+
+def test_an_object_that_we_wrote_is_no_input_of_anybody(cloud: Cloud, in_s3: Source) -> None:
+    ours = source_at(parse_input_uri(in_s3.uri))
+    cloud.s3.put("in/a.jsonl", b"x")
+    with pytest.raises(PipelineError, match="has changed since it was written: something else writes there") as error:
+        read(ours)
+    assert type(error.value) is PipelineError
+
+
+@pytest.mark.parametrize("code", ["InvalidRange", "PreconditionFailed", "412"])
+def test_every_word_of_s3_for_a_change(cloud: Cloud, in_s3: Source, code: str) -> None:
+    cloud.s3.refuse("GetObject", code, 412)
+    with pytest.raises(InputFileError, match="has changed"):
+        read(in_s3)
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "404", "NotFound"])
+def test_every_word_of_s3_for_what_is_gone(cloud: Cloud, in_s3: Source, code: str) -> None:
+    cloud.s3.refuse("GetObject", code, 404)
+    with pytest.raises(InputFileError, match="is no longer there"):
+        read(in_s3)
+
+
+def test_a_range_of_an_object_is_all_that_is_asked_for(cloud: Cloud, in_s3: Source) -> None:
+    cloud.s3.calls.clear()
+    assert read(in_s3, start=4, end=8) == [(4, b"two")]
+    ((_, given),) = cloud.s3.calls
+    assert given["Range"] == "bytes=4-13"
+    body = gzip.compress(b"one\ntwo\nthree\n")
+    cloud.s3.put("in/b.jsonl.gz", body)
+    (packed,) = find_sources(f"s3://{BUCKET}/in/b.jsonl.gz")
+    assert packed.compression == "gzip"
+    assert read(packed, start=4) == [(4, b"two"), (8, b"three")], "a compressed one is read from its beginning"
+
+
+def test_an_object_that_ends_early_is_read_on_or_is_an_error(cloud: Cloud, in_s3: Source) -> None:
+    """A connection that closes in order, before all is there: botocore says nothing."""
+
+    class Short:
+        def __init__(self, body: bytes) -> None:
+            self.body = body
+
+        def read(self, most: int) -> bytes:
+            body, self.body = self.body, b""
+            return body
+
+    class Client:
+        def __init__(self, *bodies: bytes) -> None:
+            self.bodies, self.asked = list(bodies), list[str]()
+
+        def get_object(self, **given: Any) -> dict[str, Any]:
+            self.asked.append(given["Range"])
+            return {"Body": Short(self.bodies.pop(0) if self.bodies else b"")}
+
+    client: Any = Client(b"one\n", b"two\nthree\n")
+    assert S3Stream(client, parse_input_uri(in_s3.uri), in_s3.version, 14).read() == b"one\ntwo\nthree\n"
+    assert client.asked == ["bytes=0-13", "bytes=4-13"]
+    nothing: Any = Client()
+    with pytest.raises(OSError, match="the object ended early"):
+        S3Stream(nothing, parse_input_uri(in_s3.uri), in_s3.version, 14).read()
+    assert len(nothing.asked) == READ_ATTEMPTS
+
+
+def test_a_file_that_became_shorter_or_went_away(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"one\ntwo\n")
+    (source,) = find_sources(str(path))
+    assert list(read_blocks(source, [(0, 4), (4, 4)])) == [b"one\n", b"two\n"]
+    path.write_bytes(b"one\n")
+    with pytest.raises(InputFileError, match=r"in\.jsonl has changed since it was validated: it has become shorter"):
+        list(read_blocks(source, [(0, 8)]))
+    path.unlink()
+    with pytest.raises(InputFileError, match=r"in\.jsonl is no longer there\. Run the same call again once it is"):
+        list(read_lines(source))
+
+
+def test_what_a_compressed_file_may_grow_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(b"x" * (3 << 20)))
+    (source,) = find_sources(str(path))
+    size = path.stat().st_size
+    monkeypatch.setattr(reader, "_ANY_GROWTH_BYTES", 3 << 20)
+    monkeypatch.setattr(reader, "_MOST_GROWTH", 1)
+    assert sum(len(line) for _, line in read(source, limit=reader.UNLIMITED)) == 3 << 20, (
+        "of little, a ratio says nothing"
+    )
+    monkeypatch.setattr(reader, "_ANY_GROWTH_BYTES", 0)
+    monkeypatch.setattr(reader, "_MOST_GROWTH", 700)
+    with pytest.raises(InputFileError, match=f"more than 700 times its {size:,} bytes, as zip bombs do"):
+        read(source, limit=reader.UNLIMITED)
+
+
+def test_a_line_of_just_the_limit_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 5)
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"a" * 10 + b"\n" + b"b" * 11 + b"\nc\n")
+    (source,) = find_sources(str(path))
+    assert read(source, limit=10) == [(0, b"a" * 10), (11, b"b" * 11), (23, b"c")]
