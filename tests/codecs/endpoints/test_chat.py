@@ -136,39 +136,47 @@ def test_what_is_left_out_is_counted_without_its_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
+    ("body", "param", "code"),
     [
-        ({"messages": None}, "messages"),
-        ({"messages": []}, "messages"),
-        ({"messages": {}}, "messages"),
-        ({"messages": ["Hi"]}, "messages[0]"),
-        ({"messages": [user(), {"role": "robot", "content": ""}]}, "messages[1].role"),
-        ({"messages": [user(), {"content": "x"}]}, "messages[1].role"),
-        ({"messages": [user(7)]}, "messages[0].content"),
-        ({"messages": [user(), {"role": "tool", "content": "r"}]}, "messages[1].tool_call_id"),
-        ({"messages": [user(), {"role": "assistant", "tool_calls": {}, "content": "a"}]}, None),
-        ({"messages": [user(), {"role": "assistant", "tool_calls": "x"}]}, "messages[1].tool_calls"),
-        ({"messages": [user(), {"role": "assistant", "tool_calls": [{"id": "1"}]}]}, "messages[1].tool_calls[0]"),
-        ({"n": 0}, "n"),
-        ({"n": 129}, "n"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"tools": {}}, "tools"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"functions": {}}, "functions"),
-        ({"functions": [], "tools": []}, "functions"),
-        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
-        ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"response_format": "json"}, "response_format.type"),
-        ({"reasoning_effort": "huge"}, "reasoning_effort"),
+        ({"messages": None}, "messages", "invalid_value"),
+        ({"messages": []}, "messages", "invalid_value"),
+        ({"messages": {}}, "messages", "invalid_value"),
+        ({"messages": ["Hi"]}, "messages[0]", "invalid_type"),
+        ({"messages": [user(), {"role": "robot", "content": ""}]}, "messages[1].role", "invalid_value"),
+        ({"messages": [user(), {"content": "x"}]}, "messages[1].role", "invalid_value"),
+        ({"messages": [user(7)]}, "messages[0].content", "invalid_type"),
+        (
+            {"messages": [user(), {"role": "tool", "content": "r"}]},
+            "messages[1].tool_call_id",
+            "missing_required_parameter",
+        ),
+        ({"messages": [user(), {"role": "assistant", "tool_calls": {}, "content": "a"}]}, None, None),
+        ({"messages": [user(), {"role": "assistant", "tool_calls": "x"}]}, "messages[1].tool_calls", "invalid_type"),
+        (
+            {"messages": [user(), {"role": "assistant", "tool_calls": [{"id": "1"}]}]},
+            "messages[1].tool_calls[0]",
+            "invalid_value",
+        ),
+        ({"n": 0}, "n", "invalid_value"),
+        ({"n": 129}, "n", "invalid_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"tools": {}}, "tools", "invalid_type"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "invalid_value"),
+        ({"functions": {}}, "functions", "invalid_type"),
+        ({"functions": [], "tools": []}, "functions", "invalid_value"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "invalid_type"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
+        ({"response_format": "json"}, "response_format.type", "invalid_value"),
+        ({"reasoning_effort": "huge"}, "reasoning_effort", "invalid_value"),
     ],
 )
-def test_what_is_wrong_is_named(body: dict[str, Any], param: str | None) -> None:
+def test_what_is_wrong_is_named(body: dict[str, Any], param: str | None, code: str | None) -> None:
     if param is None:
         parsed(**body)
         return
     with pytest.raises(RequestError) as caught:
         parsed(**body)
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def test_what_nobody_maps_is_left_to_the_family() -> None:

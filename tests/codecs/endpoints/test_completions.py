@@ -31,27 +31,27 @@ def test_a_chat_for_each_prompt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
+    ("body", "param", "code"),
     [
-        ({"prompt": None}, "prompt"),
-        ({"prompt": []}, "prompt"),
-        ({"prompt": " "}, "prompt"),
-        ({"prompt": ["a", ""]}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": [[1], [2]]}, "prompt"),
-        ({"prompt": {"a": 1}}, "prompt"),
-        ({"prompt": ["a"] * 65, "n": 2}, "n"),
-        ({"n": 0}, "n"),
-        ({"best_of": 2}, "best_of"),
-        ({"suffix": "S"}, "suffix"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"temperature": 3}, "temperature"),
+        ({"prompt": None}, "prompt", "invalid_type"),
+        ({"prompt": []}, "prompt", "invalid_type"),
+        ({"prompt": " "}, "prompt", "invalid_value"),
+        ({"prompt": ["a", ""]}, "prompt", "invalid_value"),
+        ({"prompt": [1, 2]}, "prompt", "unsupported_parameter"),
+        ({"prompt": [[1], [2]]}, "prompt", "unsupported_parameter"),
+        ({"prompt": {"a": 1}}, "prompt", "invalid_type"),
+        ({"prompt": ["a"] * 65, "n": 2}, "n", "invalid_value"),
+        ({"n": 0}, "n", "invalid_value"),
+        ({"best_of": 2}, "best_of", "unsupported_parameter"),
+        ({"suffix": "S"}, "suffix", "unsupported_parameter"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"temperature": 3}, "temperature", "invalid_value"),
     ],
 )
-def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:
+def test_what_is_wrong_is_named(body: dict[str, Any], param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         parsed(**body)
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def test_what_is_left_out() -> None:

@@ -65,20 +65,20 @@ def test_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "param"),
+    ("content", "param", "code"),
     [
-        (None, "x"),
-        (7, "x"),
-        (["a"], "x[0]"),
-        ([{"type": "text", "text": "a"}, {"type": "text"}], "x[1]"),
-        ([{"type": "image_url", "image_url": {"url": "data:"}}], "x[0]"),
-        ([{"type": "text", "text": None}], "x[0]"),
+        (None, "x", "invalid_type"),
+        (7, "x", "invalid_type"),
+        (["a"], "x[0]", "invalid_value"),
+        ([{"type": "text", "text": "a"}, {"type": "text"}], "x[1]", "invalid_value"),
+        ([{"type": "image_url", "image_url": {"url": "data:"}}], "x[0]", "invalid_value"),
+        ([{"type": "text", "text": None}], "x[0]", "invalid_value"),
     ],
 )
-def test_what_is_no_text(content: Any, param: str) -> None:
+def test_what_is_no_text(content: Any, param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         text_parts(content, "x")
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def test_parts_in_the_words_of_either_endpoint() -> None:
@@ -106,21 +106,21 @@ def test_parts_in_the_words_of_either_endpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "param"),
+    ("content", "param", "code"),
     [
-        (None, "x"),
-        ({}, "x"),
-        (["a"], "x[0]"),
-        ([{"type": "video"}], "x[0]"),
-        ([{"type": "text"}], "x[0]"),
-        ([{"type": "image_url", "image_url": {}}], "x[0].image_url.url"),
-        ([{"type": "input_image"}], "x[0].image_url"),
+        (None, "x", "invalid_type"),
+        ({}, "x", "invalid_type"),
+        (["a"], "x[0]", "invalid_value"),
+        ([{"type": "video"}], "x[0]", "invalid_value"),
+        ([{"type": "text"}], "x[0]", "invalid_value"),
+        ([{"type": "image_url", "image_url": {}}], "x[0].image_url.url", "invalid_type"),
+        ([{"type": "input_image"}], "x[0].image_url", "invalid_type"),
     ],
 )
-def test_what_is_no_part(content: Any, param: str) -> None:
+def test_what_is_no_part(content: Any, param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         parse_parts(content, "x", policy())
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def test_sound_is_refused_or_left_out() -> None:

@@ -36,24 +36,24 @@ def test_a_body(body: dict[str, Any], request_: Embeddings, context: Context) ->
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
+    ("body", "param", "code"),
     [
-        ({"input": None}, "input"),
-        ({"input": []}, "input"),
-        ({"input": ["a", None]}, "input"),
-        ({"input": ["a", " "]}, "input"),
-        ({"input": [1, 2]}, "input"),
-        ({"input": [[1]]}, "input"),
-        ({"input": ["a"] * 2049}, "input"),
-        ({"encoding_format": "int8"}, "encoding_format"),
-        ({"dimensions": 0}, "dimensions"),
-        ({"dimensions": "256"}, "dimensions"),
+        ({"input": None}, "input", "invalid_type"),
+        ({"input": []}, "input", "invalid_type"),
+        ({"input": ["a", None]}, "input", "invalid_type"),
+        ({"input": ["a", " "]}, "input", "invalid_value"),
+        ({"input": [1, 2]}, "input", "unsupported_parameter"),
+        ({"input": [[1]]}, "input", "unsupported_parameter"),
+        ({"input": ["a"] * 2049}, "input", "invalid_value"),
+        ({"encoding_format": "int8"}, "encoding_format", "invalid_value"),
+        ({"dimensions": 0}, "dimensions", "invalid_value"),
+        ({"dimensions": "256"}, "dimensions", "invalid_type"),
     ],
 )
-def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:
+def test_what_is_wrong_is_named(body: dict[str, Any], param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         parsed(**body)
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def built(*answers: Vectors, context: Context | None = None) -> dict[str, Any]:

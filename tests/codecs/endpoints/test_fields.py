@@ -48,20 +48,20 @@ def test_sampling(stop: Any, kept: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
+    ("body", "param", "code"),
     [
-        ({"temperature": 2.01}, "temperature"),
-        ({"top_p": 1.01}, "top_p"),
-        ({"top_p": -1}, "top_p"),
-        ({"stop": 7}, "stop"),
-        ({"stop": ["a", 7]}, "stop"),
-        ({"stop": {}}, "stop"),
+        ({"temperature": 2.01}, "temperature", "invalid_value"),
+        ({"top_p": 1.01}, "top_p", "invalid_value"),
+        ({"top_p": -1}, "top_p", "invalid_value"),
+        ({"stop": 7}, "stop", "invalid_type"),
+        ({"stop": ["a", 7]}, "stop", "invalid_type"),
+        ({"stop": {}}, "stop", "invalid_type"),
     ],
 )
-def test_what_is_no_sampling(body: dict[str, Any], param: str) -> None:
+def test_what_is_no_sampling(body: dict[str, Any], param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         parse_sampling(body, Chat([], []))
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 @pytest.mark.parametrize(

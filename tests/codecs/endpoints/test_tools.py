@@ -31,22 +31,24 @@ def test_a_function(function: dict[str, Any], tool: Tool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "param"),
+    ("function", "param", "code"),
     [
-        ({}, "x.name"),
-        ({"name": ""}, "x.name"),
-        ({"name": "a" * 65}, "x.name"),
-        ({"name": "a b"}, "x.name"),
-        ({"name": "f", "parameters": []}, "x.parameters"),
-        ({"name": "f", "parameters": {"type": "array"}}, "x.parameters"),
-        ({"name": "f", "parameters": {"properties": []}}, "x.parameters"),
-        ({"name": "f", "parameters": {"required": "a"}}, "x.parameters"),
+        ({}, "x.name", "invalid_value"),
+        ({"name": ""}, "x.name", "invalid_value"),
+        ({"name": "a" * 65}, "x.name", "invalid_value"),
+        ({"name": "a b"}, "x.name", "invalid_value"),
+        ({"name": "f", "parameters": []}, "x.parameters", "invalid_value"),
+        ({"name": "f", "parameters": {"type": "array"}}, "x.parameters", "invalid_value"),
+        ({"name": "f", "parameters": {"properties": []}}, "x.parameters", "invalid_value"),
+        ({"name": "f", "parameters": {"required": "a"}}, "x.parameters", "invalid_value"),
+        ({"name": "f", "strict": "yes"}, "x.strict", "invalid_type"),
+        ({"name": "f", "strict": 1}, "x.strict", "invalid_type"),
     ],
 )
-def test_what_is_no_function(function: dict[str, Any], param: str) -> None:
+def test_what_is_no_function(function: dict[str, Any], param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         parse_tool(function, "x")
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 TOOLS = [Tool("f", None, NOTHING, None)]
@@ -93,19 +95,20 @@ def test_a_named_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "param"),
+    ("value", "param", "code"),
     [
-        (None, "x.schema"),
-        ({"name": "j"}, "x.schema"),
-        ({"name": "j", "schema": []}, "x.schema"),
-        ({"schema": {}}, "x.name"),
-        ({"name": "a b", "schema": {}}, "x.name"),
+        (None, "x.schema", "invalid_value"),
+        ({"name": "j"}, "x.schema", "invalid_value"),
+        ({"name": "j", "schema": []}, "x.schema", "invalid_value"),
+        ({"schema": {}}, "x.name", "invalid_value"),
+        ({"name": "a b", "schema": {}}, "x.name", "invalid_value"),
+        ({"name": "j", "schema": {}, "strict": "yes"}, "x.strict", "invalid_type"),
     ],
 )
-def test_what_is_none(value: Any, param: str) -> None:
+def test_what_is_none(value: Any, param: str, code: str | None) -> None:
     with pytest.raises(RequestError) as caught:
         json_format(value, "x")
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def test_what_lines_repeat_is_read_once_and_nothing_else_is_taken_for_it() -> None:

@@ -24,7 +24,12 @@ def sent(*texts: str, unsupported: Any = "error", **fields: Any) -> dict[str, An
 
 def test_a_conversation() -> None:
     assert sent(
-        "One", "1", "Two", max_tokens=5, temperature=0, top_p=0.5, stop=["END"], rest={"seed": 1, "top_k": 2}
+        *("One", "1", "Two"),
+        max_tokens=5,
+        temperature=0,
+        top_p=0.5,
+        stop=["END"],
+        rest={"seed": 1, "top_k": 2, "frequency_penalty": 0.1, "presence_penalty": 0.2},
     ) == {
         "message": "Two",
         "chat_history": [{"role": "USER", "message": "One"}, {"role": "CHATBOT", "message": "1"}],
@@ -35,6 +40,8 @@ def test_a_conversation() -> None:
         "stop_sequences": ["END"],
         "k": 2,
         "seed": 1,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.2,
     }
 
 

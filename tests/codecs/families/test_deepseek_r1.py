@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Chat, DecodeError, Policy, RequestError, Text, Turn
+from tasks.codecs.base import Chat, DecodeError, JsonFormat, Policy, RequestError, Text, Tool, Turn
 from tasks.codecs.families.deepseek_r1 import CODEC
 
 MODEL = parse_model("us.deepseek.r1-v1:0")
@@ -33,7 +33,15 @@ def test_nobody_speaks_as_another(token: str) -> None:
     assert f"x{token}" not in sent(f"x{token}")["prompt"]
 
 
-@pytest.mark.parametrize(("fields", "param"), [({"rest": {"seed": 1}}, "seed"), ({"temperature": 1.1}, "temperature")])
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"rest": {"seed": 1}}, "seed"),
+        ({"temperature": 1.1}, "temperature"),
+        ({"tools": [Tool("f", None, {}, None)]}, "tools"),
+        ({"json_format": JsonFormat("j", None)}, "response_format"),
+    ],
+)
 def test_what_it_does_not_take(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
         sent("Hi", **fields)

@@ -5,7 +5,19 @@ from typing import Any
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Answer, Chat, DecodeError, Image, Policy, RequestError, Text, Turn, Usage
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    Image,
+    JsonFormat,
+    Policy,
+    RequestError,
+    Text,
+    Tool,
+    Turn,
+    Usage,
+)
 from tasks.codecs.families.llama import CODEC
 
 LLAMA_2, LLAMA_3 = "meta.llama2-13b-chat-v1", "us.meta.llama3-3-70b-instruct-v1:0"
@@ -57,7 +69,14 @@ def test_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"stop": ["END"]}, "stop"), ({"temperature": 1.5}, "temperature"), ({"rest": {"seed": 1}}, "seed")],
+    [
+        ({"stop": ["END"]}, "stop"),
+        ({"temperature": 1.5}, "temperature"),
+        ({"rest": {"seed": 1}}, "seed"),
+        ({"tools": [Tool("f", None, {}, None)]}, "tools"),
+        ({"json_format": JsonFormat("j", None)}, "response_format"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+    ],
 )
 def test_what_it_does_not_take(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:

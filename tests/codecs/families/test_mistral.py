@@ -1,11 +1,24 @@
 """Mistral's three native forms."""
 
+import copy
 from typing import Any
 
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Answer, Chat, DecodeError, JsonFormat, Policy, RequestError, Text, Tool, Turn
+from tasks.codecs.base import (
+    Answer,
+    Chat,
+    DecodeError,
+    JsonFormat,
+    Policy,
+    RequestError,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
 from tasks.codecs.families.mistral import CODECS
 
 INSTRUCT, CHAT, LIKE = CODECS
@@ -30,9 +43,11 @@ def test_whom_each_serves(codec: Any, model: str) -> None:
 
 
 def test_an_instruct_prompt() -> None:
-    assert sent(INSTRUCT, MIXTRAL, "One", "1", "Two", max_tokens=5, top_p=0.5, stop=["END"], rest={"top_k": 9}) == {
+    fields: dict[str, Any] = {"max_tokens": 5, "temperature": 0, "top_p": 0.5, "stop": ["END"], "rest": {"top_k": 9}}
+    assert sent(INSTRUCT, MIXTRAL, "One", "1", "Two", **fields) == {
         "prompt": "<s>[INST] S\n\nOne [/INST] 1</s>[INST] Two [/INST]",
         "max_tokens": 5,
+        "temperature": 0,
         "top_p": 0.5,
         "stop": ["END"],
         "top_k": 9,
@@ -84,6 +99,52 @@ def test_a_format_is_asked_for_by_a_tool() -> None:
     body = sent(CHAT, LARGE_2407, "Hi", json_format=JsonFormat("j", {"type": "object", "properties": {}}))
     assert [tool["function"]["name"] for tool in body["tools"]] == ["json_response"]
     assert body["tool_choice"] == "any"
+
+
+def test_a_chat_completion() -> None:
+    assert sent(CHAT, LARGE_2407, "One", "1", "Two", max_tokens=5, temperature=0, top_p=0.5, stop=["END"]) == {
+        "messages": [
+            {"role": "system", "content": "S"},
+            {"role": "user", "content": "One"},
+            {"role": "assistant", "content": "1"},
+            {"role": "user", "content": "Two"},
+        ],
+        "max_tokens": 5,
+        "temperature": 0,
+        "top_p": 0.5,
+        "stop": ["END"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("codec", "model", "fields", "param"),
+    [
+        (INSTRUCT, MIXTRAL, {"rest": {"seed": 1}}, "seed"),
+        (INSTRUCT, MIXTRAL, {"temperature": 1.5}, "temperature"),
+        (INSTRUCT, MIXTRAL, {"tools": list(TOOLS)}, "tools"),
+        (INSTRUCT, MIXTRAL, {"json_format": JsonFormat("j", None)}, "response_format"),
+        (INSTRUCT, MIXTRAL, {"reasoning_effort": "low"}, "reasoning_effort"),
+        (CHAT, LARGE_2407, {"rest": {"seed": 1}}, "seed"),
+        (CHAT, LARGE_2407, {"temperature": 1.5}, "temperature"),
+        (CHAT, LARGE_2407, {"reasoning_effort": "low"}, "reasoning_effort"),
+    ],
+)
+def test_what_it_does_not_take(codec: Any, model: str, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        sent(codec, model, "Hi", **fields)
+    assert caught.value.param == param
+
+
+def test_ids_of_calls_are_short() -> None:
+    called = [
+        Turn("user", [Text("Hi")]),
+        Turn("assistant", [ToolCall("call_1", "f", b"{}")]),
+        Turn("user", [ToolResult("call_1", [Text("r")])]),
+    ]
+    for codec, model in ((CHAT, LARGE_2407), (LIKE, LARGE_3)):
+        body = codec.encode(Chat([], copy.deepcopy(called), list(TOOLS)), parse_model(model), Policy("error", "x")).body
+        id = body["messages"][1]["tool_calls"][0]["id"]
+        assert (len(id), id.isalnum(), body["messages"][2]["tool_call_id"]) == (9, True, id)
 
 
 def test_calls_cannot_be_kept_to_one() -> None:

@@ -86,6 +86,44 @@ def test_the_root_of_a_tools_schema(schema: dict[str, object], param: str | None
     assert tool["toolSpec"]["inputSchema"]["json"] == {"type": "object", "properties": {}}
 
 
+STRICT = {"type": "function", "function": {**TOOL["function"], "strict": True}}
+OUT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
+def format_of(schema: object, **more: object) -> dict[str, object]:
+    return {"type": "json_schema", "json_schema": {"name": "out", "schema": schema, **more}}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": [STRICT]}, "tools[].function.strict"),
+        ({"response_format": format_of(OUT, strict=True)}, "response_format.json_schema.strict"),
+        ({"response_format": format_of({"type": "object", "properties": {"a": {"$ref": "#"}}})}, "response_format"),
+        ({"messages": [user(), CALL, *RESULTS], "tools": [TOOL], "tool_choice": "none"}, "tool_choice"),
+        ({"seed": 1}, "seed"),
+    ],
+)
+def test_what_nova_does_not_take(body: dict[str, object], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        encode(NOVA, {"messages": [user()], **body})
+    assert caught.value.param == param
+    checks.nova(encode(NOVA, {"messages": [user()], **body}, "drop"))
+
+
+def test_tools_that_were_called_are_declared() -> None:
+    sent = encode(NOVA, {"messages": [user(), CALL, *RESULTS]})
+    empty = {"name": "get_weather", "inputSchema": {"json": {"type": "object", "properties": {}}}}
+    assert sent["toolConfig"] == {"tools": [{"toolSpec": empty}]}
+
+
+def test_fields_beside_its_own() -> None:
+    more = {"inferenceConfig": {"topK": 3}, "x": 1}
+    sent = encode(NOVA, {"messages": [user()], "max_tokens": 5, "additionalModelRequestFields": more})
+    assert (sent["x"], sent["inferenceConfig"]) == (1, {"topK": 3})
+
+
 def test_at_high_effort_it_sets_its_own_length_and_sampling() -> None:
     body = {"messages": [user()], "reasoning_effort": "high", "max_tokens": 50, "temperature": 0.5}
     with pytest.raises(RequestError, match="at high reasoning effort"):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Answer, Chat, DecodeError, Policy, RequestError, Text, Turn, Usage
+from tasks.codecs.base import Answer, Chat, DecodeError, JsonFormat, Policy, RequestError, Text, Tool, Turn, Usage
 from tasks.codecs.families.titan_text import CODEC
 
 MODEL = parse_model("amazon.titan-text-express-v1")
@@ -25,7 +25,14 @@ def test_a_conversation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "param"), [({"rest": {"top_k": 1}}, "top_k"), ({"temperature": 1.1}, "temperature")]
+    ("fields", "param"),
+    [
+        ({"rest": {"top_k": 1}}, "top_k"),
+        ({"temperature": 1.1}, "temperature"),
+        ({"tools": [Tool("f", None, {}, None)]}, "tools"),
+        ({"json_format": JsonFormat("j", None)}, "response_format"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+    ],
 )
 def test_what_it_does_not_take(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
