@@ -1,14 +1,17 @@
 """Encoding and decoding one body, for tests."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import pytest
 
 from tasks.bedrock.capabilities import Capabilities
 from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_of
-from tasks.codecs.base import Answer
+from tasks.codecs.base import Answer, RequestError
 from tasks.codecs.encoder import Encoder
 from tasks.fast.line import FastEncoder
 
@@ -61,6 +64,14 @@ def decode(model: str, output: Any, invocation: str = "") -> Answer:
     codec: Any = codec_of(parse_model(model), invocation)  # type: ignore[arg-type]
     answer: Answer = codec.decode(json.dumps(output).encode())
     return answer
+
+
+@contextlib.contextmanager
+def refused(param: str, why: str, code: str = "unsupported_parameter") -> Iterator[None]:
+    """The request is refused by a field, with a reason and a code."""
+    with pytest.raises(RequestError, match=why) as caught:
+        yield
+    assert (caught.value.param, caught.value.code) == (param, code)
 
 
 def facts(**fields: Any) -> Capabilities:

@@ -7,6 +7,7 @@ import pytest
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Answer, Chat, DecodeError, JsonFormat, Policy, RequestError, Text, Tool, ToolCall, Turn
 from tasks.codecs.families.cohere_command import CODEC
+from tests.codecs.helpers import refused
 
 MODEL = parse_model("cohere.command-r-plus-v1:0")
 FIND = Tool(
@@ -82,7 +83,7 @@ def test_what_it_does_not_take(fields: dict[str, Any], param: str) -> None:
 
 
 def test_the_user_comes_last() -> None:
-    with pytest.raises(RequestError, match="a last message by the user"):
+    with refused("messages", "a last message by the user"):
         sent("One", "1", unsupported="drop")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tasks.codecs.base import Chat, DecodeError, Image, Policy, RequestError, Text, Turn
+from tasks.codecs.base import Chat, DecodeError, Image, Policy, Text, Turn
 from tasks.codecs.families._common import (
     decode_as,
     limit_max_tokens,
@@ -20,7 +20,7 @@ from tasks.codecs.families._common import (
     tool_arguments,
     unit_temperature,
 )
-from tests.codecs.helpers import facts
+from tests.codecs.helpers import facts, refused
 
 
 def lenient() -> Policy:
@@ -33,7 +33,7 @@ def test_temperatures(given: Any, sent: Any) -> None:
     assert unit_temperature(Chat([], [], temperature=given), policy) == sent
     assert policy.dropped == ({"temperature (clamped to 1)": 1} if (given or 0) > 1 else {})
     if policy.dropped:
-        with pytest.raises(RequestError, match="it accepts 0 to 1"):
+        with refused("temperature", "it accepts 0 to 1"):
             unit_temperature(Chat([], [], temperature=given), Policy("error", "x"))
 
 
@@ -122,13 +122,13 @@ def test_pictures_for_a_model_that_does_not_see() -> None:
     seen = chat(Image("png", ""), Text("a"))
     refuse_unseen(seen, facts(images=True), Policy("error", "x"))
     assert len(seen.turns[0].parts) == 2
-    with pytest.raises(RequestError, match="takes text only"):
+    with refused("messages[].content[].image_url", "takes text only"):
         refuse_unseen(seen, facts(images=False, known=True), Policy("error", "x"))
-    with pytest.raises(RequestError, match="it is not known that this model sees"):
+    with refused("messages[].content[].image_url", "it is not known that this model sees"):
         refuse_unseen(seen, facts(images=False, known=False), Policy("error", "x"))
     refuse_unseen(seen, facts(images=False), lenient())
     assert seen.turns[0].parts == [Text("a")]
-    with pytest.raises(RequestError, match="a message of images only"):
+    with refused("messages", "a message of images only", "invalid_value"):
         refuse_unseen(chat(Image("png", "")), facts(images=False), lenient())
 
 

@@ -19,6 +19,7 @@ from tasks.codecs.base import (
     Usage,
 )
 from tasks.codecs.families.llama import CODEC
+from tests.codecs.helpers import refused
 
 LLAMA_2, LLAMA_3 = "meta.llama2-13b-chat-v1", "us.meta.llama3-3-70b-instruct-v1:0"
 LLAMA_4 = "us.meta.llama4-scout-17b-instruct-v1:0"
@@ -49,7 +50,7 @@ def test_llama_4() -> None:
 
 def test_llama_2() -> None:
     assert sent(LLAMA_2)["prompt"] == ("<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nOne [/INST] 1 </s><s>[INST] Two [/INST]")
-    with pytest.raises(RequestError, match="ends with a user message"):
+    with refused("messages", "ends with a user message"):
         sent(LLAMA_2, TURNS[:2], "drop")
 
 
@@ -90,7 +91,7 @@ def test_pictures_come_before_their_turns_text() -> None:
     assert body["images"] == ["AAAA", "BBBB"]
     assert "\n\n<|image|><|image|>What?<|eot|>" in body["prompt"]
     assert "\n\n<|image|><|eot|>" in sent(LLAMA_4, [Turn("user", [Image("png", "AAAA")])])["prompt"]
-    with pytest.raises(RequestError, match="takes text only"):
+    with refused("messages[].content[]", "takes text only"):
         sent(LLAMA_3, seen)
 
 

@@ -20,6 +20,7 @@ from tasks.codecs.base import (
     Turn,
 )
 from tasks.codecs.families.mistral import CODECS
+from tests.codecs.helpers import refused
 
 INSTRUCT, CHAT, LIKE = CODECS
 MIXTRAL, LARGE_2407 = "mistral.mixtral-8x7b-instruct-v0:1", "mistral.mistral-large-2407-v1:0"
@@ -56,7 +57,7 @@ def test_an_instruct_prompt() -> None:
 
 
 def test_an_instruct_prompt_ends_with_the_user() -> None:
-    with pytest.raises(RequestError, match="ends with a user message"):
+    with refused("messages", "ends with a user message"):
         sent(INSTRUCT, MIXTRAL, "One", "1", unsupported="drop")
 
 

@@ -21,7 +21,7 @@ from tasks.codecs.base import (
     Usage,
 )
 from tasks.codecs.families.openai_bodied import CODEC, decode_completion, encode_messages, encode_tools
-from tests.codecs.helpers import TOOL, encode, encoder_for, user
+from tests.codecs.helpers import TOOL, encode, encoder_for, refused, user
 
 GPT_OSS = "openai.gpt-oss-20b-1:0"
 USER = Turn("user", [Text("Hi")])
@@ -68,17 +68,17 @@ def test_messages() -> None:
     ("part", "images", "name"), [(Image("png", ""), False, "png"), (Document("pdf", "d", ""), True, "pdf")]
 )
 def test_what_is_no_text(part: Any, images: bool, name: str) -> None:
-    with pytest.raises(RequestError, match="it takes text only"):
+    with refused("messages[].content[]", "it takes text only"):
         messages(Turn("user", [Text("a"), part]), images=images)
     kept, dropped = messages(Turn("user", [Text("a"), part]), images=images, unsupported="drop")
     assert (kept[1]["content"], dropped) == ("a", {f"messages[].content[] ({name})": 1})
-    with pytest.raises(RequestError, match="no user message with content that this model takes"):
+    with refused("messages", "no user message with content that this model takes", "invalid_value"):
         messages(Turn("user", [part]), images=images, unsupported="drop")
 
 
 def test_a_picture_in_a_tools_result() -> None:
     turns = [USER, Turn("assistant", [ToolCall("1", "f", b"{}")]), Turn("user", [ToolResult("1", [Image("png", "")])])]
-    with pytest.raises(RequestError, match="tool results are text"):
+    with refused("messages[].content[]", "tool results are text"):
         messages(*turns)
 
 

@@ -8,6 +8,7 @@ import pytest
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Chat, Document, Image, JsonFormat, Policy, RequestError, Text, Tool, ToolCall, Turn
 from tasks.codecs.families._prompts import GeneralCodec, kept, neutralise, plain_text, refuse_tools
+from tests.codecs.helpers import refused
 from tests.conftest import LLAMA
 
 TOKENS = re.compile(r"<\|[a-z_]+\|>")
@@ -37,7 +38,7 @@ def test_texts_and_text_files_are_text() -> None:
 
 @pytest.mark.parametrize(("part", "name"), [(Image("png", ""), "png"), (Document("pdf", "d", ""), "pdf")])
 def test_what_is_no_text(part: Any, name: str) -> None:
-    with pytest.raises(RequestError, match="Llama takes text only"):
+    with refused("messages[].content[]", "Llama takes text only"):
         plain_text(turn(Text("a"), part), "Llama", Policy("error", "llama"))
     lenient = Policy("drop", "llama")
     assert plain_text(turn(Text("a"), part), "Llama", lenient) == "a"
@@ -48,7 +49,7 @@ def test_what_is_no_text(part: Any, name: str) -> None:
 
 
 def test_a_call_is_never_left_out() -> None:
-    with pytest.raises(RequestError, match="takes no tools in its prompt"):
+    with refused("messages[].tool_calls", "takes no tools in its prompt"):
         plain_text(turn(Text("a"), ToolCall("1", "f", b"{}")), "Llama", Policy("drop", "llama"))
 
 

@@ -16,6 +16,7 @@ from tasks.codecs.families._schemas import (
     with_own_root,
     without_root_alternatives,
 )
+from tests.codecs.helpers import refused
 
 TEXT: dict[str, Any] = {"type": "string"}
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}
@@ -57,7 +58,7 @@ def test_references_do_not_grow_without_an_end() -> None:
     for number in range(1, 30):
         both = {"$ref": f"#/$defs/d{number - 1}"}
         definitions[f"d{number}"] = {"type": "object", "properties": {"a": both, "b": both}}
-    with pytest.raises(RequestError, match="grows beyond 1,000,000 bytes"):
+    with refused("x", "grows beyond 1,000,000 bytes", "invalid_value"):
         inline_references({"$ref": "#/$defs/d29", "$defs": definitions}, "x")
 
 

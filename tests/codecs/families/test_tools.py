@@ -16,6 +16,7 @@ from tasks.codecs.families._tools import (
     wrap_odd_keys,
 )
 from tests.codecs.helpers import facts as known_facts
+from tests.codecs.helpers import refused
 
 OBJECT: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
 CLOSED = {**OBJECT, "additionalProperties": False}
@@ -37,7 +38,7 @@ def test_tools_that_are_there_twice() -> None:
     policy = lenient()
     assert single_tools([tool(), tool(name="g"), tool()], policy) == [tool(), tool(name="g")]
     assert policy.dropped == {"tools[] (there twice)": 1}
-    with pytest.raises(RequestError, match="two different functions named 'f'"):
+    with refused("tools", "two different functions named 'f'", "invalid_value"):
         single_tools([tool(), tool({"type": "object"})], lenient())
 
 
