@@ -2,7 +2,7 @@
 
 import io
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from tasks.errors import AccountingError
 from tasks.normalize import normalize_range
 from tasks.openai_format.batch import RequestCounts
 from tasks.openai_format.results import HttpError, encode_error
+from tasks.results.files import RESULT_SCHEMA
 from tasks.results.outputs import ShardOutput
 from tasks.results.totals import RangeResult
 from tasks.shards.index import Index
@@ -123,6 +124,108 @@ def test_a_line_is_openais_and_the_same_on_every_run(cloud: Cloud) -> None:
     assert (body["object"], body["created"], body["model"]) == ("chat.completion", 77, HAIKU)
     assert body["choices"][0]["message"]["content"] == "hello"
     assert body["usage"]["total_tokens"] == 12
+
+
+#: A row of the table whose columns say nothing.
+EMPTY = dict.fromkeys(RESULT_SCHEMA.names)
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+def test_a_row_has_all_that_is_known_of_a_choice(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    usage = {"input_tokens": 10, "output_tokens": 2, "cache_read_input_tokens": 3}
+    blocks = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "text", "text": "hi"},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
+    ]
+    called = {"recordId": record_id(1), "modelOutput": {"content": blocks, "stop_reason": "tool_use", "usage": usage}}
+    normalized(cloud, batch(3), output(cloud, answer(0, cache_read_input_tokens=3), called, error(2, 429, "slow")))
+    known = {"ok": True, "status_code": 200, "choice": 0, "model": HAIKU, "file": "in.jsonl", "content": "hi"}
+    counts = {
+        "prompt_tokens": 13,
+        "completion_tokens": 2,
+        "total_tokens": 15,
+        "cached_tokens": 3,
+        "reasoning_tokens": 0,
+    }
+    found = rows(cloud)
+    costs = [row.pop("cost_usd") for row in found]
+    assert costs == [pytest.approx((13 * 0.5 + 2 * 2.5) / 1e6)] * 2 + [None]
+    empty = {name: value for name, value in EMPTY.items() if name != "cost_usd"}
+    assert found == [
+        {**empty, **known, **counts, "custom_id": "id-0", "line": 1, "finish_reason": "stop"},
+        {
+            **empty,
+            **known,
+            **counts,
+            "custom_id": "id-1",
+            "line": 2,
+            "finish_reason": "tool_calls",
+            "reasoning_content": "hm",
+            "tool_calls": '[["t","f","{\\"a\\": 1}"]]',
+        },
+        {
+            **empty,
+            "custom_id": "id-2",
+            "line": 3,
+            "choice": 0,
+            "ok": False,
+            "status_code": 429,
+            "error_code": "rate_limit_exceeded",
+            "error_message": "slow",
+            "model": HAIKU,
+            "file": "in.jsonl",
+        },
+    ]
+
+
+TITAN = "amazon.titan-embed-text-v2:0"
+
+
+def test_a_row_of_an_embedding(cloud: Cloud) -> None:
+    given = batch(2, endpoint="/v1/embeddings", section={"model": TITAN, "base_model": TITAN, "family": "titan-embed"})
+    vectors = [
+        {"recordId": record_id(n), "modelOutput": {"embedding": [0.5, float(n)], "inputTextTokenCount": 7 + n}}
+        for n in range(2)
+    ]
+    result = normalized(cloud, given, output(cloud, *vectors))
+    assert (result.completed, result.prompt_tokens, result.completion_tokens) == (2, 15, 0)
+    found = rows(cloud)
+    for number, row in enumerate(found):
+        cost = row.pop("cost_usd")
+        assert cost is None or cost > 0
+        assert row == {
+            **{name: value for name, value in EMPTY.items() if name != "cost_usd"},
+            "custom_id": f"id-{number}",
+            "line": number + 1,
+            "choice": 0,
+            "ok": True,
+            "status_code": 200,
+            "prompt_tokens": 7 + number,
+            "total_tokens": 7 + number,
+            "model": TITAN,
+            "file": "in.jsonl",
+            "embedding": [0.5, float(number)],
+        }
+
+
+@pytest.mark.parametrize("place", ["tasks.codecs.decoder.Decoder.decode", "tasks.normalize.output_line"])
+def test_a_fault_of_ours_costs_one_answer_and_is_said(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def fail(*_: Any) -> NoReturn:
+        raise KeyError(SECRET)
+
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", "0")
+    monkeypatch.setattr(place, fail)
+    result = normalized(cloud, batch(1), output(cloud, answer(0)))
+    assert (result.completed, result.failed, result.retryable) == (0, 1, 0)
+    assert result.oddities == {"answers that this program failed to read (KeyError): please report it": 1}
+    (found,) = lines(cloud, "errors.jsonl")
+    body = found["response"]["body"]["error"]
+    assert (found["response"]["status_code"], body["code"]) == (502, "invalid_model_output")
+    assert body["message"] == "The model's output cannot be read (KeyError)."
 
 
 #: What is in the output for a record, and its error: the line's `error`, or the response's status, type and code.
