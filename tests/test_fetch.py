@@ -52,8 +52,11 @@ def test_a_job_that_says_completed_before_its_output_is_there(cloud: Cloud) -> N
 
 
 def test_output_that_never_comes_is_said(cloud: Cloud) -> None:
+    began = cloud.clock()
     found = find_output(REF, asked("Completed"))
     assert not found.objects
+    # From an eighth of a second on, twice as long each time, up to ten seconds.
+    assert cloud.clock() - began == 1 / 8 + 1 / 4 + 1 / 2 + 1 + 2 + 4 + 8 + 10 + 10 + 10
     assert ["left no output" in warning for warning in found.warnings] == [True]
     assert cloud.s3.count("ListObjectsV2") == 11
     assert not find_output(REF, asked("Failed")).warnings, "a failed one need not leave any"

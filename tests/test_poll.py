@@ -72,7 +72,9 @@ def test_the_interval_grows_to_a_minute(waited: float, poll_seconds: float | Non
     assert interval(waited, poll_seconds) == pytest.approx(expected)
 
 
-def test_it_waits_until_all_jobs_are_over(cloud: Cloud, sleeps: Sleeps) -> None:
+def test_it_waits_until_all_jobs_are_over(cloud: Cloud, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(module, "_show", lambda *given: shown.append(given[-1]))
     arns = in_flight(cloud, "00000", "00001")
     at(cloud, 9, lambda: cloud.bedrock.move(arns[0], "Completed", processedRecordCount=100))
     at(cloud, 20, lambda: cloud.bedrock.move(arns[1], "Expired", message="The job timed out"))
@@ -86,6 +88,8 @@ def test_it_waits_until_all_jobs_are_over(cloud: Cloud, sleeps: Sleeps) -> None:
     assert (second.job.message, second.job.ended_at) == ("The job timed out", int(cloud.clock()))
     assert sleeps[0] == 1
     assert sleeps == sorted(sleeps)
+    # Also where a job has left records out.
+    assert (shown[0], shown[-1]) == (0.0, 100.0)
 
 
 def test_a_freed_slot_is_used_while_others_run(cloud: Cloud, sleeps: Sleeps) -> None:
@@ -100,12 +104,15 @@ def test_a_freed_slot_is_used_while_others_run(cloud: Cloud, sleeps: Sleeps) -> 
 
 @pytest.mark.parametrize(("poll_seconds", "waited"), [(None, 60), (2.0, 2)])
 def test_without_a_slot_it_waits_a_minute_for_others(
-    cloud: Cloud, sleeps: Sleeps, poll_seconds: float | None, waited: float
+    cloud: Cloud, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch, poll_seconds: float | None, waited: float
 ) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(module, "_show", lambda *given: shown.append(given[-1]))
     cloud.bedrock.max_jobs = 0
     in_flight(cloud, "00000")
     assert poll.fn(HELD, poll_seconds) == Progress(waiting=1, in_flight=0)
     assert sleeps == [waited]
+    assert shown == [0.0], "it is not over"
 
 
 def test_what_was_on_its_way_at_the_cancel_is_stopped(cloud: Cloud, sleeps: Sleeps) -> None:

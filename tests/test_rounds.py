@@ -95,6 +95,16 @@ def test_a_round_begins_once(cloud: Cloud) -> None:
     assert cloud.s3.objects == objects
 
 
+def test_of_two_that_begin_a_round_at_once_the_first_counts(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, _ = asked(cloud)
+    pieces = write_remainders(HELD, batch, range_of(), {"00000": ids(range(3, 23))})
+    before = stored()
+    after = start_round(HELD, batch, pieces)
+    # The other has looked before the first noted its round.
+    monkeypatch.setattr("tasks.rounds.store.read", lambda ref: before)
+    assert start_round(HELD, batch, pieces) == after == stored()
+
+
 def test_the_window_of_a_round_begins_with_it(cloud: Cloud) -> None:
     batch, _ = asked(cloud, completion_window="2d", expires_at=1)
     began = int(time.time())

@@ -101,6 +101,16 @@ def test_what_stays_too_little_goes_on_demand_or_fails_the_batch(cloud: Cloud) -
         assert not cloud.s3.keys(REF.uri("input").key), "nothing is left lying"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "window", "route"),
+    [(10, "24h", "batch"), (6, "immediate", "on_demand"), (10, "immediate", "on_demand")],
+)
+def test_what_is_enough_or_wanted_on_demand_fails_no_batch(cloud: Cloud, numbers: int, window: str, route: Any) -> None:
+    before = opened(cloud, options={"below_minimum": "fail"}, completion_window=window)
+    part = converted(uploaded(cloud, numbers=range(numbers), route=route))
+    assert [each.route for each in commit_shards(HELD, before, [part]).bedrock.shards or []] == [route]
+
+
 def test_what_an_interrupted_run_cut_differently_is_deleted(cloud: Cloud) -> None:
     before = opened(cloud)
     uploaded(cloud, "00007")

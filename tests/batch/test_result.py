@@ -50,6 +50,12 @@ def test_how_it_reads() -> None:
     assert "first error  empty_file: It is empty. (and 1 more error)" in repr(failed)
 
 
+@pytest.mark.parametrize("ended", ["completed_at", "failed_at", "expired_at", "cancelled_at"])
+def test_it_took_until_it_ended_in_whatever_way(ended: str) -> None:
+    assert batch(**{"completed_at": None, ended: 1060}).seconds == 60
+    assert batch(completed_at=None).seconds is None
+
+
 def test_the_table(cloud: Cloud, tmp_path: Path) -> None:
     table = pa.table({"custom_id": ["a", "b"], "line": [1, 3], "content": ["x", None], "file": ["in.jsonl"] * 2})
     pq.write_table(table, tmp_path / "results.parquet")

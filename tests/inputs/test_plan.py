@@ -4,11 +4,13 @@ from array import array
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasks.bedrock.limits import Limits
-from tasks.inputs.plan import plan_ranges
-from tests.builders import summary
+from tasks.inputs.plan import plan_ranges, size_sampler
+from tests.builders import call, summary
+from tests.fakes import Cloud
 
 
 def planned(
@@ -71,3 +73,24 @@ def test_ranges_go_over_files_and_files_over_ranges() -> None:
         [(0, 3, 6, 3, 3)],
         [(0, 6, 10, 6, 4)],
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "fetch_images", "records"),
+    [
+        (None, False, 1),
+        ("s3://bucket/a.png", False, 1),
+        ("https://example.com/a.png", True, 1),
+        # What conversion refuses is not planned for.
+        ("https://example.com/a.png", False, 0),
+    ],
+)
+def test_what_a_line_becomes_without_its_images(
+    cloud: Cloud, url: str | None, fetch_images: bool, records: int
+) -> None:
+    parts: list[Any] = [{"type": "text", "text": "What is this?"}]
+    parts += [{"type": "image_url", "image_url": {"url": url}}] if url else []
+    line = msgspec.json.encode({"custom_id": "a", "body": {"messages": [{"role": "user", "content": parts}]}})
+    found, size = size_sampler(call(fetch_images=fetch_images))(line, "/v1/chat/completions")
+    assert found == records
+    assert 0 < size < 1000 if records else size == 0

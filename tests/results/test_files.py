@@ -1,6 +1,11 @@
 """The rows of results.parquet, by name."""
 
-from tasks.results.files import RESULT_SCHEMA, ResultRow, _table_of_rows
+import io
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tasks.results.files import RESULT_SCHEMA, ResultRow, _table_of_rows, table_writer
 
 
 def test_a_row_has_the_columns_of_the_table_in_their_order() -> None:
@@ -15,3 +20,18 @@ def test_rows_become_columns() -> None:
     table = _table_of_rows(rows)
     assert table.schema == RESULT_SCHEMA
     assert table.to_pylist() == [row._asdict() for row in rows]
+
+
+def test_how_the_table_is_stored() -> None:
+    """Small; and who looks for failures reads only the groups of rows that have some."""
+    body: Any = io.BytesIO()
+    rows = [ResultRow(custom_id="a", line=1, choice=0, ok=False, status_code=429, error_code="x", content="y")] * 3
+    with table_writer(body) as writer:
+        writer.write_table(_table_of_rows(rows))
+    group = pq.ParquetFile(io.BytesIO(body.getvalue())).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    assert {column.compression for column in columns} == {"ZSTD"}
+    told = {column.path_in_schema for column in columns if column.statistics is not None}
+    assert told == {"line", "ok", "status_code", "error_code"}
+    alike = {column.path_in_schema for column in columns if "RLE_DICTIONARY" in column.encodings}
+    assert alike == {"choice", "status_code", "finish_reason", "error_code", "error_message", "model", "file"}

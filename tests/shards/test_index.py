@@ -109,6 +109,8 @@ def test_one_that_is_gone_is_named(cloud: Cloud) -> None:
     ("requests", "message"),
     [
         ((5, 7), "lacks 1 of 3 requests"),
+        ((5, 6), "lacks 1 of 3 requests"),
+        ((6, 7), "lacks 1 of 3 requests"),
         ((), "lacks 3 of 3 requests"),
         ((4, 5, 6, 7), "holds requests of another range"),
         ((5, 6, 7, 8), "holds requests of another range"),

@@ -1,13 +1,25 @@
 """Anthropic Messages: golden pairs, and what is refused."""
 
-from typing import get_args
+import base64
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from anthropic.types.beta import BetaStopReason
 
 from deployments.sandbox import checks
-from tasks.codecs.base import DecodeError, RequestError, Usage
-from tasks.codecs.families.anthropic import _FINISH
+from tasks.codecs.base import (
+    DecodeError,
+    Document,
+    Image,
+    RequestError,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from tasks.codecs.families.anthropic import _FINISH, _encode_part
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, encoder_for, user
 
 OLD = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -97,6 +109,40 @@ def test_images_by_content_not_by_label() -> None:
     sent = encode(MODEL, {"messages": [user([{"type": "image_url", "image_url": {"url": url}}])]})
     assert sent["messages"][0]["content"][0]["source"]["media_type"] == "image/png"
     checks.anthropic(sent)
+
+
+TXT = base64.b64encode("Grüße".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (Text("a"), {"type": "text", "text": "a"}),
+        (Image("gif", "AA"), {"type": "image", "source": {"type": "base64", "media_type": "image/gif", "data": "AA"}}),
+        (
+            Document("pdf", "n", "AA"),
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "AA"},
+                "title": "n",
+            },
+        ),
+        (
+            Document("txt", "n", TXT),
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Grüße"}, "title": "n"},
+        ),
+        (Thinking("hm", "s"), {"type": "thinking", "thinking": "hm", "signature": "s"}),
+        (Thinking("", redacted="r"), {"type": "redacted_thinking", "data": "r"}),
+        (ToolCall("1", "f", b"{}"), {"type": "tool_use", "id": "1", "name": "f", "input": msgspec.Raw(b"{}")}),
+        (ToolResult("1", []), {"type": "tool_result", "tool_use_id": "1"}),
+        (
+            ToolResult("1", [Text("r")]),
+            {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "r"}]},
+        ),
+    ],
+)
+def test_parts(part: Any, sent: Any) -> None:
+    assert _encode_part(part) == sent
 
 
 @pytest.mark.parametrize(("model", "default"), [(OLD, 4096), (MODEL, 8192), (NEW, 8192)])

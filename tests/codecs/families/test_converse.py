@@ -4,13 +4,24 @@ import json
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 
 from deployments.sandbox import checks
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import DecodeError, RequestError, Usage
+from tasks.codecs.base import (
+    DecodeError,
+    Document,
+    Image,
+    RequestError,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from tasks.codecs.encoder import Encoder
-from tasks.codecs.families.converse import _FINISH
+from tasks.codecs.families.converse import _FINISH, encode_content
 from tasks.openai_format.requests import CHAT
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
 
@@ -117,6 +128,23 @@ def test_every_finish_reason_of_converse_is_known() -> None:
 def test_other_shapes_are_said(output: object) -> None:
     with pytest.raises(DecodeError):
         decode(LLAMA, output)
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (Text("a"), {"text": "a"}),
+        (Image("gif", "AA"), {"image": {"format": "gif", "source": {"bytes": "AA"}}}),
+        (Document("pdf", "n", "AA"), {"document": {"format": "pdf", "name": "n", "source": {"bytes": "AA"}}}),
+        (Thinking("hm", "s"), {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}),
+        (Thinking("", redacted="r"), {"reasoningContent": {"redactedContent": "r"}}),
+        (ToolCall("1", "f", b"{}"), {"toolUse": {"toolUseId": "1", "name": "f", "input": msgspec.Raw(b"{}")}}),
+        (ToolResult("1", []), {"toolResult": {"toolUseId": "1", "content": [{"json": {}}]}}),
+        (ToolResult("1", [Text("r")]), {"toolResult": {"toolUseId": "1", "content": [{"text": "r"}]}}),
+    ],
+)
+def test_parts(part: Any, sent: Any) -> None:
+    assert encode_content(part) == sent
 
 
 HAIKU, OPUS, NOVA_2 = (

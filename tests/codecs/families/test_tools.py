@@ -8,6 +8,7 @@ from tasks.bedrock.capabilities import Capabilities
 from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool
 from tasks.codecs.families._tools import (
     fit_format,
+    flat_parameters,
     force_json_tool,
     plain_tool,
     single_tools,
@@ -75,6 +76,15 @@ def test_a_plain_root() -> None:
     assert policy.dropped == {"tools[].function.parameters (anyOf in the description)": 1}
     with pytest.raises(RequestError, match="is recursive"):
         plain_tool(tool({"$ref": "#"}), plain)
+
+
+def test_the_type_of_a_root_is_said() -> None:
+    plain = Policy("error", "x")
+    assert flat_parameters(tool({}), plain)[0] == {"type": "object", "properties": {}}
+    assert flat_parameters(tool({"properties": {"a": {}}, "additionalProperties": False}), plain)[0] == {
+        "type": "object",
+        "properties": {"a": {}},
+    }
 
 
 def test_keys_that_claude_does_not_take() -> None:
