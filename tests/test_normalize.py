@@ -140,7 +140,9 @@ def test_a_row_has_all_that_is_known_of_a_choice(cloud: Cloud, monkeypatch: pyte
         {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
     ]
     called = {"recordId": record_id(1), "modelOutput": {"content": blocks, "stop_reason": "tool_use", "usage": usage}}
-    normalized(cloud, batch(3), output(cloud, answer(0, cache_read_input_tokens=3), called, error(2, 429, "slow")))
+    refused = {"recordId": record_id(3), "modelOutput": {"content": [], "stop_reason": "refusal", "usage": usage}}
+    given = output(cloud, answer(0, cache_read_input_tokens=3), called, error(2, 429, "slow"), refused)
+    normalized(cloud, batch(4), given)
     known = {"ok": True, "status_code": 200, "choice": 0, "model": HAIKU, "file": "in.jsonl", "content": "hi"}
     counts = {
         "prompt_tokens": 13,
@@ -151,7 +153,8 @@ def test_a_row_has_all_that_is_known_of_a_choice(cloud: Cloud, monkeypatch: pyte
     }
     found = rows(cloud)
     costs = [row.pop("cost_usd") for row in found]
-    assert costs == [pytest.approx((13 * 0.5 + 2 * 2.5) / 1e6)] * 2 + [None]
+    cost = pytest.approx((13 * 0.5 + 2 * 2.5) / 1e6)
+    assert costs == [cost, cost, None, cost]
     empty = {name: value for name, value in EMPTY.items() if name != "cost_usd"}
     assert found == [
         {**empty, **known, **counts, "custom_id": "id-0", "line": 1, "finish_reason": "stop"},
@@ -176,6 +179,16 @@ def test_a_row_has_all_that_is_known_of_a_choice(cloud: Cloud, monkeypatch: pyte
             "error_message": "slow",
             "model": HAIKU,
             "file": "in.jsonl",
+        },
+        {
+            **empty,
+            **known,
+            **counts,
+            "custom_id": "id-3",
+            "line": 4,
+            "finish_reason": "content_filter",
+            "content": None,
+            "refusal": "The model declined to answer.",
         },
     ]
 

@@ -18,6 +18,7 @@ from tasks.bedrock.records import decode_output_line, encode_output_line
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply
 from tasks.errors import LostLeaseError, PipelineError
 from tasks.on_demand import RESENDS, answer_on_demand, answer_shard, sent_again
+from tasks.storage.reader import read_lines
 from tasks.storage.uris import S3Uri
 from tests.builders import HELD, document, put_shard, records, shard, store, stored
 from tests.builders import REF as PLACE
@@ -181,6 +182,13 @@ def test_every_record_is_asked_once_and_padding_never(cloud: Cloud) -> None:
     }
     assert {given["modelId"] for _, given in cloud.runtime.calls} == {batch.bedrock.model}
     assert answer_shard(HELD, batch, each) == 0, "what has an answer is not asked again"
+
+
+def test_a_record_may_be_longer_than_a_line_of_an_input(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images that it names are in it."""
+    batch, each = waiting(cloud)
+    monkeypatch.setattr(read_lines, "__defaults__", (0, None, 20, None))
+    assert answer_shard(HELD, batch, each) == 5
 
 
 def test_a_run_that_was_cut_off_asks_for_the_rest_only(cloud: Cloud, one_by_one: None) -> None:

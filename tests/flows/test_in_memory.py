@@ -18,6 +18,7 @@ from tasks.batch.paths import BatchRef
 from tasks.batch.result import BatchResult
 from tasks.comparison.result import Comparison, ComparisonFailedError
 from tasks.errors import BatchFailedError, PipelineError
+from tasks.storage.reader import read_lines
 from tests.builders import REF, ROLE, stored
 from tests.conftest import CLAUDE, chat, write_chats, write_lines
 from tests.fakes import BUCKET, REGION, Cloud, install
@@ -218,6 +219,24 @@ def throttled_once(text: str, times: int) -> Outcome:
 
 
 @pytest.mark.parametrize(("requests", "most", "jobs"), [(330, 120, 4), (330, 400, 2), (220, 120, 2)])
+@pytest.mark.parametrize(("count", "fast"), [(120, "1"), (120, "0"), (3, "1")])
+def test_only_lines_of_an_input_have_a_limit(
+    cloud: Cloud, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, fast: str
+) -> None:
+    """Records hold the images that lines name, and an answer is as long as it is: by a job and on demand."""
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    path = write_chats(tmp_path / "in.jsonl", count)
+    assert len(path.read_bytes().splitlines()[-1]) < 200
+    monkeypatch.setattr(read_lines, "__defaults__", (0, None, 200, None))
+    throttled = {"error": {"errorCode": 429, "errorMessage": "slow"}}
+    service.outcome = lambda text, times: throttled if count > 100 and not times and "1" in text else answer("x" * 300)
+    batch = run(path)
+    assert (batch.status, batch.request_counts.completed) == ("completed", count)
+    for line in lines_of(cloud, batch.output_file):
+        assert line["response"]["body"]["choices"][0]["message"]["content"] == "Re: " + "x" * 300
+    assert batch.to_arrow(["content"]).column("content").to_pylist() == ["Re: " + "x" * 300] * count
+
+
 def test_what_was_throttled_is_asked_again_and_nothing_odd_is_said(
     cloud: Cloud, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int, most: int, jobs: int
 ) -> None:

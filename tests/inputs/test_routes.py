@@ -92,6 +92,16 @@ def test_a_part_of_the_requests_stands_for_all() -> None:
     assert found.batch_most == pytest.approx(10 * (routes_of(survey, whole).batch_most or 0))
 
 
+def test_what_is_refused_shares_nothing() -> None:
+    survey, _ = surveyed()
+    for number in range(50):
+        line = json.dumps(chat(f"x{number}", logit_bias={"1": 1})).encode()
+        survey.add(line, "/v1/chat/completions", 101 + number, "in.jsonl")
+    found = routes_of(survey, estimate(survey, 150, Limits()))
+    assert (survey.lines, survey.refused, found.shared_requests) == (150, 50, 100)
+    assert found.cached_input == routes().cached_input
+
+
 def test_no_advice_where_it_is_never_cheaper() -> None:
     found = routes(requests=2)
     assert found.break_even_tokens is None

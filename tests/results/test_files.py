@@ -4,8 +4,12 @@ import io
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
-from tasks.results.files import RESULT_SCHEMA, ResultRow, _table_of_rows, table_writer
+from tasks.batch.paths import result_piece
+from tasks.results.files import RESULT_SCHEMA, Result, ResultRow, Results, _table_of_rows, table_writer
+from tests.builders import REF, range_of
+from tests.fakes import Cloud
 
 
 def test_a_row_has_the_columns_of_the_table_in_their_order() -> None:
@@ -35,3 +39,21 @@ def test_how_the_table_is_stored() -> None:
     assert told == {"line", "ok", "status_code", "error_code"}
     alike = {column.path_in_schema for column in columns if "RLE_DICTIONARY" in column.encodings}
     assert alike == {"choice", "status_code", "finish_reason", "error_code", "error_message", "model", "file"}
+
+
+@pytest.mark.parametrize(
+    ("most_rows", "most_characters", "groups"), [(2, 10**9, [2, 2, 1]), (10**9, 6, [3, 2]), (9, 99, [5])]
+)
+def test_groups_of_rows_are_bounded_by_rows_and_by_what_is_in_them(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, most_rows: int, most_characters: int, groups: list[int]
+) -> None:
+    """A reader, and who puts the table together, holds one group in memory."""
+    monkeypatch.setattr("tasks.results.files._GROUP_ROWS", most_rows)
+    monkeypatch.setattr("tasks.results.files._GROUP_CHARACTERS", most_characters)
+    with Results(REF, range_of(), "m") as results:
+        for line in range(5):
+            row = ResultRow(custom_id="a", line=line, choice=0, ok=True, status_code=200)
+            results.add(Result(b"{}", True, [row]))
+    stored = cloud.s3.objects[result_piece(REF, range_of(), "results.parquet").key].body
+    metadata = pq.ParquetFile(io.BytesIO(stored)).metadata
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == groups

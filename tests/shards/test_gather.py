@@ -10,7 +10,9 @@ from tasks.batch.paths import shard_object
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.names import record_id
 from tasks.shards.gather import Remainder, gather, merge, write_remainders
+from tasks.storage.reader import read_lines
 from tests.builders import REF, document, put_shard, range_of, records, shard
+from tests.conftest import CLAUDE
 from tests.fakes import Cloud
 
 #: The runner of a later epoch than that of the shards.
@@ -108,6 +110,29 @@ def pieces_of(cloud: Cloud, *counts: int) -> list[Remainder]:
         written = cloud.s3.put(uri.key, b"".join(records(range(range_ * 100, range_ * 100 + count))))
         made.append(Remainder(f"{range_:05d}", range_, count, "InvokeModel", str(uri), len(written.body), written.etag))
     return made
+
+
+def test_a_record_may_be_longer_than_a_line_of_an_input(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images that it names are in it."""
+    monkeypatch.setattr(read_lines, "__defaults__", (0, None, 20, None))
+    first = asked(cloud)
+    (left,) = write_remainders(LATER, batch(first), range_of(), {"00000": ids(3, 4)})
+    assert left.uri is not None
+    assert cloud.s3.objects[left.uri.removeprefix("s3://bucket/")].body == b"".join(records([3, 4]))
+    merge(LATER, batch(), [left], "InvokeModel", "r2-00000", 2)
+    assert cloud.s3.objects[shard_object(LATER, "r2-00000").key].body == b"".join(records([3, 4]))
+
+
+@pytest.mark.parametrize(
+    ("model", "base_model"),
+    [(CLAUDE, CLAUDE), (CLAUDE, ""), ("arn:aws:bedrock:us-east-1:1:application-inference-profile/x", CLAUDE)],
+)
+def test_padding_is_of_the_model_that_a_profile_stands_for(cloud: Cloud, model: str, base_model: str) -> None:
+    given = batch(options={"below_minimum": "pad"}, section={"model": model, "base_model": base_model})
+    made = merge(LATER, given, pieces_of(cloud, 9), "InvokeModel", "r2-00000", 2)
+    (*_, padding) = cloud.s3.objects[shard_object(LATER, "r2-00000").key].body.splitlines()
+    assert made.padding == 1
+    assert msgspec.json.decode(padding)["modelInput"]["anthropic_version"] == "bedrock-2023-05-31"
 
 
 def test_pieces_become_one_shard_that_knows_where_they_came_from(cloud: Cloud) -> None:

@@ -124,6 +124,22 @@ def test_counts_that_there_cannot_be(tokens: int, kept: bool) -> None:
     assert vectors(output, None) == Vectors([[1.0]], tokens if kept else None)
 
 
+@pytest.mark.parametrize(("tokens", "kept"), [(0, True), (1 << 36, True), ((1 << 36) + 1, False), (-1, False)])
+@pytest.mark.parametrize(
+    "place",
+    [("prompt",), ("completion",), ("prompt", "cached"), ("completion", "reasoning"), ("prompt", "cache_write")],
+)
+def test_no_count_of_an_answer_is_beyond_the_bounds(place: tuple[str, ...], tokens: int, kept: bool) -> None:
+    usage: dict[str, Any] = {"prompt_tokens": 1, "completion_tokens": 1}
+    if len(place) == 1:
+        usage[f"{place[0]}_tokens"] = tokens
+    else:
+        usage[f"{place[0]}_tokens_details"] = {f"{place[1]}_tokens": tokens}
+    output = {"choices": [{"message": {"content": "Hi"}}], "usage": usage}
+    answer = CHAT.reader(parse_model(GPT_OSS), "InvokeModel")(msgspec.json.encode(output), None)
+    assert (answer.content, answer.usage is not None) == ("Hi", kept)
+
+
 @pytest.mark.parametrize("embedding", [[], [1e39], [1.0, -1e300]])
 def test_vectors_that_no_client_can_take(embedding: list[float]) -> None:
     read_vectors = EMBEDDINGS.reader(parse_model(TITAN), "InvokeModel")

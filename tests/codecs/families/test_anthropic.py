@@ -288,6 +288,23 @@ def test_an_answer() -> None:
     assert answer.usage == Usage(10, 7, 3, written=2)
 
 
+@pytest.mark.parametrize(
+    ("more", "usage"),
+    [
+        ({}, Usage(5, 7)),
+        ({"cache_read_input_tokens": 3}, Usage(8, 7, 3)),
+        ({"cache_creation_input_tokens": 2}, Usage(7, 7, written=2)),
+        ({"cache_read_input_tokens": None, "cache_creation_input_tokens": None}, Usage(5, 7)),
+        ({"output_tokens_details": {"thinking_tokens": 4}}, Usage(5, 7, 0, 4)),
+        ({"output_tokens_details": {"thinking_tokens": None}}, Usage(5, 7)),
+        ({"output_tokens_details": None}, Usage(5, 7)),
+    ],
+)
+def test_counts_of_tokens(more: dict[str, Any], usage: Usage) -> None:
+    output = {"content": [], "stop_reason": "end_turn", "usage": {"input_tokens": 5, "output_tokens": 7, **more}}
+    assert decode(MODEL, output).usage == usage
+
+
 def test_blocks_without_what_makes_them_one_are_left_out() -> None:
     blocks = [
         {"type": "text"},

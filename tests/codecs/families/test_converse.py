@@ -131,6 +131,26 @@ def test_other_shapes_are_said(output: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "usage"),
+    [
+        ({}, Usage(5, 7)),
+        ({"cacheReadInputTokens": 3}, Usage(8, 7, 3)),
+        ({"cacheWriteInputTokens": 2}, Usage(7, 7, written=2)),
+        ({"cacheReadInputTokens": 3, "cacheWriteInputTokens": 2}, Usage(10, 7, 3, written=2)),
+        ({"cacheReadInputTokenCount": 3, "cacheWriteInputTokenCount": 2}, Usage(10, 7, 3, written=2)),
+        ({"cacheReadInputTokens": None, "cacheWriteInputTokens": None}, Usage(5, 7)),
+    ],
+)
+def test_what_was_read_and_written_counts_as_input(more: dict[str, Any], usage: Usage) -> None:
+    output = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 5, "outputTokens": 7, **more},
+    }
+    assert decode(LLAMA, output).usage == usage
+
+
+@pytest.mark.parametrize(
     ("part", "sent"),
     [
         (Text("a"), {"text": "a"}),

@@ -7,7 +7,7 @@ import pytest
 from tasks.bedrock.capabilities import Capabilities
 from tasks.codecs.base import Chat, Policy, RequestError
 from tasks.codecs.families._thinking import claude_thinking, effort_word, refuse_effort
-from tests.codecs.helpers import facts
+from tests.codecs.helpers import facts, refused
 
 BUDGET = facts(thinking=("budget",), max_tokens=64_000, default_max_tokens=8192)
 ADAPTIVE = facts(thinking=("adaptive",), efforts=("low", "high"), thinking_off="disabled", max_tokens=128_000)
@@ -106,6 +106,21 @@ def test_what_may_not_be(known: Capabilities, fields: dict[str, Any], param: str
     with pytest.raises(RequestError) as caught:
         think(known, Policy("error", "x"), **fields)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("known", "what"), [(ADAPTIVE, '{"type": "adaptive"} and reasoning_effort'), (NOTHING, "nothing of the kind")]
+)
+def test_it_is_said_what_a_model_takes_instead_of_a_budget(known: Capabilities, what: str) -> None:
+    with refused("thinking", f"it takes {what}"):
+        think(known, Policy("error", "x"), rest={"thinking": {"type": "enabled", "budget_tokens": 2048}})
+
+
+def test_keys_that_no_model_reads() -> None:
+    policy = Policy("drop", "x")
+    given = {"type": "adaptive", "display": "omitted", "mood": "good"}
+    assert think(ADAPTIVE, policy, rest={"thinking": given})[0] == {"type": "adaptive", "display": "omitted"}
+    assert policy.dropped == {"thinking.mood": 1}
 
 
 def test_thinking_as_it_was_given() -> None:
