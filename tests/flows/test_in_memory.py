@@ -218,7 +218,6 @@ def throttled_once(text: str, times: int) -> Outcome:
     return error if number % 3 == 0 and times == 0 else answer(text)
 
 
-@pytest.mark.parametrize(("requests", "most", "jobs"), [(330, 120, 4), (330, 400, 2), (220, 120, 2)])
 @pytest.mark.parametrize(("count", "fast"), [(120, "1"), (120, "0"), (3, "1")])
 def test_only_lines_of_an_input_have_a_limit(
     cloud: Cloud, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, fast: str
@@ -237,6 +236,7 @@ def test_only_lines_of_an_input_have_a_limit(
     assert batch.to_arrow(["content"]).column("content").to_pylist() == ["Re: " + "x" * 300] * count
 
 
+@pytest.mark.parametrize(("requests", "most", "jobs"), [(330, 120, 4), (330, 400, 2), (220, 120, 2)])
 def test_what_was_throttled_is_asked_again_and_nothing_odd_is_said(
     cloud: Cloud, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int, most: int, jobs: int
 ) -> None:
