@@ -11,11 +11,14 @@ import msgspec
 from prefect.blocks.core import Block
 from pydantic import Field
 
+from tasks.bedrock.vpc import VpcConfig, read_vpc_config
 from tasks.errors import ConfigurationError
 from tasks.storage.uris import S3Uri, parse_location
 
 #: Names the buckets, beside the batch's and the input's, of which requests may refer to objects.
 IMAGE_BUCKETS_VARIABLE = "BEDROCK_BATCH_IMAGE_BUCKETS"
+#: The subnets and security groups of the jobs, as JSON.
+VPC_VARIABLE = "BEDROCK_BATCH_VPC_CONFIG"
 #: Answers, and links of an hour, in the summary that Prefect shows.
 ANSWERS_VARIABLE, MOST_ANSWERS = "BEDROCK_BATCH_SUMMARY_ANSWERS", 20
 LINKS_VARIABLE = "BEDROCK_BATCH_SUMMARY_LINKS"
@@ -44,6 +47,9 @@ class BedrockBatchSettings(Block):
     image_buckets: str | None = Field(
         default=None, description="Further buckets of s3:// images, with commas between (BEDROCK_BATCH_IMAGE_BUCKETS)."
     )
+    vpc_config: dict[str, Any] | None = Field(
+        default=None, description="subnetIds and securityGroupIds of the jobs (BEDROCK_BATCH_VPC_CONFIG)."
+    )
 
 
 #: Botocore's `bedrock`, shape `AccountId`.
@@ -63,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True):
     #: Where they are set: the only folders whose objects requests may refer to, and folders within that are closed.
     image_folders: tuple[S3Uri, ...] | None = None
     closed_folders: tuple[S3Uri, ...] = ()
+    #: The subnets and security groups of the jobs of batches that name none.
+    vpc_config: VpcConfig | None = None
 
 
 def account_id(text: str, what: str) -> str:
@@ -98,6 +106,9 @@ def load_settings(role_arn: str | None = None) -> Settings:
         role_arn=role_arn or os.environ.get("BEDROCK_BATCH_ROLE_ARN") or (block.role_arn if block else None),
         kms_key=os.environ.get("BEDROCK_BATCH_KMS_KEY") or (block.kms_key if block else None),
         bucket_owner=account_id(owner, "BEDROCK_BATCH_BUCKET_OWNER") if owner else None,
+        vpc_config=read_vpc_config(
+            os.environ.get(VPC_VARIABLE, "").strip() or (block.vpc_config if block else None), VPC_VARIABLE
+        ),
         image_buckets=_buckets(os.environ.get(IMAGE_BUCKETS_VARIABLE) or (block.image_buckets if block else None)),
     )
 

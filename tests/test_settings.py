@@ -1,10 +1,12 @@
 """What a person sets once: the environment before the block, and what is wrong is named."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tasks import settings
+from tasks.bedrock.vpc import VpcConfig
 from tasks.errors import ConfigurationError
 from tasks.settings import (
     BedrockBatchSettings,
@@ -23,7 +25,7 @@ from tasks.storage.uris import S3Uri
 def block(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the block in Prefect holds; empty, there is none. Of the environment nothing is set."""
     fields: dict[str, Any] = {}
-    for name in ("BUCKET", "PREFIX", "ROLE_ARN", "KMS_KEY", "BUCKET_OWNER", "IMAGE_BUCKETS", "FAST"):
+    for name in ("BUCKET", "PREFIX", "ROLE_ARN", "KMS_KEY", "BUCKET_OWNER", "IMAGE_BUCKETS", "VPC_CONFIG", "FAST"):
         monkeypatch.delenv(f"BEDROCK_BATCH_{name}", raising=False)
     monkeypatch.setattr(settings, "_load_block", lambda: BedrockBatchSettings(**fields) if fields else None)
     return fields
@@ -70,6 +72,16 @@ def test_the_block(monkeypatch: pytest.MonkeyPatch, block: dict[str, Any]) -> No
     assert load_settings() == Settings(S3Uri("of-block", "mine"), "role", "key", "2" * 12, ("one",))
 
 
+def test_the_jobs_vpc(monkeypatch: pytest.MonkeyPatch, block: dict[str, Any]) -> None:
+    def wanted(subnet: str) -> dict[str, list[str]]:
+        return {"subnetIds": [subnet], "securityGroupIds": ["sg-1"]}
+
+    block.update(OF_THE_BLOCK, vpc_config=wanted("of-block"))
+    assert load_settings().vpc_config == VpcConfig.model_validate(wanted("of-block"))
+    set_all(monkeypatch, VPC_CONFIG=json.dumps(wanted("of-environment")))
+    assert load_settings().vpc_config == VpcConfig.model_validate(wanted("of-environment"))
+
+
 def test_the_role_of_a_call_goes_before_all(monkeypatch: pytest.MonkeyPatch, block: dict[str, Any]) -> None:
     set_all(monkeypatch, BUCKET="my-bucket", ROLE_ARN="role")
     assert load_settings("of the call").role_arn == "of the call"
@@ -93,6 +105,9 @@ def test_without_a_bucket(monkeypatch: pytest.MonkeyPatch, block: dict[str, Any]
         ({"PREFIX": "a b"}, "BEDROCK_BATCH_PREFIX: Bedrock refuses the folder name 'a b'"),
         ({"BUCKET_OWNER": "12345678901"}, "BEDROCK_BATCH_BUCKET_OWNER must be the 12 digits"),
         ({"BUCKET_OWNER": "1234567890123"}, "BEDROCK_BATCH_BUCKET_OWNER must be the 12 digits"),
+        ({"VPC_CONFIG": "subnet-1"}, "BEDROCK_BATCH_VPC_CONFIG is no JSON"),
+        ({"VPC_CONFIG": '{"subnetIds":["subnet-1"]}'}, "BEDROCK_BATCH_VPC_CONFIG.securityGroupIds: Field required"),
+        ({"VPC_CONFIG": "[]"}, "BEDROCK_BATCH_VPC_CONFIG: Input should be"),
         ({"IMAGE_BUCKETS": "one,Two"}, "BEDROCK_BATCH_IMAGE_BUCKETS: 'Two' is not a bucket name"),
     ],
 )

@@ -125,7 +125,8 @@ def anthropic(body: dict[str, Any], model_id: str = "") -> None:
 
 def _anthropic_thinking(body: dict[str, Any]) -> None:
     thinking = body.get("thinking", {"type": "disabled"})
-    need(thinking.get("type") in ("enabled", "adaptive", "disabled"), "thinking.type: invalid")
+    kinds = ("enabled", "adaptive", "disabled", "between_tools")
+    need(thinking.get("type") in kinds, "thinking.type: invalid")
     if thinking["type"] == "enabled":
         budget = thinking.get("budget_tokens")
         need(isinstance(budget, int) and budget >= 1024, "thinking.budget_tokens: at least 1024")

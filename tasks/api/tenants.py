@@ -17,6 +17,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.api.errors import ForbiddenError, InvalidCallError
+from tasks.bedrock.vpc import VpcConfig
 from tasks.errors import ConfigurationError, InputFileError
 from tasks.settings import Settings, load_settings
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri, parse_location, within
@@ -59,6 +60,7 @@ class _Tenant(_Table):
     prefix: str | None = None
     role_arns: tuple[str, ...] = ()
     kms_keys: tuple[str, ...] = ()
+    vpc_config: VpcConfig | None = None
     models: tuple[str, ...] = ()
     model_names: dict[str, str] = Field(default_factory=dict)
     inputs: tuple[str, ...] = ()
@@ -289,7 +291,11 @@ def _tenant(name: str, table: _Tenant, configuration: _Configuration) -> Tenant:
             raise ConfigurationError(f"{where}: webhooks take http(s) URLs and the events {', '.join(EVENTS)}.")
         hook.key()
     settings = msgspec.structs.replace(
-        base, root=root, role_arn=roles[0] if roles else None, kms_key=kms[0] if kms else None
+        base,
+        root=root,
+        role_arn=roles[0] if roles else None,
+        kms_key=kms[0] if kms else None,
+        vpc_config=table.vpc_config or base.vpc_config,
     )
     return Tenant(
         name=name,

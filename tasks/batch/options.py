@@ -1,14 +1,15 @@
 """What the user asked for: from a call's parameters, everything checked that can be without reading the input."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import aws
 from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, OnInvalid, ServiceTier, Unsupported
 from tasks.bedrock.limits import Limits, limits_for
 from tasks.bedrock.models import Model, parse_model
+from tasks.bedrock.vpc import VpcConfig, read_vpc_config
 from tasks.codecs import codec_for
 from tasks.codecs.base import Codec
 from tasks.errors import ConfigurationError, PipelineError
@@ -19,18 +20,6 @@ from tasks.storage.uris import parse_location
 
 #: In every batch's name from the first version on.
 _ALWAYS_NAMED: Final = ("endpoint", "on_invalid", "unsupported")
-
-
-_VpcId = Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
-
-
-class VpcConfig(BaseModel):
-    """Botocore's `bedrock`, shape `VpcConfig`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    subnetIds: tuple[_VpcId, ...] = Field(min_length=1, max_length=16)  # noqa: N815 (AWS's name)
-    securityGroupIds: tuple[_VpcId, ...] = Field(min_length=1, max_length=5)  # noqa: N815 (AWS's name)
 
 
 class BatchOptions(BaseModel):
@@ -145,7 +134,7 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
         output_owner=settings.bucket_owner if at_home else owner,
         bucket_owner=settings.bucket_owner,
         image_buckets=settings.image_buckets,
-        vpc_config=read_vpc_config(parameters.vpc_config),
+        vpc_config=read_vpc_config(parameters.vpc_config) or settings.vpc_config,
         service_tier=parameters.service_tier,
         image_folders=None if settings.image_folders is None else tuple(map(str, settings.image_folders)),
         closed_folders=tuple(map(str, settings.closed_folders)),
@@ -171,21 +160,6 @@ def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
                 f"metadata[{key!r}] must be text, not {kind}: metadata is a dictionary of texts, as OpenAI's is."
             )
     return dict(metadata or {})
-
-
-def read_vpc_config(given: dict[str, Any] | None) -> VpcConfig | None:
-    """The subnets and security groups of the jobs. Raises ConfigurationError naming what is wrong."""
-    if given is None:
-        return None
-    try:
-        return VpcConfig.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(["vpc_config", *map(str, first["loc"])])
-        raise ConfigurationError(
-            f'{where}: {first["msg"]}. vpc_config is {{"subnetIds": ["subnet-…"], "securityGroupIds": ["sg-…"]}}, of 1 '
-            "to 16 subnets and 1 to 5 groups."
-        ) from None
 
 
 def output_location(output_data_config: dict[str, Any] | None) -> str | None:

@@ -20,7 +20,7 @@ DIGEST = hashlib.sha256(b"a-key-of-acme-0123").hexdigest()
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_BUCKET", BUCKET)
-    for name in ("PREFIX", "ROLE_ARN", "KMS_KEY", "API_KEY", "API_CONFIG"):
+    for name in ("PREFIX", "ROLE_ARN", "KMS_KEY", "VPC_CONFIG", "API_KEY", "API_CONFIG"):
         monkeypatch.delenv(f"BEDROCK_BATCH_{name}", raising=False)
 
 
@@ -59,7 +59,9 @@ def test_tenants_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         [tenants.other]
         keys = ["{"0" * 64}"]
         prefix = "elsewhere"
+        vpc_config = {{ subnetIds = ["subnet-other"], securityGroupIds = ["sg-1"] }}
     """
+    monkeypatch.setenv("BEDROCK_BATCH_VPC_CONFIG", '{"subnetIds":["subnet-all"],"securityGroupIds":["sg-1"]}')
     tenants = _configured(monkeypatch, tmp_path / "api.toml", text)
     acme = tenants.of_key("a-key-of-acme-0123")
     assert acme is not None
@@ -71,6 +73,8 @@ def test_tenants_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     other = tenants.named("other")
     assert other is not None
     assert other.settings.root.key == "elsewhere"
+    subnets = [found.settings.vpc_config and found.settings.vpc_config.subnetIds for found in (acme, other)]
+    assert subnets == [("subnet-all",), ("subnet-other",)]
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,12 @@ def test_network_and_tier_are_kept_with_the_batch(cloud: Cloud) -> None:
     assert chosen.naming == plain.naming, "they change no answer"
 
 
+def test_a_network_of_the_settings_is_for_whoever_names_none(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_VPC_CONFIG", json.dumps({**VPC, "subnetIds": ["subnet-9"]}))
+    found = [call().options.vpc_config, call(vpc_config=VPC).options.vpc_config]
+    assert [each and each.subnetIds for each in found] == [("subnet-9",), ("subnet-1", "subnet-2")]
+
+
 def test_without_a_bucket(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_BUCKET", "another")
     with pytest.raises(ConfigurationError, match="another"):

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import model_rules
+from deployments.sandbox import models as sandbox_models
+from deployments.sandbox.checks import Refused
 
 HAIKU, OPUS_46, OPUS_5, OPUS_55 = (
     "anthropic.claude-haiku-4-5-20251001-v1:0",
@@ -97,6 +99,13 @@ def test_what_a_model_refuses(model: str, body: dict[str, Any], words: str) -> N
 )  # fmt: skip
 def test_what_a_model_takes(model: str, body: dict[str, Any]) -> None:
     assert model_rules.problem(body, model) is None
+
+
+def test_a_thinking_that_one_model_alone_takes() -> None:
+    body = claude(thinking={"type": "between_tools"})
+    assert sandbox_models.answer("anthropic.claude-sonnet-5-5", body, "InvokeModel", batch=True)
+    with pytest.raises(Refused, match=r"thinking\.type"):
+        sandbox_models.answer(OPUS_55, body, "InvokeModel", batch=True)
 
 
 def test_every_condition_is_a_rule_s_and_every_rule_has_its_source() -> None:

@@ -49,7 +49,7 @@ _SIMPLE_PATTERN: Final = re.compile(r"\^?(?:[^()\\]|\\[dDwWsS.\-+*?/\[\]{}|^$])*
 
 #: What Nova takes at the root of a tool's schema.
 ROOT_KEYS: Final = frozenset({"type", "properties", "required"})
-#: Root keys that say nothing a model acts on.
+#: Root keys that hold a model to nothing; some of them tell it something.
 ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
 
 
@@ -203,6 +203,13 @@ def _merged(node: dict[str, Any]) -> dict[str, Any]:
     if inner[0].keys() & node.keys() - {"description", "title"}:
         raise UnenforceableError("has an 'allOf' beside what it repeats, which this model does not enforce")
     return {**inner[0], **node}
+
+
+def root_words(schema: dict[str, Any]) -> str:
+    """What a root tells a model beside its properties: its description, a default and examples."""
+    told = {key: schema[key] for key in ("default", "examples") if key in schema}
+    description = schema.get("description")
+    return _told(description, told) if told else description if isinstance(description, str) else ""
 
 
 def _told(description: Any, words: dict[str, Any]) -> str:

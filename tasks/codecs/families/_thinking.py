@@ -71,7 +71,8 @@ def _as_given(given: Any, chat: Chat, facts: Capabilities, policy: Policy) -> di
     kind = given.get("type") if isinstance(given, dict) else None
     if kind == "disabled":
         if facts.thinking_off == "never":
-            policy.refuse("thinking", "this model cannot be kept from thinking.")
+            least = ' It takes {"type": "between_tools"} at the least.' if "between_tools" in facts.thinking else ""
+            policy.refuse("thinking", f"this model cannot be kept from thinking.{least}")
         return given if facts.thinking_off == "disabled" else None
     if kind == "enabled":
         return _budget_as_given(given, chat, facts, policy)

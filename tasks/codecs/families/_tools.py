@@ -16,6 +16,7 @@ from tasks.codecs.families._schemas import (
     inline_references,
     is_plain_object,
     root_alternatives,
+    root_words,
     says_properties_only,
     with_own_root,
     without_root_alternatives,
@@ -84,8 +85,8 @@ def _plain(tool: Tool) -> tuple[Tool, Fitted]:
 def flat_parameters(tool: Tool, policy: Policy) -> tuple[dict[str, Any], str | None]:
     """The schema of a tool for a target that takes an object's properties and required ones alone, and the description.
 
-    References are inlined, and what anyOf, oneOf and allOf say at the root goes into the description. Raises
-    RequestError for a recursive schema.
+    References are inlined, and what the root says otherwise in words, or by anyOf, oneOf and allOf, goes into the
+    description. Raises RequestError for a recursive schema.
     """
     fitted, description = _flat(tool)
     fitted.note(_PARAMETERS, policy)
@@ -103,8 +104,8 @@ def _flat(tool: Tool) -> tuple[Fitted, str | None]:
     if isinstance(schema.get("additionalProperties"), bool):
         # Open is what a schema is without saying so; of a closed one, a model fills in declared properties only.
         del schema["additionalProperties"]
-    told = schema.get("description") if fitted.described else None
-    return Fitted(schema, fitted.described), "\n\n".join(text for text in (tool.description, told) if text) or None
+    texts = dict.fromkeys(text for text in (tool.description, root_words(schema)) if text)
+    return Fitted(schema, fitted.described), "\n\n".join(texts) or None
 
 
 def wrap_odd_keys(chat: Chat, policy: Policy) -> dict[str, str] | None:

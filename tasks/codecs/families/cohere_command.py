@@ -140,7 +140,9 @@ def _tool(tool: Tool, policy: Policy) -> dict[str, Any]:
             )
         kind = schema.get("type") if isinstance(schema, dict) else None
         definitions[name] = {
-            "description": str(schema.get("description") or name) if isinstance(schema, dict) else name,
+            "description": str(schema.get("description") or schema.get("title") or name)
+            if isinstance(schema, dict)
+            else name,
             "type": _TYPES.get(str(kind), "str"),
             "required": name in required,
         }

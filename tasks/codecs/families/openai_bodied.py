@@ -188,7 +188,8 @@ def _flat(parts: list[Text | Image | Document], policy: Policy) -> str:
     for part in parts:
         if not isinstance(part, Text):
             policy.refuse("messages[].content[]", "tool results are text.", count_as="messages[].content[] (tool)")
-    return "\n".join(part.text for part in parts if isinstance(part, Text))
+    # An empty content is refused: as Converse has it, nothing is an empty object.
+    return "\n".join(part.text for part in parts if isinstance(part, Text)) or "{}"
 
 
 def encode_tools(chat: Chat, *, required: str = "required") -> dict[str, Any]:

@@ -108,3 +108,9 @@ def test_answers(output: bytes, answer: Answer) -> None:
 def test_what_is_no_answer(output: bytes) -> None:
     with pytest.raises(DecodeError, match=r"^not a Command R answer \("):
         CODEC.decode(output)
+
+
+def test_a_parameter_is_described_by_its_title_where_it_says_no_more() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "title": "The city"}}}
+    (tool,) = sent("Hi", tools=[Tool("f", None, schema, None)])["tools"]
+    assert tool["parameter_definitions"]["a"]["description"] == "The city"

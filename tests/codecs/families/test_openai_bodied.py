@@ -60,7 +60,7 @@ def test_messages() -> None:
             "content": None,
             "tool_calls": [{"id": "2", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         },
-        {"role": "tool", "tool_call_id": "2", "content": ""},
+        {"role": "tool", "tool_call_id": "2", "content": "{}"},
     ]
 
 

@@ -148,3 +148,22 @@ def test_where_no_tool_can_be_forced() -> None:
         encoded, chat, dropped = forced(JsonFormat("j", OBJECT), known, **fields)
         assert (encoded.json_tool, chat.tools, dropped) == (None, fields.get("tools", []), {"response_format": 1})
     assert force_json_tool(Chat([], []), facts(), Policy("error", "x")) == Encoded({})
+
+
+@pytest.mark.parametrize(
+    ("root", "description", "told"),
+    [
+        ({"description": "A place."}, None, "A place."),
+        ({"description": "A place."}, "Finds.", "Finds.\n\nA place."),
+        ({"description": "Finds."}, "Finds.", "Finds."),
+        ({"examples": [{"a": "b"}]}, "Finds.", 'Finds.\n\n{examples: [{"a":"b"}]}'),
+        ({"default": {}, "description": "A place."}, None, "A place.\n\n{default: {}}"),
+        ({"title": "F", "$comment": "x", "$schema": "y", "$id": "z"}, "Finds.", "Finds."),
+    ],
+)
+def test_what_a_root_says_in_words_is_told_where_it_takes_properties_only(
+    root: dict[str, Any], description: str | None, told: str
+) -> None:
+    policy = Policy("error", "x")
+    assert flat_parameters(Tool("f", description, {**OBJECT, **root}, None), policy)[1] == told
+    assert not policy.dropped
