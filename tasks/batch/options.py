@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import aws
 from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, OnInvalid, ServiceTier, Unsupported
+from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.limits import Limits, limits_for
 from tasks.bedrock.models import Model, parse_model
 from tasks.bedrock.vpc import VpcConfig, read_vpc_config
@@ -122,6 +123,7 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
     model = _resolve(parsed)
     codec = codec_for(model)
     _require_endpoint(parameters, codec)
+    _require_job(parameters, model)
     check_bucket(settings.root, settings.bucket_owner)
     options = BatchOptions(
         on_invalid=parameters.on_invalid,
@@ -160,6 +162,15 @@ def read_metadata(metadata: dict[str, Any] | None) -> dict[str, str]:
                 f"metadata[{key!r}] must be text, not {kind}: metadata is a dictionary of texts, as OpenAI's is."
             )
     return dict(metadata or {})
+
+
+def _require_job(parameters: BatchParameters, model: Model) -> None:
+    jobs = capabilities_of(model).jobs
+    if parameters.invocation != "auto" and parameters.invocation not in jobs:
+        raise ConfigurationError(
+            f"invocation {parameters.invocation!r} is no type of job that {parameters.model} takes; it takes "
+            f"{' and '.join(sorted(jobs))}. Leave it at 'auto'."
+        )
 
 
 def output_location(output_data_config: dict[str, Any] | None) -> str | None:

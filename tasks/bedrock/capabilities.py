@@ -87,7 +87,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     #: Batch inference: by any id, through an inference profile only, by the bare id only, not at all.
     batch: Literal["yes", "profile", "bare", "no", "unknown"] = "unknown"
-    jobs: frozenset[Literal["InvokeModel", "Converse"]] = frozenset({"InvokeModel", "Converse"})
+    #: The types of job that take its records; its own body's goes before Converse's, where a choice is open.
+    jobs: Annotated[frozenset[Literal["InvokeModel", "Converse"]], msgspec.Meta(min_length=1)] = frozenset(
+        {"InvokeModel", "Converse"}
+    )
     min_records_per_job: Annotated[int, msgspec.Meta(ge=0)]
     max_records_per_job: Positive
     max_bytes_per_file: Positive

@@ -241,6 +241,7 @@ def test_a_call_is_resolved(cloud: Cloud) -> None:
         ({"vpc_config": {"subnetIds": ["s"], "securityGroupIds": ["g"], "vpc": "x"}}, r"vpc_config.vpc: Extra"),
         ({"vpc_config": {"subnetIds": ["s"] * 17, "securityGroupIds": ["g"]}}, r"vpc_config.subnetIds: .*at most 16"),
         ({"service_tier": "priority", "max_cost_usd": 1}, "max_cost_usd cannot be held"),
+        ({"model": "amazon.titan-embed-text-v2:0", "invocation": "Converse"}, "it takes InvokeModel"),
     ],
 )
 def test_what_is_wrong_is_named(cloud: Cloud, wrong: dict[str, Any], message: str) -> None:

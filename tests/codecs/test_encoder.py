@@ -1,6 +1,7 @@
 """A line to modelInputs: what is wrong is that line's, and what would befall any other passes through."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,3 +134,16 @@ def test_what_is_made_once_of_tools_is_counted_and_written_for_each_line(model: 
     assert again == first
     assert first.dropped
     assert ours.dropped.as_dict()["tools[].function.parameters (anyOf in the description)"] == 3
+
+
+def test_jobs_of_a_type_that_the_models_row_has_not_are_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert encoder().encode(line()).invocation == "InvokeModel"
+    rows = tmp_path / "models.toml"
+    row = f'id = "{CLAUDE}"\nseen = "2026-11-26"\nsource = "here"\njobs = ["Converse"]\n'
+    rows.write_text(f"[[model]]\n{row}")
+    monkeypatch.setenv("BEDROCK_BATCH_MODELS", str(rows))
+    found = encoder().encode(line())
+    assert found.invocation == "Converse"
+    assert json.loads(found.model_inputs[0])["messages"] == [{"role": "user", "content": [{"text": "Hi"}]}]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, Protocol,
 
 import msgspec
 
-from tasks.bedrock.capabilities import capabilities_of
+from tasks.bedrock.capabilities import Capabilities, capabilities_of
 from tasks.bedrock.models import Model
 from tasks.codecs import answer_decoder, chat_codec, embedding_codec
 from tasks.codecs.base import (
@@ -229,13 +229,12 @@ class _ChatWriter:
             "InvokeModel": native,
             "Converse": chat_codec(model, "Converse"),
         }
-        self.plain_invocation = native.prefers if wanted == "auto" else wanted
+        facts = capabilities_of(model)
         # Tools go into native bodies only, so do formats that are asked for by a tool; Converse's answers carry usage
         # that some native ones lack.
-        self._for_tools: InvocationType = "InvokeModel" if native.native_tools else native.prefers
-        self._structured = capabilities_of(model).structured_output
-        if wanted != "auto":
-            self._for_tools = wanted
+        self.plain_invocation = _job(native.prefers, wanted, facts)
+        self._for_tools = _job("InvokeModel" if native.native_tools else native.prefers, wanted, facts)
+        self._structured = facts.structured_output
 
     def write(self, body: dict[str, Any], policy: Policy) -> Written:
         words = self._endpoint.words(body)
@@ -269,6 +268,15 @@ class _ChatWriter:
             else:
                 records += [(dumps(encoded.body), known)] * chat.n
         return Written(invocation, records)
+
+
+def _job(
+    preferred: InvocationType, wanted: Literal["auto", "InvokeModel", "Converse"], facts: Capabilities
+) -> InvocationType:
+    """The type of job: the wanted one, else the preferred one if the model takes it, else the other."""
+    if wanted != "auto":
+        return wanted
+    return preferred if preferred in facts.jobs else next(iter(facts.jobs))
 
 
 class _EmbeddingWriter:

@@ -65,26 +65,33 @@ def parse_parts(content: Any, where: str, policy: Policy) -> list[Text | Image |
         if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
             parts.append(Text(part["text"]))
             continue
-        at = f"{where}[{index}]"
-        found: Text | Image | Document | None = None
-        if kind == "refusal" and isinstance(part.get("refusal"), str):
-            found = Text(part["refusal"])
-        elif kind == "image_url":
-            image = part.get("image_url")
-            found = parse_image(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url", policy)
-        elif kind == "input_image":
-            found = parse_image(part.get("image_url"), f"{at}.image_url", policy)
-        elif kind == "file":
-            found = parse_file(part.get("file"), f"{at}.file", policy)
-        elif kind == "input_file":
-            found = parse_file(part, at, policy)
-        elif kind == "input_audio":
-            policy.refuse(f"{at}", "it takes no audio.", count_as=f"{unindexed(at)}.input_audio")
-        else:
-            raise RequestError(f"'{at}' is not a content part of a known type.", at)
+        found = _parse_part(part, kind, f"{where}[{index}]", policy)
         if found is not None:
             parts.append(found)
     return parts
+
+
+def _parse_part(part: Any, kind: Any, at: str, policy: Policy) -> Text | Image | Document | None:
+    """A part that is no plain text; None for what is left out, and counted."""
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return Text(part["refusal"])
+    if kind == "image_url":
+        image = part.get("image_url")
+        return parse_image(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url", policy)
+    if kind == "input_image":
+        if part.get("file_id") is not None:
+            _refuse_id(f"{at}.file_id", policy)
+            if part.get("image_url") is None:
+                return None
+        return parse_image(part.get("image_url"), f"{at}.image_url", policy)
+    if kind == "file":
+        return parse_file(part.get("file"), f"{at}.file", policy)
+    if kind == "input_file":
+        return parse_file(part, at, policy)
+    if kind == "input_audio":
+        policy.refuse(f"{at}", "it takes no audio.", count_as=f"{unindexed(at)}.input_audio")
+        return None
+    raise RequestError(f"'{at}' is not a content part of a known type.", at)
 
 
 def parse_image(url: Any, where: str, policy: Policy) -> Image | None:
@@ -134,11 +141,15 @@ def _image_format(content: bytes, where: str) -> Any:
     raise RequestError(f"'{where}' is not a PNG, JPEG, GIF or WebP image.", where)
 
 
+def _refuse_id(where: str, policy: Policy) -> None:
+    policy.refuse(where, "files by id are at OpenAI; give the content as a data URL.", count_as=unindexed(where))
+
+
 def parse_file(file: Any, where: str, policy: Policy) -> Document | None:
     """A `file` part with its content: a PDF, or text in UTF-8."""
     data = file.get("file_data") if isinstance(file, dict) else None
     if not isinstance(data, str):
-        policy.refuse(where, "files by id are at OpenAI; give the content as file_data.", count_as=unindexed(where))
+        _refuse_id(where, policy)
         return None
     head = _DATA_URL.match(data)
     data = data[head.end() :] if head else data

@@ -190,7 +190,7 @@ _ITEM_PART = Kinds(
         "text": _keys("type text", counted=_CACHE),
         "output_text": _keys("type text", without_effect="annotations logprobs", counted=_CACHE),
         "refusal": _keys("type refusal", counted=_CACHE),
-        "input_image": _keys("type image_url", counted=f"{_CACHE} detail"),
+        "input_image": _keys("type image_url file_id", counted=f"{_CACHE} detail"),
         "image_url": _keys("type image_url", counted=_CACHE, image_url=_keys("url", counted="detail")),
         "input_file": _keys("type file_data filename", counted=f"{_CACHE} detail"),
         "file": _keys("type file", counted=_CACHE, file=_keys("file_data filename")),

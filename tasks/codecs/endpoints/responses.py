@@ -86,8 +86,17 @@ def parse_response(body: dict[str, Any], policy: Policy) -> tuple[Chat, Context]
                 policy.refuse(f"reasoning.{field}", "reasoning comes as it is.")
     elif reasoning is not None:
         raise RequestError("'reasoning' must be an object.", "reasoning", "invalid_type")
+    return chat, Context(repeat=_repeat(body, tools), tool_names=conversation.names or None)
+
+
+def _repeat(body: dict[str, Any], tools: list[Tool]) -> dict[str, Any]:
+    """What the response repeats from its request: of the tools, those that were in force."""
     repeat = {field: body[field] for field in _REPEATED if body.get(field) is not None}
-    return chat, Context(repeat=repeat, tool_names=conversation.names or None)
+    if len(tools) < len(repeat.get("tools", ())):
+        repeat["tools"] = [
+            tool for tool in repeat["tools"] if isinstance(tool, dict) and tool.get("type") == "function"
+        ]
+    return repeat
 
 
 def _parse_text(text: Any) -> tuple[JsonFormat | None, dict[str, Any]]:

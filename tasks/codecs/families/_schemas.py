@@ -207,7 +207,7 @@ def _merged(node: dict[str, Any]) -> dict[str, Any]:
 
 def root_words(schema: dict[str, Any]) -> str:
     """What a root tells a model beside its properties: its description, a default and examples."""
-    told = {key: schema[key] for key in ("default", "examples") if key in schema}
+    told: dict[str, Any] = {key: schema[key] for key in ("default", "examples") if key in schema}
     description = schema.get("description")
     return _told(description, told) if told else description if isinstance(description, str) else ""
 

@@ -213,3 +213,14 @@ def test_a_file_by_id_is_left_out() -> None:
     lenient = policy("drop")
     assert parse_file({"file_id": "file-1"}, "messages[0].content[1].file", lenient) is None
     assert lenient.dropped == {"messages[].content[].file": 1}
+
+
+def test_an_image_by_id_is_named_and_left_out() -> None:
+    by_id = {"type": "input_image", "file_id": "file-1"}
+    with pytest.raises(RequestError, match="files by id are at OpenAI") as caught:
+        parse_parts([by_id], "input[0].content", policy())
+    assert caught.value.param == "input[0].content[0].file_id"
+    lenient = policy("drop")
+    beside = {**by_id, "image_url": f"data:image/png;base64,{PNG}"}
+    assert len(parse_parts([by_id, beside], "input[0].content", lenient)) == 1
+    assert lenient.dropped == {"input[].content[].file_id": 2}

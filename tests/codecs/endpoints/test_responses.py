@@ -131,3 +131,14 @@ def test_what_is_left_out_is_counted_by_its_kind() -> None:
     items = [{"role": "user", "content": "Hi"}, SEALED]
     parse_response({"input": items, "tools": BUILT_IN, "background": True}, policy)
     assert policy.dropped == {"input[] (reasoning)": 1, "tools[] (built-in)": 1, "background": 1}
+
+
+def test_the_tools_that_are_repeated_were_in_force() -> None:
+    function = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    body = {"input": "Hi", "tools": [{"type": "web_search"}, function]}
+    _, context = parse_response(body, Policy("drop", "x"))
+    assert context.repeat is not None
+    assert context.repeat["tools"] == [function]
+    _, context = parse_response({"input": "Hi", "tools": [function]}, Policy("error", "x"))
+    assert context.repeat is not None
+    assert context.repeat["tools"] == [function]
