@@ -1,13 +1,11 @@
-"""prefect.yaml deploys without questions, and a worker runs and cancels what it deploys."""
+"""What is shipped for EventBridge, on a Prefect server; `test_operated.py` has what prefect.yaml deploys."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -40,106 +38,6 @@ def run(command: list[str], **kwargs: object) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def worker(prefect_cli: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    run([*prefect_cli, "work-pool", "create", "bedrock-batch", "--type", "process", "--overwrite"])
-    run([*prefect_cli, "deploy", "--all"])
-    process = subprocess.Popen(
-        [*prefect_cli, "worker", "start", "--pool", "bedrock-batch", "--type", "process"],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
-def test_deploy_run_and_cancel(  # noqa: PLR0915 (a deployment's whole life)
-    sandbox: Sandbox, tmp_path: Path, prefix: str, worker: "subprocess.Popen[bytes]"
-) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-    from prefect.deployments import run_deployment
-    from prefect.states import Cancelling
-
-    def wait_for(run_id: uuid.UUID, *kinds: str) -> str:
-        for _ in range(600):
-            with get_client(sync_client=True) as client:
-                state = client.read_flow_run(run_id).state
-            if state is not None and state.type.value in kinds:
-                return state.type.value
-            time.sleep(0.2)
-        raise AssertionError(f"the run is {state}")
-
-    with get_client(sync_client=True) as client:
-        deployments = {d.name: d for d in client.read_deployments()}
-        deployment = deployments["openai-batch"]
-        assert deployment.description
-        (schedule,) = deployments["collect"].schedules
-        assert schedule.active
-        assert not [name for name, each in deployments.items() if each.concurrency_options]
-        assert set(deployment.tags) == {"bedrock", "openai"}
-        assert [schedule.active for schedule in deployment.schedules] == [False]
-        assert {"check", "doctor", "estimate", "cancel", "show", "list", "compare"} <= deployments.keys()
-        queues = {name: each.work_queue_name for name, each in deployments.items()}
-        assert (queues["openai-batch"], queues["collect"], queues["cancel"]) == (
-            "default",
-            "operations",
-            "operations",
-        )
-        properties = (deployment.parameter_openapi_schema or {})["properties"]
-        assert properties["on_invalid"]["enum"] == ["fail", "skip"]
-        assert "s3:// URI" in properties["input_file"]["description"]
-
-    done = write_chats(tmp_path / "done.jsonl", 120)
-    parameters: dict[str, Any] = {"input_file": str(done), "model": CLAUDE, "poll_seconds": 0.2}
-    first: Any = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
-    assert wait_for(first.id, "COMPLETED", "FAILED", "CRASHED") == "COMPLETED"
-    from flows.operations import list_batches
-
-    (batch,) = list_batches()
-    account(sandbox, batch, [f"req-{i}" for i in range(120)])
-    with get_client(sync_client=True) as client:
-        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[first.id]))
-        keys = {artifact.key for artifact in client.read_artifacts(artifact_filter=mine)}
-    assert {"batch-summary", "bedrock-jobs"} <= keys
-
-    sandbox.faults(hold=True)
-    parameters["input_file"] = str(write_chats(tmp_path / "held.jsonl", 110))
-    second: Any = run_deployment("batch-inference/openai-batch", parameters=parameters, timeout=0)
-    for _ in range(600):
-        if any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
-            break
-        time.sleep(0.2)
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(second.id, Cancelling())
-    assert wait_for(second.id, "CANCELLED", "CRASHED", "COMPLETED") == "CANCELLED"
-    for _ in range(100):
-        states = [job["status"] for job in sandbox.jobs(prefix)]
-        if "InProgress" not in states:
-            break
-        time.sleep(0.2)
-    assert sorted(states) == ["Completed", "Stopped"]
-    with get_client(sync_client=True) as client:
-        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[second.id]))
-        shown = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=mine)}
-    # The bar is over when the run is, and the summary says what was collected.
-    assert shown["bedrock-jobs"].data == 100
-    assert "cancelled" in str(shown["bedrock-jobs"].description)
-    assert "cancelled" in str(shown["batch-summary"].data)
-    # The hook has collected what was answered before the run was called cancelled.
-    assert {batch.status for batch in list_batches()} == {"completed", "cancelled"}
-    from flows.batch import batch_inference
-
-    collected = batch_inference(**parameters)
-    assert collected.status == "cancelled"
-    account(sandbox, collected, [f"req-{i}" for i in range(110)])
 
 
 def test_an_event_of_eventbridge_starts_the_collector(

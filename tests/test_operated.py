@@ -15,24 +15,33 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterParentFlowRunId,
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from flows.operations import list_batches
+from flows.batch import batch_inference
+from flows.operations import collect_batches, list_batches
 from tasks.openai_format.batch import Batch
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox, account, write_chats
 from tests.flows.processes import processes_with
 from tests.waiting import until
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+# What this process itself calls, it calls without an engine, whose threads would wait for a server that is gone by then.
+pytestmark = [
+    pytest.mark.usefixtures("without_prefect"),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 ROOT = Path(__file__).resolve().parents[1]
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
@@ -47,6 +56,7 @@ class Operated:
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.home = home
         self._server: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
         #: Found in the environment of every process that belongs to this server.
         self.mark = f"OPERATED={uuid.uuid4().hex}"
         self._started: list[subprocess.Popen[bytes]] = []
@@ -96,7 +106,7 @@ class Operated:
         """As a machine that fails kills it."""
         assert self._server is not None
         self._server.kill()
-        self._server.wait(60)
+        self._server.wait(180)
 
     def prefect(self, *arguments: str) -> None:
         done = subprocess.run(
@@ -107,24 +117,28 @@ class Operated:
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            timeout=120,
+            timeout=180,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    @contextlib.contextmanager
-    def worker(self) -> Iterator["subprocess.Popen[bytes]"]:
-        process = self._popen([*PREFECT, "worker", "start", "--pool", "bedrock-batch", "--type", "process"], "worker")
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(60)
+    def work(self) -> None:
+        """Have a worker: it takes seconds to start, and lives until a test kills it."""
+        if self._worker is None:
+            command = [*PREFECT, "worker", "start", "--pool", "bedrock-batch", "--type", "process"]
+            self._worker = self._popen(command, "worker")
+
+    def kill_worker(self) -> None:
+        assert self._worker is not None
+        self._worker.kill()
+        self._worker.wait(180)
+        self._worker = None
+
+    def processes(self, text: str) -> set[int]:
+        """Processes of ours by a text in their environment: those of one run, or of all runs with a prefix."""
+        return set(processes_with(self.mark)) & set(processes_with(text))
 
     def kill_all(self, text: str) -> None:
-        """Kill processes of ours by a text in their environment: a worker and its runs, or one run."""
-        for pid in set(processes_with(self.mark)) & set(processes_with(text)):
+        for pid in self.processes(text):
             os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
@@ -132,7 +146,7 @@ class Operated:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for process in self._started:
-            process.wait(20)
+            process.wait(180)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +154,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
     operated = Operated(tmp_path_factory.mktemp("prefect"))
     try:
         operated.start()
-        operated.prefect("work-pool", "create", "bedrock-batch", "--type", "process")
-        operated.prefect("deploy", "--all")
         with temporary_settings({PREFECT_API_URL: operated.api}), get_client(sync_client=True) as client:
+            client.create_work_pool(WorkPoolCreate(name="bedrock-batch", type="process"))
+            operated.prefect("deploy", "--all")
             # Its schedule is five minutes; the test that is about it sets a shorter one.
             collect = client.read_deployment_by_name("collect-batches/collect")
             assert [schedule.active for schedule in collect.schedules] == [True]
@@ -154,24 +168,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
 
 
 @pytest.fixture
-def client(server: Operated, sandbox: Sandbox) -> Iterator[SyncPrefectClient]:
+def client(server: Operated, sandbox: Sandbox, without_prefect: None) -> Iterator[SyncPrefectClient]:
     with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as opened:
         yield opened
 
 
-def started(client: SyncPrefectClient, deployment: str, **parameters: Any) -> uuid.UUID:
-    found = client.read_deployment_by_name(deployment)
-    return client.create_flow_run_from_deployment(found.id, parameters={"poll_seconds": 0.2, **parameters}).id
+@pytest.fixture
+def worker(server: Operated, client: SyncPrefectClient) -> None:
+    server.work()
 
 
-def collected(client: SyncPrefectClient) -> None:
-    """One run of `collect`."""
-    deployment = client.read_deployment_by_name("collect-batches/collect")
-    run = client.create_flow_run_from_deployment(deployment.id)
-    assert ended(client, run.id, "COMPLETED", "FAILED", "CRASHED").state_name == "Completed"
+def started(deployment: str, **parameters: Any) -> uuid.UUID:
+    """A run of a deployment, under this test's own prefix: the worker is another test's."""
+    variables = {"env": {"BEDROCK_BATCH_PREFIX": os.environ["BEDROCK_BATCH_PREFIX"]}}
+    call: Any = run_deployment
+    run: FlowRun = call(deployment, parameters={"poll_seconds": 0.5, **parameters}, timeout=0, job_variables=variables)
+    return run.id
 
 
-def ended(client: SyncPrefectClient, run: uuid.UUID, *kinds: str, seconds: float = 120.0) -> FlowRun:
+def ended(client: SyncPrefectClient, run: uuid.UUID, *kinds: str, seconds: float = 240.0) -> FlowRun:
     """Wait until a run is in a state of one of these types, and nowhere else for good."""
 
     def look() -> FlowRun | None:
@@ -181,13 +196,6 @@ def ended(client: SyncPrefectClient, run: uuid.UUID, *kinds: str, seconds: float
 
     found: FlowRun = until(look, f"run {run} is {kinds}", seconds)
     return found
-
-
-def in_progress(sandbox: Sandbox, prefix: str, jobs: int = 1) -> None:
-    def look() -> bool:
-        return len([job for job in sandbox.jobs(prefix) if job["status"] == "InProgress"]) >= jobs
-
-    until(look, f"{jobs} jobs are in progress")
 
 
 def notes(sandbox: Sandbox, prefix: str) -> list[str]:
@@ -203,78 +211,95 @@ def children(client: SyncPrefectClient, run: uuid.UUID) -> list[FlowRun]:
     return client.read_flow_runs(flow_run_filter=mine)
 
 
-def test_runs_live_through_a_restart_of_the_server(
-    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
-) -> None:
+def artifacts(client: SyncPrefectClient, run: uuid.UUID) -> dict[str | None, Artifact]:
+    mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+    return {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=mine)}
+
+
+def test_what_is_deployed(client: SyncPrefectClient) -> None:
+    deployments = {each.name: each for each in client.read_deployments()}
+    assert {"check", "doctor", "estimate", "cancel", "show", "list", "compare"} <= deployments.keys()
     # Prefect keeps the slots of such a limit in the server's memory; five minutes after a restart, their runs are killed.
-    deployments = client.read_deployments()
-    assert len(deployments) >= 7
-    assert not [each.name for each in deployments if each.global_concurrency_limit or each.concurrency_options]
+    assert not [name for name, each in deployments.items() if each.global_concurrency_limit or each.concurrency_options]
+    queues = {name: each.work_queue_name for name, each in deployments.items()}
+    assert (queues["openai-batch"], queues["collect"], queues["cancel"]) == ("default", "operations", "operations")
+    deployment = deployments["openai-batch"]
+    assert deployment.description
+    assert set(deployment.tags) == {"bedrock", "openai"}
+    assert [schedule.active for schedule in deployment.schedules] == [False]
+    properties = (deployment.parameter_openapi_schema or {})["properties"]
+    assert properties["on_invalid"]["enum"] == ["fail", "skip"]
+    assert "s3:// URI" in properties["input_file"]["description"]
+
+
+def test_runs_live_through_a_restart_of_the_server(
+    server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
     sandbox.faults(hold=True)
     path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
-    with server.worker():
-        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
-        in_progress(sandbox, prefix, jobs=3)
-        server.kill()
-        server.start()
-        sandbox.faults(hold=False)
-        runs = [ended(client, run, "COMPLETED", "FAILED", "CRASHED") for run in (one, two)]
+    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+    sandbox.wait_for_jobs(prefix, 3)
+    server.kill()
+    server.start()
+    sandbox.faults(hold=False)
+    runs = [ended(client, run, "COMPLETED", "FAILED", "CRASHED") for run in (one, two)]
     assert [(run.state_name, run.run_count) for run in runs] == [("Completed", 1)] * 2
-    assert [batch.status for batch in list_batches.fn()] == ["completed"] * 3
+    batches = list_batches.fn()
+    assert [batch.status for batch in batches] == ["completed"] * 3
+    account(sandbox, next(batch for batch in batches if batch.model == CLAUDE), [f"req-{i}" for i in range(110)])
     assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (320, 1)
     assert notes(sandbox, prefix) == []
+    assert {"batch-summary", "bedrock-jobs"} <= artifacts(client, one).keys()
 
 
 def test_schedules_alone_take_a_batch_to_its_end(
-    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+    client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
 ) -> None:
     """Submitted and left: nobody but `collect`, by its schedule, does anything from then on."""
     sandbox.faults(hold=True)
     path = write_chats(tmp_path / "in.jsonl", 110)
     collect = client.read_deployment_by_name("collect-batches/collect")
-    with server.worker():
-        run = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE, wait=False)
-        ended(client, run, "COMPLETED")
-        assert notes(sandbox, prefix) == []
-        (batch,) = list_batches.fn()
-        assert batch.status == "in_progress"
-        every: Any = IntervalSchedule(interval=timedelta(seconds=15))
-        (schedule,) = client.create_deployment_schedules(collect.id, [(every, True)])
-        client.resume_deployment(collect.id)
-        try:
-            sandbox.faults(hold=False)
+    batch = batch_inference(str(path), CLAUDE, wait=False)
+    assert batch.status == "in_progress"
+    assert notes(sandbox, prefix) == []
+    client.update_deployment(collect.id, DeploymentUpdate(job_variables={"env": {"BEDROCK_BATCH_PREFIX": prefix}}))
+    every: Any = IntervalSchedule(interval=timedelta(seconds=15))
+    (schedule,) = client.create_deployment_schedules(collect.id, [(every, True)])
+    client.resume_deployment(collect.id)
+    try:
+        sandbox.faults(hold=False)
 
-            def finished() -> Batch | None:
-                (batch,) = list_batches.fn()
-                return batch if batch.finished else None
+        def finished() -> Batch | None:
+            (batch,) = list_batches.fn()
+            return batch if batch.finished else None
 
-            batch = until(finished, "the batch is finished")
-        finally:
-            client.pause_deployment(collect.id)
-            client.delete_deployment_schedule(collect.id, schedule.id)
+        batch = until(finished, "the batch is finished")
+    finally:
+        client.pause_deployment(collect.id)
+        client.delete_deployment_schedule(collect.id, schedule.id)
     assert batch.status == "completed"
     account(sandbox, batch, [f"req-{i}" for i in range(110)])
     assert sandbox.journal()["most_often"] == 1
     assert sandbox.keys(f"{prefix}/open/") == []
 
 
-def test_a_hook_says_in_the_log_of_its_run_what_it_does(
-    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+def test_cancelled_runs_and_what_their_hooks_say_in_their_logs(
+    client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
 ) -> None:
     sandbox.faults(hold=True)
     path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
-    with server.worker():
-        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
-        in_progress(sandbox, prefix, jobs=3)
-        assert len(notes(sandbox, prefix)) == 3
-        for run in (one, two):
-            client.set_flow_run_state(run, Cancelling())
-        for run in (one, two):
-            ended(client, run, "CANCELLED", "CRASHED", "COMPLETED")
+    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+    sandbox.wait_for_jobs(prefix, 3)
+    assert len(notes(sandbox, prefix)) == 3
+    for run in (one, two):
+        client.set_flow_run_state(run, Cancelling())
+    for run in (one, two):
+        ended(client, run, "CANCELLED", "CRASHED", "COMPLETED")
     assert {job["status"] for job in sandbox.jobs(prefix)} == {"Stopped"}
     by_model = {batch.model: batch for batch in list_batches.fn()}
+    # The hook has collected what was answered before the run was called cancelled.
     assert {batch.status for batch in by_model.values()} == {"cancelled"}
     assert [client.read_flow_run(run).state_name for run in (one, two)] == ["Cancelled"] * 2
     assert f"Batch {by_model[CLAUDE].id} is cancelled" in logs(client, one)
@@ -283,27 +308,64 @@ def test_a_hook_says_in_the_log_of_its_run_what_it_does(
     # The sub-flows, whose process was their parent's, are over as well.
     assert {child.state_name for child in children(client, two)} == {"Cancelled"}
     assert notes(sandbox, prefix) == []
+    # The bar is over when the run is, and the summary says what was collected.
+    shown = artifacts(client, one)
+    assert shown["bedrock-jobs"].data == 100
+    assert "cancelled" in str(shown["bedrock-jobs"].description)
+    assert "cancelled" in str(shown["batch-summary"].data)
+    # The same call finds what was collected, and asks for nothing.
+    collected = batch_inference(str(path), CLAUDE, poll_seconds=0.2)
+    assert collected.status == "cancelled"
+    account(sandbox, collected, [f"req-{i}" for i in range(110)])
+
+
+def test_a_crashed_run_carries_on(
+    server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    """By the automation that is shipped, which does what Retry does in the UI; for a comparison as well."""
+    sandbox.faults(hold=True)
+    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
+    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+    sandbox.wait_for_jobs(prefix, 3)
+    for run in (one, two):
+        server.kill_all(str(run))
+    for run in (one, two):
+        until(
+            lambda run=run: client.read_flow_run(run).run_count >= 2,  # type: ignore[misc]
+            "the run is begun anew",
+        )
+    sandbox.faults(hold=False)
+    for run in (one, two):
+        assert ended(client, run, "COMPLETED", "FAILED").state_name == "Completed"
+    # A worker reports a crash twice, the second time some seconds later, and each time the run is begun anew.
+    for run in (one, two):
+        until(lambda run=run: not server.processes(str(run)), "no process of the run is left")  # type: ignore[misc]
+    # The notes of the processes that were killed are left to the collector.
+    collect_batches()
+    assert [batch.status for batch in list_batches.fn()] == ["completed"] * 3
+    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (320, 1)
+    assert notes(sandbox, prefix) == []
 
 
 def test_cancelling_a_run_whose_worker_is_dead(
-    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
+    server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
 ) -> None:
     """No hook ever runs: the collector stops the jobs, collects, and lets the runs end."""
     sandbox.faults(hold=True)
     path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
     spared = write_chats(tmp_path / "spared.jsonl", 120)
-    with server.worker():
-        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
-        three = started(client, "batch-inference/openai-batch", input_file=str(spared), model=NOVA)
-        in_progress(sandbox, prefix, jobs=4)
-        server.kill_all(f"BEDROCK_BATCH_PREFIX={prefix}")
+    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
+    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
+    three = started("batch-inference/openai-batch", input_file=str(spared), model=NOVA)
+    sandbox.wait_for_jobs(prefix, 4)
+    server.kill_worker()
+    server.kill_all(f"BEDROCK_BATCH_PREFIX={prefix}")
     for run in (one, two):
         client.set_flow_run_state(run, Cancelling())
-    with server.worker():
-        # One pass stops the jobs; a stopped job's state is seen by the next one at the latest.
-        for _ in range(2):
-            collected(client)
+    # One pass stops the jobs; a stopped job's state is seen by the next one at the latest.
+    for _ in range(2):
+        collect_batches()
     found = {(batch.model, batch.request_counts.total): batch for batch in list_batches.fn()}
     assert {key: batch.status for key, batch in found.items()} == {
         (CLAUDE, 110): "cancelled",
@@ -317,30 +379,3 @@ def test_cancelling_a_run_whose_worker_is_dead(
     assert ends + [child.state_name for child in children(client, two)] == ["Cancelled"] * 4
     # Of the third run nothing is known but that Prefect calls it running.
     assert notes(sandbox, prefix) == [f"{prefix}/runs/{three}.json"]
-
-
-def test_a_crashed_run_carries_on(
-    server: Operated, client: SyncPrefectClient, sandbox: Sandbox, prefix: str, tmp_path: Path
-) -> None:
-    """By the automation that is shipped, which does what Retry does in the UI; for a comparison as well."""
-    sandbox.faults(hold=True)
-    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
-    with server.worker():
-        one = started(client, "batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-        two = started(client, "compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
-        in_progress(sandbox, prefix, jobs=3)
-        for run in (one, two):
-            server.kill_all(str(run))
-        for run in (one, two):
-            until(
-                lambda run=run: client.read_flow_run(run).run_count == 2,  # type: ignore[misc]
-                "the run is begun anew",
-            )
-        sandbox.faults(hold=False)
-        for run in (one, two):
-            assert ended(client, run, "COMPLETED", "FAILED").state_name == "Completed"
-        # The notes of the processes that were killed are left to the collector.
-        collected(client)
-    assert [batch.status for batch in list_batches.fn()] == ["completed"] * 3
-    assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (320, 1)
-    assert notes(sandbox, prefix) == []
