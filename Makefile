@@ -38,7 +38,7 @@ unit: $(STAMP)  ## Run the tests that need no server: about a minute.
 test: $(STAMP)  ## Run all tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
-kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: every sixteenth), and resume it.
+kill: $(STAMP)  ## Kill a run before each single one of its calls to AWS (make test: here and there), and resume it.
 	KILL_STRIDE=1 $(BIN)/python -m pytest --timeout=0 tests/flows/test_kill.py
 
 mutants: $(STAMP)  ## Try 300 small wrong changes, drawn at random: would a unit test notice? Prints those that none does.

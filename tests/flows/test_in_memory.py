@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,13 +18,17 @@ from tasks.batch.paths import BatchRef
 from tasks.batch.result import BatchResult
 from tasks.comparison.result import Comparison, ComparisonFailedError
 from tasks.errors import BatchFailedError, PipelineError
+from tasks.storage import writer
 from tasks.storage.reader import read_lines
+from tests import fakes
 from tests.builders import REF, ROLE, stored
+from tests.codecs.helpers import TOOL
 from tests.conftest import CLAUDE, chat, write_chats, write_lines
 from tests.fakes import BUCKET, REGION, Cloud, install
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 
+MISTRAL = "mistral.mistral-large-2407-v1:0"
 KEY = f"arn:aws:kms:{REGION}:123456789012:key/1"
 STEPS = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 Outcome = dict[str, Any]
@@ -313,6 +317,12 @@ def test_a_file_that_is_refused_costs_nothing(cloud: Cloud, service: Service, tm
     assert not cloud.s3.keys("prefix/open/")
 
 
+def records_of(cloud: Cloud) -> list[int]:
+    """How many records each job was given."""
+    sources = [job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"] for job in cloud.bedrock.jobs.values()]
+    return [len(lines_of(cloud, source)) for source in sources]
+
+
 class Dead(BaseException):
     """The process is gone, with everything it might still do."""
 
@@ -342,39 +352,95 @@ def revive(cloud: Cloud) -> None:
         vars(service.client)["_make_api_call"] = service._call
 
 
+class Scenario(NamedTuple):
+    """A run that may die at any of its calls."""
+
+    lines: list[Any]
+    options: dict[str, Any]
+    #: What of the environment makes it what it is.
+    most_records: int
+    #: The records of each job, however often its run has died.
+    jobs: list[int]
+    outcome: Callable[[str, int], Outcome] = lambda text, _times: answer(text)
+    #: Requests that are asked a second time, and whether any is asked on demand.
+    again: int = 0
+    on_demand: bool = False
+    part_bytes: int = writer.PART_BYTES
+
+
+def slowed_down(text: str, times: int) -> Outcome:
+    error = {"error": {"errorCode": 429, "errorMessage": "slow down"}}
+    return error if times == 0 and int(text.rpartition(" ")[2].strip("?")) % 40 == 0 else answer(text)
+
+
+def of_mistral(text: str, _times: int) -> Outcome:
+    """What has no tools goes by Converse, whose contents are lists."""
+    if text.startswith("["):
+        message = {"role": "assistant", "content": [{"text": "Yes."}]}
+        usage = {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
+        return {"modelOutput": {"output": {"message": message}, "stopReason": "end_turn", "usage": usage}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "stop_reason": "stop"}
+    return {"modelOutput": {"choices": [choice]}}
+
+
+CHATS = [chat(f"req-{n}", f"Question number {n}?") for n in range(200)]
+LONG = [chat(f"req-{n}", f"{n} " + "words " * 60) for n in range(100)]
+#: Two ranges of 60 requests with tools each: together they make a job.
+TOOLS = [chat(f"req-{n}", f"Number {n}?", **({"tools": [TOOL]} if n % 3 == 2 else {})) for n in range(360)]
+SCENARIOS = {
+    "a job": Scenario(CHATS[:100], {}, 100, [100]),
+    "on demand": Scenario(CHATS[:3], {"completion_window": "immediate"}, 100, [], on_demand=True),
+    "two jobs, then on demand": Scenario(CHATS, {}, 100, [100, 100], slowed_down, again=5, on_demand=True),
+    "ranges gathered into a job": Scenario(TOOLS, {"model": MISTRAL}, 180, [120, 120, 120], of_mistral),
+    "uploads of parts": Scenario(LONG, {}, 100, [100], part_bytes=12_000),
+}
+
+
 # The heartbeat's thread dies with the process that it stands for.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("requests", "options"), [(100, {}), (3, {"completion_window": "immediate"})])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_run_may_die_at_any_of_its_calls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: int, options: dict[str, Any], after: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: str, after: bool
 ) -> None:
     """The same call carries on: every request comes back once, and no record of a job is asked for twice."""
+    lines, options, most_records, jobs, outcome, asked_again, on_demand, part_bytes = SCENARIOS[scenario]
     monkeypatch.setenv("BEDROCK_BATCH_ON_DEMAND_CONCURRENCY", "1")
-    path = write_chats(tmp_path / "in.jsonl", requests)
-    died = 0
-    for number in range(1, 400):
+    monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", str(most_records))
+    monkeypatch.setattr(writer, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(fakes, "_PART_BYTES", part_bytes)
+    path = write_lines(tmp_path / "in.jsonl", lines)
+    ids = [line["custom_id"] for line in lines]
+    died, largest = 0, 0
+    # Of the larger ones, some calls before and others after: they take a tenth of a second each.
+    step = 1 if len(lines) <= 100 else 5
+    for number in range(1 + after * (step // 2), 400, step):
         cloud = install(monkeypatch)
         service = Service(cloud)
+        service.outcome = outcome
         die_at(cloud, number, after=after)
         try:
             batch = run(path, **options)
         except Dead:
             died += 1
+            largest = max(largest, *(len(upload.parts) for upload in cloud.s3.uploads.values()), 0, 0)
             revive(cloud)
             batch = run(path, **options)
         else:
             break
         assert batch.status == "completed", number
         output = lines_of(cloud, batch.output_file)
-        assert [line["custom_id"] for line in output] == [f"req-{n}" for n in range(requests)], number
+        assert [line["custom_id"] for line in output] == ids, lines_of(cloud, batch.error_file)[0]
         # A call on demand whose answer died with the process, before it was stored, is made once more.
-        assert len(service.asked) <= requests + bool(options), number
-        assert len(cloud.bedrock.jobs) == (0 if options else 1), number
+        assert 0 <= len(service.asked) - len(ids) - asked_again <= on_demand, number
+        assert sorted(records_of(cloud)) == jobs, number
         assert document_of(batch).bedrock.warnings == [], number
-        assert not cloud.s3.keys("prefix/open/"), number
+        left = [key for key in cloud.s3.keys("prefix/") if "/results/" in key or "/again/" in key or "/open/" in key]
+        assert not left, number
         assert not cloud.s3.uploads, number
-    assert died > 20, "this is about a run of many calls"
+    assert died > 100 // (4 * step), "this is about a run of many calls"
+    assert number < 390, "to its end"
+    assert (largest >= 3) == ("parts" in scenario)
 
 
 # Comparisons
