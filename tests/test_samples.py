@@ -10,6 +10,7 @@ import pytest
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import RequestError
 from tasks.codecs.encoder import Encoder
+from tests.codecs.test_every_family import round_trip
 from tests.conftest import CLAUDE, LLAMA, NOVA, SAMPLES, lines_of, refusals, sample_files
 from tests.samples import make
 from tests.test_fuzz_encode import converted
@@ -46,7 +47,10 @@ def test_the_kinds_that_are_refused() -> None:
 @pytest.mark.parametrize("unsupported", ["error", "drop"])
 @pytest.mark.parametrize("path", sample_files())
 def test_every_line_is_converted_as_the_general_way_does(path: Path, unsupported: str, tmp_path: Path) -> None:
-    """What a line becomes is what the encoder makes of it alone, whatever stands around it; all else is refused by name."""
+    """What a line becomes is what the encoder makes of it alone, whatever stands around it; all else is refused by name.
+
+    What is sent, the imitation's strict rules of the model accept, and its answer comes back in OpenAI's own types.
+    """
     lines = lines_of(path)
     endpoint = lines[0]["url"] if lines[0]["url"].startswith("/v1") else f"/v1{lines[0]['url']}"
     for model in (TITAN,) if "embeddings" in endpoint else (CLAUDE, NOVA, LLAMA):
@@ -55,8 +59,9 @@ def test_every_line_is_converted_as_the_general_way_does(path: Path, unsupported
         assert [outcome[0] for outcome in outcomes] == [line["custom_id"] for line in lines]
         encoder = Encoder(parse_model(model), endpoint, unsupported, "auto")  # type: ignore[arg-type]
         codes: Counter[str] = Counter()
-        for line, (_, *records) in zip(given, outcomes, strict=True):
+        for line, parsed, (_, *records) in zip(given, lines, outcomes, strict=True):
             if isinstance(records[0], dict):
+                round_trip(model, endpoint, parsed["body"], unsupported)
                 assert records == [json.loads(record) for record in encoder.encode_general(line).model_inputs]
                 continue
             (error,) = records
