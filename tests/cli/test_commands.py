@@ -211,30 +211,41 @@ def test_completion_knows_commands_and_choices(monkeypatch: pytest.MonkeyPatch) 
     assert [each.value for each in completion.get_completions(["run", "--on-invalid"], "s")] == ["skip"]
 
 
+#: A process for each call, forked from one that has imported everything: that takes seconds.
+FORKING = """
+import json, os, sys
+import prefect.server.api.server as server
+from flows.cli.main import main
+server.SubprocessASGIServer.start = None
+for place, call in enumerate(json.loads(sys.argv[1])):
+    if not os.fork():
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{name}-{place}", os.O_WRONLY | os.O_CREAT), number)
+        sys.argv[1:] = call
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
 def test_check_and_estimate_start_no_server(tmp_path: Path) -> None:
     """Whole processes: Prefect's client is never made, standard output is JSON alone, and nothing is said beside it."""
     lines = [chat(f"r{i}", max_tokens=10) for i in range(110)]
     path = str(write_lines(tmp_path / "in.jsonl", [*lines, chat("odd", logit_bias={"1": 2})]))
-    code = (
-        "import sys\n"
-        "import prefect.server.api.server as server\n"
-        "server.SubprocessASGIServer.start = None\n"
-        "from flows.cli.main import main\n"
-        "sys.exit(main())"
+    calls = [
+        (["check", path, "--model", NOVA, "--json"], exits.SOME_FAILED),
+        (["estimate", path, "--model", NOVA, "--model", CLAUDE, "--judge", CLAUDE, "--json"], exits.DONE),
+        (["compare", path, "--model", NOVA, "--model", CLAUDE, "--estimate", "--json"], exits.DONE),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, json.dumps([call for call, _ in calls])],
+        cwd=tmp_path,
+        env={**os.environ, "PREFECT_API_URL": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    for call, status in (
-        (["check", path, "--model", NOVA], exits.SOME_FAILED),
-        (["estimate", path, "--model", NOVA, "--model", CLAUDE, "--judge", CLAUDE], exits.DONE),
-        (["compare", path, "--model", NOVA, "--model", CLAUDE, "--estimate"], exits.DONE),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *call, "--json"],
-            cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (status, "")
-        found = json.loads(done.stdout)
+    said = [(tmp_path / f"err-{place}").read_text() for place in range(3)]
+    assert (done.stdout.split(), done.stderr, said) == ([str(status) for _, status in calls], "", [""] * 3)
+    for place, (call, _) in enumerate(calls):
+        found = json.loads((tmp_path / f"out-{place}").read_text())
         assert (found["requests"] if call[0] == "check" else found[0]["requests"]) == 111
