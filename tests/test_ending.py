@@ -77,25 +77,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize(
-    ("number", "module"), [(signal.SIGTERM, "flows.batch"), (signal.SIGHUP, "flows.compare")], ids=["TERM", "HUP"]
-)
-def test_a_command_that_is_told_to_end_leaves_no_server(
-    number: signal.Signals, module: str, sandbox: Sandbox, prefix: str, tmp_path: Path, commands: Any
+def test_a_command_whose_terminal_is_closed_leaves_no_server(
+    sandbox: Sandbox, prefix: str, tmp_path: Path, commands: Any
 ) -> None:
+    """SIGHUP; `tests/flows/test_command.py` has SIGTERM."""
     sandbox.faults(hold=True)
     path = write_chats(tmp_path / "in.jsonl", 100)
-    models = ["--model", CLAUDE] + (["--model", NOVA] if module == "flows.compare" else [])
-    command = commands(module, str(path), *models, "--poll-seconds", "0.1")
+    command = commands("flows.compare", str(path), "--model", CLAUDE, "--model", NOVA, "--poll-seconds", "0.1")
 
     def in_progress() -> bool:
         assert command.process.poll() is None, command.said
-        return [job["status"] for job in sandbox.jobs(prefix)] == ["InProgress"] * (len(models) // 2)
+        return [job["status"] for job in sandbox.jobs(prefix)] == ["InProgress"] * 2
 
     until(in_progress, "the jobs are in progress")
     assert len(command.alive()) >= 2, "it has a temporary server"
-    os.kill(command.process.pid, number)
-    assert command.process.wait(60) == 128 + number
+    os.kill(command.process.pid, signal.SIGHUP)
+    assert command.process.wait(60) == 128 + signal.SIGHUP
     assert "run the same command again" in command.said
     until(lambda: not command.alive(), "no process is left", 30)
     assert {batch.status for batch in list_batches.fn()} == {"in_progress"}

@@ -50,8 +50,8 @@ def watch(order, calls):
 
 def run(order):
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sink = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(sink, 1); os.dup2(sink, 2)
+    for number, name in ((1, order["output"]), (2, order["log"])):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     calls = []
     watch(order, calls)
     for module, values in order.get("patch", {}).items():
@@ -62,7 +62,7 @@ def run(order):
         if not order.get("prefect", True):
             tests.direct.call_directly()
         if "arguments" in order:
-            reply["status"] = flows.cli.main.run_batch(order["arguments"])
+            reply["status"] = getattr(flows.cli.main, order["program"])(order["arguments"])
         else:
             modules = {"batch_inference": flows.batch, "compare_models": flows.compare}
             module = modules.get(order["flow"], flows.operations)
@@ -119,8 +119,8 @@ def processes_with(text: str) -> list[int]:
 class Run:
     """A run in a process of its own."""
 
-    def __init__(self, nursery: "Nursery", pid: int, log: Path, reply: Path) -> None:
-        self._nursery, self.pid, self.log, self._reply = nursery, pid, log, reply
+    def __init__(self, nursery: "Nursery", pid: int, output: Path, log: Path, reply: Path) -> None:
+        self._nursery, self.pid, self.output, self.log, self._reply = nursery, pid, output, log, reply
 
     def wait(self, seconds: float = 300) -> int:
         """The exit status; minus the signal where one ended it. A run that does not end in time is killed."""
@@ -143,6 +143,12 @@ class Run:
     def reply(self) -> dict[str, Any]:
         reply: dict[str, Any] = json.loads(self._reply.read_text())
         return reply
+
+    def status(self) -> int:
+        """Wait for the end of a command; returns its exit status."""
+        assert self.wait() == 0, self.log.read_text()[-3000:]
+        assert "error" not in self.reply, self.log.read_text()[-3000:]
+        return int(self.reply["status"])
 
     def finish(self) -> dict[str, Any]:
         """Wait for a normal end; returns the batch."""
@@ -202,21 +208,22 @@ class Nursery:
         }
         return self._start(call, environment)
 
-    def command(self, *arguments: str, environment: dict[str, str] | None = None) -> Run:
-        """Start the command line."""
-        return self._start({"arguments": arguments}, environment)
+    def command(self, *arguments: str, program: str = "run_batch", environment: dict[str, str] | None = None) -> Run:
+        """Start a command line: one of the functions of `flows.cli.main`, whose standard output is a file of its own."""
+        return self._start({"program": program, "arguments": arguments}, environment)
 
     def _start(self, call: dict[str, Any], environment: dict[str, str] | None) -> Run:
         self._count += 1
-        log, reply = self._folder / f"{self._count}.log", self._folder / f"{self._count}.json"
+        output, log, reply = (self._folder / f"{self._count}.{kind}" for kind in ("out", "log", "json"))
         order = {
             "do": "start",
             "environment": {**os.environ, **(environment or {})},
+            "output": str(output if "program" in call else log),
             "log": str(log),
             "reply": str(reply),
             **call,
         }
-        return Run(self, int(self.ask(order)), log, reply)
+        return Run(self, int(self.ask(order)), output, log, reply)
 
 
 @contextmanager

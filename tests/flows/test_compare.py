@@ -242,25 +242,15 @@ def test_a_comparison_that_was_killed_carries_on(sandbox: Sandbox, runs: Nursery
     assert sandbox.journal()["most_often"] == 1
 
 
-def test_ctrl_c_stops_waiting_for_all(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
-    from prefect.settings import PREFECT_API_URL
-
+def test_ctrl_c_stops_waiting_for_all(sandbox: Sandbox, runs: Nursery, tmp_path: Path, prefix: str) -> None:
     sandbox.faults(hold=True)
     path = str(write_chats(tmp_path / "in.jsonl", 110))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.compare", path, "--model", CLAUDE, "--model", NOVA, "--poll-seconds", "0.1"],
-        cwd=ROOT,
-        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    sandbox.wait_for_jobs(prefix, 2, process=process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors[-3000:]
-    assert "run the same command again" in errors
+    models = ("--model", CLAUDE, "--model", NOVA)
+    run = runs.command(path, *models, "--poll-seconds", "0.1", program="run_comparison")
+    sandbox.wait_for_jobs(prefix, 2)
+    run.kill(signal.SIGINT)
+    assert run.status() == 130
+    assert "run the same command again" in run.log.read_text()
     sandbox.faults(hold=False)
     assert not compare_models(path, [CLAUDE, NOVA], **FAST).failed
     assert len(sandbox.jobs(prefix)) == 2

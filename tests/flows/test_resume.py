@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,32 +78,6 @@ def test_a_job_whose_reply_was_lost_is_found_by_its_token_alone(sandbox: Sandbox
     sandbox.faults(denied_operations=["ListModelInvocationJobs"])
     account(sandbox, batch_inference(path, CLAUDE, **FAST), [f"req-{i}" for i in range(100)])
     assert len(sandbox.jobs(prefix)) == 1
-    assert sandbox.journal()["most_often"] == 1
-
-
-def test_ctrl_c_stops_waiting_and_says_how_to_resume(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
-    from prefect.settings import PREFECT_API_URL
-
-    sandbox.faults(hold=True)
-    path = write_chats(tmp_path / "in.jsonl", 100)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.batch", str(path), "--model", CLAUDE, "--poll-seconds", "0.1"],
-        cwd=ROOT,
-        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    sandbox.wait_for_jobs(prefix, process=process)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command again" in stderr
-    assert sandbox.jobs(prefix)[0]["status"] == "InProgress"
-    sandbox.faults(hold=False)
-    account(sandbox, batch_inference(str(path), CLAUDE, **FAST), [f"req-{i}" for i in range(100)])
     assert sandbox.journal()["most_often"] == 1
 
 
