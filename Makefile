@@ -5,6 +5,8 @@ STAMP := .venv/.installed
 # One more than there are cores: end-to-end tests wait for servers.
 WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start dozens of interpreters: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo demo-compare up unit test kill scale mutants check bench tools lock clean
 

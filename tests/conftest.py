@@ -150,13 +150,18 @@ UNIT_SECONDS = 180
 
 #: The files that take minutes, the longest first: begun last, one of them would keep one worker busy at the end.
 LONGEST = [
-    "test_kill",
     "test_operated",
-    "test_compare",
-    "test_deployments",
-    "test_lease",
+    "test_api",
+    "test_kill",
     "test_faults",
+    "test_compare",
+    "test_ending",
+    "test_in_memory",
+    "test_batch",
     "test_runners",
+    "test_lease",
+    "test_every_family",
+    "test_resume",
 ]
 
 
