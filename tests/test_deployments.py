@@ -98,7 +98,7 @@ def test_an_event_of_eventbridge_starts_the_collector(
             # Once is enough, unless the server's SQLite is busy: what an automation could not do is not done again.
             occurred = datetime.now(timezone.utc).isoformat()
             event_of_prefect = {**posted, "id": str(uuid.uuid4()), "occurred": occurred}
-            httpx.post(f"{api}/events", json=[event_of_prefect], timeout=60).raise_for_status()
+            httpx.post(f"{api}/events", json=[event_of_prefect], timeout=180).raise_for_status()
         with get_client(sync_client=True) as client:
             started = [each.parameters for each in client.read_flow_runs(deployment_filter=mine)]
         if started:
@@ -110,7 +110,7 @@ def test_an_event_of_eventbridge_starts_the_collector(
     transformer = json.loads((folder / "create_flow_run.json").read_text(encoding="utf-8"))
     assert transformer["InputPathsMap"] == {"event": "$"}
     body = transformer["InputTemplate"].replace("<event>", json.dumps(event))
-    reply = httpx.post(f"{api}/deployments/{deployment}/create_flow_run", content=body, timeout=60)
+    reply = httpx.post(f"{api}/deployments/{deployment}/create_flow_run", content=body, timeout=180)
     assert reply.raise_for_status().json()["parameters"] == {"event": event}
     (collected,) = collect_batches(**started[0])
     assert (collected.id, collected.status) == (batch.id, "completed")

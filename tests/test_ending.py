@@ -21,7 +21,6 @@ from tests.waiting import until
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +67,7 @@ def commands(tmp_path: Path) -> Iterator[Any]:
     for command in begun:
         for pid in command.alive():
             os.kill(pid, signal.SIGKILL)
-        command.process.wait(20)
+        command.process.wait(180)
 
 
 def free_port() -> int:
@@ -92,9 +91,9 @@ def test_a_command_whose_terminal_is_closed_leaves_no_server(
     until(in_progress, "the jobs are in progress")
     assert len(command.alive()) >= 2, "it has a temporary server"
     os.kill(command.process.pid, signal.SIGHUP)
-    assert command.process.wait(60) == 128 + signal.SIGHUP
+    assert command.process.wait(180) == 128 + signal.SIGHUP
     assert "run the same command again" in command.said
-    until(lambda: not command.alive(), "no process is left", 30)
+    until(lambda: not command.alive(), "no process is left")
     assert {batch.status for batch in list_batches.fn()} == {"in_progress"}
 
 
@@ -109,7 +108,7 @@ def test_make_up_ends_its_server_with_itself(tmp_path: Path, commands: Any) -> N
     until(served, "the deployments are served")
     # A second one does not take the first one's server for its own.
     second = commands("deployments.up", "--port", str(port), "--home", str(tmp_path / "up"))
-    assert second.process.wait(60) == 1
+    assert second.process.wait(180) == 1
     assert second.said.startswith(f"Port {port} is taken")
     assert second.said.count("\n") == 1
     # Who opens the UI finds the settings.
@@ -119,8 +118,8 @@ def test_make_up_ends_its_server_with_itself(tmp_path: Path, commands: Any) -> N
     with urllib.request.urlopen(query, timeout=20) as reply:
         assert json.load(reply)["data"]["bucket"] == "sandbox-batches"
     os.kill(up.process.pid, signal.SIGTERM)
-    until(lambda: up.process.poll() is not None, "it ends", 60)
-    until(lambda: not up.alive(), "no process is left", 30)
+    until(lambda: up.process.poll() is not None, "it ends")
+    until(lambda: not up.alive(), "no process is left")
     with socket.create_server(("127.0.0.1", port)):
         pass
 
@@ -130,11 +129,11 @@ def test_make_up_ends_its_server_while_it_starts(number: signal.Signals, tmp_pat
     up = commands("deployments.up", "--port", str(free_port()), "--home", str(tmp_path / "up"))
     until(lambda: len(up.alive()) >= 2, "it has started a server")
     os.kill(up.process.pid, number)
-    until(lambda: not up.alive(), "no process is left", 30)
+    until(lambda: not up.alive(), "no process is left")
 
 
 def test_make_up_leaves_any_other_server_alone(commands: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         up = commands("deployments.up", "--port", str(other.getsockname()[1]))
-        assert up.process.wait(60) == 1
+        assert up.process.wait(180) == 1
         assert "PREFECT_SERVER_API_PORT" in up.said

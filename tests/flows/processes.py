@@ -9,11 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -133,11 +134,16 @@ class Run:
 
     def wait_until_stopped(self) -> None:
         """Until SIGSTOP has reached it."""
-        for _ in range(1200):
-            if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"it was not stopped: {self.log.read_text()[-2000:]}")
+
+        def stopped() -> bool:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            assert state != "Z", "it has ended"
+            return state == "T"
+
+        try:
+            until(stopped, "it is stopped")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.log.read_text()[-2000:]}") from None
 
     @property
     def reply(self) -> dict[str, Any]:
@@ -246,4 +252,4 @@ def nursery(folder: Path) -> Iterator[Nursery]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(20)
+        process.wait(180)

@@ -81,7 +81,7 @@ class Server:
 
     def close(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        return self._process.wait(180)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def server(_sandbox: Sandbox, hooks: Hooks, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def client(server: Server) -> OpenAI:
-    return OpenAI(api_key=KEY, base_url=server.url, webhook_secret=SECRET, timeout=60)
+    return OpenAI(api_key=KEY, base_url=server.url, webhook_secret=SECRET, timeout=180)
 
 
 def ended(client: OpenAI, batch_id: str) -> Any:
@@ -210,7 +210,7 @@ def test_the_snippets_of_the_page_run_as_they_stand(server: Server, tmp_path: Pa
     for text in snippets:
         code = text.replace("http://127.0.0.1:8000/v1", server.url).replace("sandbox-key-0123456789", KEY)
         command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-ec", code]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "error" not in done.stdout.replace("error_file_id", "").replace('"errors"', "")
 
@@ -232,7 +232,7 @@ def test_200_mb_come_in_flat_memory(server: Server, tmp_path: Path) -> None:
         yield b'\r\n--e\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--e--\r\n'
 
     before = peak()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=180)
     headers = {
         "authorization": f"Bearer {KEY}",
         "content-type": "multipart/form-data; boundary=e",
@@ -340,7 +340,7 @@ def test_the_server_wants_a_key(sandbox: Sandbox) -> None:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         assert done.returncode == 1
         assert "BEDROCK_BATCH_API_KEY" in done.stderr

@@ -156,7 +156,7 @@ def test_metadata_may_be_null(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_an_unreachable_prefect_server_is_one_line(tmp_path: Path, command: str) -> None:
     arguments = [sys.executable, "-m", command, str(write_chats(tmp_path / "in.jsonl", 3)), "--model", CLAUDE]
     environment = {**os.environ, "PREFECT_API_URL": "http://me:hunter2@127.0.0.1:9/api"}
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert "http://127.0.0.1:9/api" in line

@@ -61,7 +61,7 @@ def test_a_batch_is_run_interrupted_shown_and_read(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=180,
     )
     assert done.returncode == exits.SOME_FAILED
     (refused_id,) = done.stdout.split()

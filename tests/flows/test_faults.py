@@ -95,7 +95,7 @@ def test_expired_credentials_are_named_and_refreshed_ones_resume(
 def test_odd_output_is_accounted_for_and_said(sandbox: Sandbox, go: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_ROUNDS", "1")
     sandbox.faults(missing=3, doubled=8, unasked=2, garbled=5, wrong_manifest=True)
-    batch = Batch.model_validate(go().finish())
+    batch = Batch.model_validate(go(prefect=False).finish())
     oddities = [
         "^6 records that were answered more than once",
         "^4 output records that were never asked for",
@@ -114,7 +114,7 @@ def test_a_job_that_leaves_no_output_is_said_and_asked_again(
 ) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_MAX_ROUNDS", "1")
     sandbox.faults(missing=100)
-    batch = Batch.model_validate(go().finish())
+    batch = Batch.model_validate(go(prefect=False).finish())
     _, errors = account(sandbox, batch, IDS)
     assert len(errors) == 200
 
@@ -202,7 +202,7 @@ def test_a_few_lost_replies_cost_no_answer(sandbox: Sandbox, tmp_path: Path) -> 
 def test_one_bad_line_of_a_job_costs_one_answer(sandbox: Sandbox, go: Any, prefix: str) -> None:
     """And is not asked again, nor called missing."""
     sandbox.faults(rubbish_outputs=RUBBISH + UNREADABLE)
-    batch = Batch.model_validate(go().finish())
+    batch = Batch.model_validate(go(prefect=False).finish())
     _, errors = account(sandbox, batch, IDS)
     assert {e["response"]["body"]["error"]["code"] for e in errors} == {"invalid_model_output"}
     # Of two jobs. A modelOutput of null is none, and is asked again.

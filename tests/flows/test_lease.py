@@ -22,6 +22,7 @@ from tasks.settings import load_settings
 from tests.codecs.helpers import TOOL
 from tests.conftest import CLAUDE, Sandbox, account, chat, write_chats, write_lines
 from tests.flows.processes import ROOT, Nursery
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -148,11 +149,11 @@ def test_two_threads_of_one_process_do_not_both_drive(sandbox: Sandbox, tmp_path
         start, over = threading.Barrier(8), threading.Barrier(8)
 
         def drive(start: threading.Barrier = start, over: threading.Barrier = over, held: Any = held) -> None:
-            start.wait(30)
+            start.wait(180)
             with lease.trying_to_hold(ref) as mine:
                 if mine:
                     held.append(mine)
-                over.wait(30)
+                over.wait(180)
 
         threads = [threading.Thread(target=drive) for _ in range(8)]
         for thread in threads:
@@ -169,7 +170,7 @@ def in_a_container(sandbox: Sandbox, tmp_path: Path) -> Any:
     from prefect.settings import PREFECT_API_URL
 
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "--pid", "--fork", "true"], check=False, timeout=60).returncode:
+    if unshare is None or subprocess.run([unshare, "--pid", "--fork", "true"], check=False, timeout=180).returncode:
         pytest.skip("this machine does not let a process have a PID namespace of its own")
     started = []
 
@@ -190,7 +191,7 @@ def in_a_container(sandbox: Sandbox, tmp_path: Path) -> Any:
     yield start
     for process in started:
         process.kill()
-        process.wait(30)
+        process.wait(180)
 
 
 @pytest.mark.parametrize("way", ["collector", "cancel_batch"])
@@ -205,23 +206,24 @@ def test_a_driver_killed_in_a_container_is_relieved(
     sandbox.faults(hold=True)
     path = write_chats(tmp_path / "in.jsonl", 200)
     process = in_a_container(str(path))
-    for _ in range(1200):
+
+    def in_progress() -> bool:
         assert process.poll() is None, (tmp_path / "container.log").read_text()[-2000:]
-        if any(job["status"] == "InProgress" for job in sandbox.jobs(prefix)):
-            break
-        time.sleep(0.05)
+        return any(job["status"] == "InProgress" for job in sandbox.jobs(prefix))
+
+    until(in_progress, "its job is in progress")
     (batch,) = collect_batches()
     assert batch.status == "in_progress", "it is alive, and left alone"
     process.kill()
-    process.wait(30)
+    process.wait(180)
     monkeypatch.setattr(lease, "TAKEOVER_SECONDS", 2.0)
     if way == "collector":
         sandbox.faults(hold=False)
-        for _ in range(120):
-            (batch,) = collect_batches() or [batch]
-            if batch.finished:
-                break
-            time.sleep(0.25)
+
+        def finished() -> Batch | None:
+            return next((each for each in collect_batches() if each.finished), None)
+
+        batch = until(finished, "the collector has taken it over")
         assert batch.status == "completed"
         assert batch.request_counts.completed == 200
     else:

@@ -95,7 +95,7 @@ def test_a_script_without_a_main_guard(sandbox: Sandbox, tmp_path: Path, monkeyp
     )
     environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False, timeout=180
     )
     assert done.stdout.strip() == "completed", done.stderr[-2000:]
     assert len(sandbox.jobs(os.environ["BEDROCK_BATCH_PREFIX"])) == 3

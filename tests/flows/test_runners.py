@@ -109,13 +109,13 @@ def test_submitted_and_left_then_collected(
     assert len(sandbox.jobs(prefix)) == 2
     other = batch_inference(str(write_chats(tmp_path / "b.jsonl", 120)), NOVA, wait=False)
     seen = {left.id, other.id}
-    for _ in range(40):
-        batches = {batch.id: batch for batch in collect_batches()}
-        assert batches.keys() <= seen
-        if not batches:
-            break
-        time.sleep(0.1)
-    assert not batches, "every batch came to its end"
+
+    def none_is_left() -> bool:
+        collected = {batch.id for batch in collect_batches()}
+        assert collected <= seen
+        return not collected
+
+    until(none_is_left, "every batch came to its end")
     batch = retrieve_batch(left.id)
     assert batch.status == "completed"
     account(sandbox, batch, [f"req-{i}" for i in range(300)])
