@@ -17,13 +17,17 @@ from tests.conftest import CLAUDE, NOVA, Sandbox, chat, write_chats, write_lines
 from tests.flows.processes import Nursery
 
 ROOT = Path(__file__).resolve().parents[2]
+MAIN = "import sys; from flows.cli.main import main; sys.exit(main())"
 
 
 def test_a_batch_is_run_interrupted_shown_and_read(
     sandbox: Sandbox, runs: Nursery, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(
-        write_lines(tmp_path / "in.jsonl", [*(chat(f"r{i}") for i in range(100)), chat("odd", logit_bias={"1": 2})])
+        write_lines(
+            tmp_path / "in.jsonl",
+            [*(chat(f"r{i}", f"Question {i}?") for i in range(100)), chat("odd", logit_bias={"1": 2})],
+        )
     )
     call = ("run", path, "--model", CLAUDE, "--poll-seconds", "0.1")
     sandbox.faults(hold=True)
@@ -55,7 +59,7 @@ def test_a_batch_is_run_interrupted_shown_and_read(
     # A process of its own: what `--quiet` silences, Prefect reads once, when it is imported.
     refused = str(write_lines(tmp_path / "refused.jsonl", [chat(f"r{i}", logit_bias={"1": 2}) for i in range(110)]))
     done = subprocess.run(
-        [sys.executable, "-m", "flows.batch", refused, "--model", CLAUDE, "--quiet"],
+        [sys.executable, "-c", MAIN, "run", refused, "--model", CLAUDE, "--quiet"],
         cwd=ROOT,
         env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
         capture_output=True,
