@@ -25,14 +25,13 @@ from flows.batch import batch_inference
 from flows.forms import titled
 from flows.operations import advance
 from flows.runners import TASK_RUNNER, spare_memory
-from tasks.api.files import StoredFile, delete_expired, results_uri, save_file
+from tasks.api.endings import announce, close_order
+from tasks.api.files import delete_expired
 from tasks.api.orders import (
     CLAIM_SECONDS,
-    Notice,
     Order,
     attach,
     claim,
-    forget_open,
     forget_stopped,
     get_order,
     note_stopped,
@@ -40,11 +39,9 @@ from tasks.api.orders import (
     open_orders,
     stale_marks,
     unclaim,
-    update_order,
 )
 from tasks.api.tenants import Tenant, Tenants, load_tenants
-from tasks.api.views import cancelled, ended, ended_alone, failed, refused
-from tasks.api.webhooks import RETRY_SECONDS, deliver, event_of
+from tasks.api.views import ended, ended_alone, failed, refused
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import telling
 from tasks.batch.store import load
@@ -60,9 +57,8 @@ from tasks.errors import (
 from tasks.openai_format.batch import Batch, BatchError
 from tasks.openai_format.requests import KNOWN_ENDPOINTS
 from tasks.settings import Settings, load_settings, settings_in_force
-from tasks.storage.copying import copy_object
-from tasks.storage.objects import delete_object, head_object
-from tasks.storage.uris import S3Uri, parse_input_uri
+from tasks.storage.objects import delete_object
+from tasks.storage.uris import S3Uri
 from tasks.validate import read_input
 
 log = logging.getLogger("bedrock_batch.api.runner")
@@ -163,13 +159,13 @@ class Runner:
     def _step(self, tenant: Tenant, order: Order, live: Live) -> None:
         now = time.time()
         if order.finished:
-            _announce(tenant, order)
+            announce(tenant, order)
         elif order.id in self._running:
             self._watch(tenant, order, live, now)
         elif order.cancelling_at and (order.batch_id is None or live[order.root(tenant), order.batch_id]):
             # Nothing of it runs, or what runs is for others as well.
             if order.claim is None or order.claim.until < now:
-                _close(tenant, order, ended_alone(order))
+                close_order(tenant, order, ended_alone(order))
         elif order.cancelling_at and order.id not in self._stopped:
             # Before it is under way: the next look must not stop it as well.
             self._stopped.add(order.id)
@@ -177,7 +173,7 @@ class Runner:
         elif self._due.get(order.id, 0.0) > now:
             pass
         elif order.batch_id is None and order.expires_at < now:
-            _close(
+            close_order(
                 tenant, order, failed(order, "expired", "The batch could not be begun within its completion window.")
             )
         elif order.batch_id is None:
@@ -225,7 +221,7 @@ class Runner:
             return
         if live[order.root(tenant), order.batch_id]:
             # What is done goes on for the others: this order need not wait for its end.
-            _close(tenant, order, ended_alone(order))
+            close_order(tenant, order, ended_alone(order))
         elif order.id not in self._stopped:
             self._stopped.add(order.id)
             self._stop_once(tenant, order, ref)
@@ -234,7 +230,7 @@ class Runner:
         """Read the input, open the batch or find it, and take it as far as it goes."""
         try:
             if not order.model:
-                _close(tenant, order, refused(order, _why_no_model(order)))
+                close_order(tenant, order, refused(order, _why_no_model(order)))
                 return
             batch = _run(tenant, order)
         except BatchFailedError as error:
@@ -243,7 +239,7 @@ class Runner:
             self._again(tenant, order, error)
             return
         except PipelineError as error:
-            _close(tenant, order, failed(order, _code(error), str(error)))
+            close_order(tenant, order, failed(order, _code(error), str(error)))
             return
         except Exception as error:
             self._again(tenant, order, error)
@@ -256,7 +252,7 @@ class Runner:
         order = unclaim(tenant, order.id, self._id, tried=True)
         if order.tries >= _MOST_TRIES:
             code = "service_unavailable" if isinstance(error, TransientError) else "internal_error"
-            _close(
+            close_order(
                 tenant, order, failed(order, code, f"The batch could not be begun after {order.tries} tries: {cause}")
             )
         self._due[order.id] = time.time() + min(_MOST_WAIT, 2.0**order.tries)
@@ -285,7 +281,7 @@ class Runner:
                 advance_order(ref.batch_id)
             loaded = load(ref)
         if loaded is None:
-            _close(tenant, order, failed(order, "batch_not_found", "The batch was removed from the bucket."))
+            close_order(tenant, order, failed(order, "batch_not_found", "The batch was removed from the bucket."))
         else:
             self._settle(tenant, order, loaded[0].public())
 
@@ -303,7 +299,7 @@ class Runner:
                     batch = error.batch
             batch = _completed_if_whole(ref, batch)
         if batch.finished:
-            _close(tenant, order, ended(order, batch))
+            close_order(tenant, order, ended(order, batch))
         self._wait(order)
 
     def close(self, seconds: float) -> None:
@@ -372,77 +368,6 @@ def _why_no_model(order: Order) -> list[BatchError]:
 
 def _code(error: PipelineError) -> str:
     return "invalid_input_file" if isinstance(error, InputFileError) else "invalid_configuration"
-
-
-def _close(tenant: Tenant, order: Order, end: Batch) -> None:
-    """Keep an order's end: its files first, so that who sees the end finds them."""
-    for uri, file_id in ((end.output_file, end.output_file_id), (end.error_file, end.error_file_id)):
-        if uri is not None and file_id is not None:
-            save_file(tenant, _result_file(tenant, order, uri, file_id))
-
-    def change(current: Order) -> None:
-        if current.finished:
-            return
-        final = cancelled(current, end) if current.cancelling_at and end.status != "cancelled" else end
-        notices = [
-            Notice(hook=place, event_id=f"evt_{uuid.uuid4().hex}")
-            for place, hook in enumerate(tenant.webhooks)
-            if f"batch.{final.status}" in hook.events
-        ]
-        current.final, current.notices, current.claim = final, notices, None
-
-    order = update_order(tenant, order.id, change)
-    assert order.final is not None
-    log.info("Order %s is %s", order.id, order.final.status)
-    _announce(tenant, order)
-
-
-def _result_file(tenant: Tenant, order: Order, uri: str, file_id: str) -> StoredFile:
-    place = parse_input_uri(uri)
-    head = head_object(place)
-    if order.kms_key and not head.get("SSEKMSKeyId", "").endswith(order.kms_key):
-        # The batch was written for an equal order, under another key: this one has copies of its own.
-        source, place = place, results_uri(tenant, file_id)
-        copy_object(source, place, order.kms_key)
-        head = head_object(place)
-    now = int(time.time())
-    name = f"{order.id}_{'output' if file_id.endswith('output') else 'error'}.jsonl"
-    expires = now + order.output_expires_after if order.output_expires_after else None
-    return StoredFile(
-        id=file_id,
-        bytes=head["ContentLength"],
-        created_at=now,
-        filename=name,
-        purpose="batch_output",
-        uri=str(place),
-        etag=head["ETag"],
-        expires_at=expires,
-    )
-
-
-def _announce(tenant: Tenant, order: Order) -> None:
-    """Deliver what is due of an order's notices; once all are delivered or given up, the order is nobody's business."""
-    now = time.time()
-    for notice in order.notices:
-        if notice.done or notice.failed or notice.due > now or notice.hook >= len(tenant.webhooks):
-            continue
-        trouble = deliver(tenant.webhooks[notice.hook], notice.event_id, event_of(order, notice.event_id), int(now))
-        tried = notice.tries + 1
-        given_up = trouble is not None and tried > len(RETRY_SECONDS)
-        due = now + RETRY_SECONDS[min(tried, len(RETRY_SECONDS)) - 1]
-        if trouble:
-            log.warning("The end of order %s was not announced (%s)%s", order.id, trouble, ": given up" * given_up)
-
-        def change(
-            current: Order, event: str = notice.event_id, done: bool = not trouble, up: bool = given_up, at: float = due
-        ) -> None:
-            for each in current.notices:
-                if each.event_id == event:
-                    each.tries, each.done, each.failed, each.due = each.tries + 1, done, up, at
-
-        order = update_order(tenant, order.id, change)
-    if all(n.done or n.failed or n.hook >= len(tenant.webhooks) for n in order.notices):
-        forget_open(tenant, order.id)
 
 
 class _NoTraces(logging.Filter):

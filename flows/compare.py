@@ -28,7 +28,7 @@ from tasks.batch.parameters import (
 from tasks.comparison.estimate import estimate_all, estimate_cost, estimates_table, require_budget, summary
 from tasks.comparison.joined import STRICT, Joined, read_options
 from tasks.comparison.judge import Judge, Judged, read_judge
-from tasks.comparison.measures import Numbers
+from tasks.comparison.numbers import Numbers
 from tasks.comparison.parameters import Choices, ComparisonParameters, Models, Points, Variants
 from tasks.comparison.reference import digest_of, read_reference
 from tasks.comparison.result import Comparison, ComparisonFailedError, ComparisonRef, comparison_id

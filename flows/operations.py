@@ -28,7 +28,8 @@ from tasks.fetch import find_output
 from tasks.normalize import answered_so_far
 from tasks.report import batch_markdown, batches_table
 from tasks.settings import load_settings
-from tasks.storage.reader import UNLIMITED, find_sources, read_lines
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import find_sources
 from tasks.support.run_context import current_run, run_log
 from tasks.support.words import counted
 

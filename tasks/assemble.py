@@ -20,7 +20,8 @@ from tasks.results.totals import RangeResult, add_up, cost_of
 from tasks.shards.index import read_index
 from tasks.storage.copying import copy_object
 from tasks.storage.objects import local_copy
-from tasks.storage.reader import UNLIMITED, read_lines, source_at
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import source_at
 from tasks.storage.uris import S3Uri, parse_input_uri, parse_location
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.support.progress import advance

@@ -26,7 +26,8 @@ from tasks.openai_format.requests import custom_id_of
 from tasks.openai_format.results import HttpError, encode_error, error_type
 from tasks.shards.index import Index
 from tasks.shards.writer import Converted, ShardWriter
-from tasks.storage.reader import UNLIMITED, Source, read_lines, source_at
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import Source, source_at
 from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
 from tasks.support.columns import Offsets

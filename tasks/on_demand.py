@@ -18,7 +18,8 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply, invoke
 from tasks.errors import PreconditionError, TransientError
 from tasks.storage.listing import list_folder
-from tasks.storage.reader import UNLIMITED, Source, read_lines
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 from tasks.support.progress import advance, stage

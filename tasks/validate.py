@@ -31,7 +31,8 @@ from tasks.openai_format.requests import (
     custom_id_of,
 )
 from tasks.settings import fast_enabled
-from tasks.storage.reader import Lines, Source, find_sources, read_lines
+from tasks.storage.reader import Lines, read_lines
+from tasks.storage.sources import Source, find_sources
 from tasks.support.causes import Cause, Causes, listed
 from tasks.support.columns import Hashes, is_utf8
 from tasks.support.markdown import one_line, plain

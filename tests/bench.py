@@ -292,7 +292,7 @@ def compare_stage(path: Path, variants: int = 3) -> dict[str, float]:
     from tasks.comparison.variants import Variant
     from tasks.results.files import RESULT_SCHEMA, table_writer
     from tasks.settings import load_settings
-    from tasks.storage.reader import find_sources
+    from tasks.storage.sources import find_sources
     from tasks.storage.writer import S3Writer
 
     root = load_settings().root.join("compare")

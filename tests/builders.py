@@ -19,7 +19,7 @@ from tasks.bedrock.names import record_id
 from tasks.inputs.layout import Layout
 from tasks.inputs.summary import InputSummary
 from tasks.shards.index import Index
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.storage.uris import S3Uri
 from tests.conftest import CLAUDE
 from tests.fakes import ACCOUNT, BUCKET, REGION, Cloud

@@ -30,8 +30,9 @@ from tasks.openai_format.requests import CHAT
 from tasks.results.answers import ANSWERED, Answers
 from tasks.shards.index import INDEX_SCHEMA, Index, requests_of
 from tasks.shards.writer import ShardWriter
-from tasks.storage import reader
-from tasks.storage.reader import find_sources, read_lines
+from tasks.storage import reader, sources
+from tasks.storage.reader import read_lines
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri, parse_location
 from tasks.validate import Validator
 from tests.conftest import CLAUDE, LLAMA, NOVA
@@ -348,7 +349,7 @@ def test_a_compressed_file_of_similar_lines_is_no_bomb(tmp_path: Path) -> None:
 
 
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MOST_FILES", 3)
+    monkeypatch.setattr(sources, "MOST_FILES", 3)
     for number in range(4):
         (tmp_path / f"{number}.jsonl").write_text("{}\n")
     with pytest.raises(InputFileError, match="4 files"):

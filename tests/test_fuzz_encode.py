@@ -35,7 +35,7 @@ from tasks.openai_format.requests import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSE
 from tasks.openai_format.results import decode_http_error, error_line
 from tasks.shards.index import Index, requests_of
 from tasks.shards.writer import ShardWriter
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tasks.validate import Validator
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL

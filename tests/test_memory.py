@@ -21,7 +21,7 @@ from tasks.inputs.summary import BadLines, InputSummary
 from tasks.openai_format.requests import CHAT
 from tasks.shards.index import Index
 from tasks.storage import reader
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tasks.validate import Validator
 from tests.conftest import CLAUDE, chat

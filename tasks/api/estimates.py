@@ -12,7 +12,8 @@ from tasks.bedrock.models import parse_model
 from tasks.codecs import codec_for
 from tasks.inputs.estimate import TOKENS_ERROR, estimate
 from tasks.inputs.survey import Survey
-from tasks.storage.reader import Source, read_blocks, read_head, source_at
+from tasks.storage.reader import read_blocks, read_head
+from tasks.storage.sources import Source, source_at
 from tasks.storage.uris import parse_input_uri
 
 #: So many stretches of so many bytes are looked at, spread over the file.

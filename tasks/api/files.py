@@ -26,7 +26,8 @@ from tasks.api.tenants import Tenant
 from tasks.errors import MissingObjectError, PipelineError, PreconditionError
 from tasks.openai_format.requests import canonical_endpoint
 from tasks.storage.objects import delete_object
-from tasks.storage.reader import BLOCK_BYTES, S3Stream, find_sources, read_head
+from tasks.storage.reader import BLOCK_BYTES, S3Stream, read_head
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri, parse_input_uri
 from tasks.storage.writer import S3Writer
 

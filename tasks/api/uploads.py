@@ -11,7 +11,8 @@ from tasks.api.ids import is_id, new_id, seconds_of
 from tasks.api.tenants import Tenant
 from tasks.storage.listing import list_folder
 from tasks.storage.objects import delete_object
-from tasks.storage.reader import BLOCK_BYTES, open_source, source_at
+from tasks.storage.reader import BLOCK_BYTES, open_source
+from tasks.storage.sources import source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 

@@ -10,7 +10,8 @@ from tasks.errors import PipelineError
 from tasks.openai_format.batch import Batch
 from tasks.openai_format.prompts import prompt_of
 from tasks.storage.objects import local_copy
-from tasks.storage.reader import UNLIMITED, find_sources, read_lines
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import parse_input_uri
 from tasks.support.words import counted, dollars, duration
 

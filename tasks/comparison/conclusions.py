@@ -11,7 +11,7 @@ import msgspec
 
 from tasks.comparison.intervals import Interval, holm, sign_test
 from tasks.comparison.judge import Judged
-from tasks.comparison.measures import Numbers, Pair
+from tasks.comparison.numbers import Numbers, Pair
 
 #: Below this adjusted chance of so uneven a split, a difference is called one; one-sided, half of it.
 SIGNIFICANT = 0.05

@@ -14,7 +14,7 @@ from tasks.comparison.judge import JUDGED_CHARACTERS, Judge
 from tasks.comparison.variants import Variant, changer, lines_of
 from tasks.errors import ConfigurationError
 from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens, most_written
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.support.markdown import plain
 from tasks.support.retries import STAGE_OPTIONS
 from tasks.support.run_context import run_log

@@ -27,7 +27,7 @@ from tasks.comparison.schemas import SchemaChecker
 from tasks.comparison.texts import Asked, asked, keeps_form, valid_calls
 from tasks.comparison.variants import changer, lines_of
 from tasks.errors import AccountingError
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 from tasks.support.words import cut

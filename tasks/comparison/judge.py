@@ -13,11 +13,13 @@ import xxhash
 
 from tasks.bedrock.models import parse_model
 from tasks.comparison.intervals import Interval, holm, sign_test
-from tasks.comparison.measures import Share, share
+from tasks.comparison.measures import share
+from tasks.comparison.numbers import Share
 from tasks.comparison.replies import read_choice
 from tasks.errors import ConfigurationError
 from tasks.storage.objects import local_copy
-from tasks.storage.reader import UNLIMITED, find_sources, read_lines
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 

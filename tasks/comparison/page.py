@@ -17,7 +17,7 @@ from tasks.bedrock.models import parse_model
 from tasks.comparison.charts import Point, multiples, scatter
 from tasks.comparison.joined import ANSWERED, Example, Joined
 from tasks.comparison.judge import Judged
-from tasks.comparison.measures import Measures, Numbers
+from tasks.comparison.numbers import Measures, Numbers
 from tasks.comparison.verdict import percent, verdict
 from tasks.support.markdown import plain
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from tasks.comparison.extract import as_text
 from tasks.errors import InputFileError
-from tasks.storage.reader import UNLIMITED, Source, find_sources, open_source, read_lines
+from tasks.storage.reader import UNLIMITED, open_source, read_lines
+from tasks.storage.sources import Source, find_sources
 from tasks.support.words import counted, cut
 
 #: Names of the column that holds the answer, where the call does not say.

@@ -18,7 +18,8 @@ from tasks.comparison.conclusions import conclude
 from tasks.comparison.join import Join
 from tasks.comparison.joined import STRICT, Joined, Options, Side
 from tasks.comparison.judge import Judge, Judged, read_verdicts, write_questions
-from tasks.comparison.measures import Numbers, measure
+from tasks.comparison.measures import measure
+from tasks.comparison.numbers import Numbers
 from tasks.comparison.page import SENTENCE, Page, html, markdown
 from tasks.comparison.pricing import Pricing, pricing_of
 from tasks.comparison.reference import Reference
@@ -27,7 +28,7 @@ from tasks.comparison.variants import Variant, slug, write_input
 from tasks.errors import InputFileError
 from tasks.inputs.summary import InputSummary
 from tasks.openai_format.batch import Batch
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer, abort_uploads
 from tasks.support.markdown import code, one_line, plain

@@ -12,7 +12,8 @@ from tasks.codecs import codec_for
 from tasks.codecs.endpoints import all_endpoints
 from tasks.errors import ConfigurationError
 from tasks.openai_format.requests import canonical_endpoint
-from tasks.storage.reader import Source, read_lines
+from tasks.storage.reader import read_lines
+from tasks.storage.sources import Source
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 

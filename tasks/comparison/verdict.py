@@ -5,7 +5,7 @@ No sentence has a text of a request, an answer or a label: they are logged.
 
 from tasks.comparison.conclusions import Conclusion, conclude
 from tasks.comparison.judge import Judged
-from tasks.comparison.measures import Measures, Numbers
+from tasks.comparison.numbers import Measures, Numbers
 from tasks.support.words import counted
 
 #: From these shares on, something is said of them.

@@ -12,7 +12,8 @@ import xxhash
 from tasks.fast.match import MOST_ID_BYTES
 from tasks.inputs.summary import InvalidLine
 from tasks.openai_format.requests import custom_id_of
-from tasks.storage.reader import Source, read_lines
+from tasks.storage.reader import read_lines
+from tasks.storage.sources import Source
 from tasks.support.columns import Hashes, Offsets
 
 _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)

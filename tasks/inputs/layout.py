@@ -17,7 +17,8 @@ from tasks.errors import InputFileError, PipelineError
 from tasks.fast.match import LineBlock
 from tasks.fast.template import Template
 from tasks.storage.objects import read_object
-from tasks.storage.reader import Source, read_blocks
+from tasks.storage.reader import read_blocks
+from tasks.storage.sources import Source
 from tasks.storage.writer import S3Writer
 
 

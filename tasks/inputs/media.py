@@ -18,7 +18,7 @@ from tasks.codecs.base import RequestError
 from tasks.errors import InputFileError, PipelineError, TransientError
 from tasks.inputs.addresses import public_address
 from tasks.storage.objects import read_object
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.storage.uris import S3Uri, is_s3, parse_input_uri, within
 
 #: Bedrock takes images of 3.75 MB and documents of 4.5 MB; more would be fetched for nothing.

@@ -14,7 +14,8 @@ from charset_normalizer import from_bytes
 
 from tasks.inputs import remedies
 from tasks.inputs.foreign import PROMPT_FIELDS, Kind, around, first_value, is_message, of_values, value_of, wrapped_in
-from tasks.storage.reader import Source, read_head
+from tasks.storage.reader import read_head
+from tasks.storage.sources import Source
 
 _HEAD_BYTES: Final = 1 << 18
 #: So many whole lines are looked at; all of them have to be of the kind.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tasks.openai_format.requests import CHAT
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.storage.uris import is_s3
 
 _FILE: Final = re.compile(r" (?:< )?@FILE")

@@ -10,7 +10,7 @@ import msgspec
 
 from tasks.inputs.layout import Layout
 from tasks.openai_format.batch import BatchError
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tasks.support.causes import Cause
 
 

@@ -17,7 +17,8 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.bedrock.records import OutputRecord, RecordError, decode_output_lines
 from tasks.fast.answers import PlainAnswers
 from tasks.results.outputs import OutputObject, ShardOutput
-from tasks.storage.reader import UNLIMITED, Source, read_lines
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import Source
 from tasks.support.columns import Bytes, Mask, Offsets
 from tasks.support.scratch import ScratchFile
 

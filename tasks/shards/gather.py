@@ -12,7 +12,8 @@ from tasks.bedrock.names import PADDING_PREFIX
 from tasks.codecs import codec_of
 from tasks.codecs.base import InvocationType
 from tasks.shards.writer import padding_record
-from tasks.storage.reader import UNLIMITED, Source, read_lines
+from tasks.storage.reader import UNLIMITED, read_lines
+from tasks.storage.sources import Source
 from tasks.storage.writer import S3Writer
 
 _ID_STARTS = len('{"recordId":"')

@@ -1,6 +1,7 @@
 """An object copied by way of this machine: to another key of KMS, bucket or account, whatever its size."""
 
-from tasks.storage.reader import BLOCK_BYTES, open_source, source_at
+from tasks.storage.reader import BLOCK_BYTES, open_source
+from tasks.storage.sources import source_at
 from tasks.storage.uris import S3Uri
 from tasks.storage.writer import S3Writer
 

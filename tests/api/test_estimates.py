@@ -8,7 +8,7 @@ import pytest
 from tasks.api import estimates
 from tasks.api.errors import InvalidCallError
 from tasks.api.estimates import cost_estimate
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tests.api.callers import LINE, tenant, upload
 from tests.conftest import CLAUDE, NOVA
 from tests.fakes import Cloud

@@ -11,6 +11,7 @@ import pytest
 
 from flows import api
 from flows.api import Runner
+from tasks.api import endings
 from tasks.api.calls import read_call
 from tasks.api.errors import ConflictError
 from tasks.api.files import delete_file, get_file, read_bytes
@@ -435,14 +436,14 @@ def test_ends_are_announced_until_they_are_heard(pipeline: Pipeline, monkeypatch
         told.append((event_id, body))
         return replies.pop(0)
 
-    monkeypatch.setattr(api, "deliver", deliver)
+    monkeypatch.setattr(endings, "deliver", deliver)
     each = runner(owner)
     each.look()
     assert [each.id for each in open_orders(owner)] == [order.id]
     each.look()
     assert len(told) == 1, "the next try is not due"
     clock = {"now": 4_000_000_000.0}
-    monkeypatch.setattr("flows.api.time.time", lambda: clock["now"])
+    monkeypatch.setattr("tasks.api.endings.time.time", lambda: clock["now"])
     each.look()
     clock["now"] += 1000
     each.look()
@@ -708,8 +709,8 @@ def test_an_end_is_kept_once(pipeline: Pipeline) -> None:
     """Two runners come to it: the second one finds an end, and announces no other."""
     order = order_of(pipeline)
     first = ended_alone(order)
-    api._close(tenant(), order, first)
-    api._close(tenant(), order, failed(order, "internal_error", "later"))
+    endings.close_order(tenant(), order, first)
+    endings.close_order(tenant(), order, failed(order, "internal_error", "later"))
     assert shown(order)["status"] == "cancelled"
 
 
@@ -730,7 +731,7 @@ def test_only_the_ends_that_a_hook_wants_are_announced(pipeline: Pipeline, monke
     owner = hooked(("batch.failed",), ("batch.completed", "batch.failed"), ("batch.completed",))
     order = create(owner, upload(owner).id)
     told: list[str] = []
-    monkeypatch.setattr(api, "deliver", lambda hook, *_: told.append(hook.url))
+    monkeypatch.setattr(endings, "deliver", lambda hook, *_: told.append(hook.url))
     pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
     runner(owner).look()
     assert told == ["http://x1.example", "http://x2.example"]
@@ -743,13 +744,13 @@ def test_an_announcement_is_given_up_after_eight_tries(pipeline: Pipeline, monke
     pipeline.turns = [lambda: pipeline.batch("completed", completed_at=5)]
     tried: list[float] = []
     clock = [float(int(time.time()))]
-    monkeypatch.setattr("flows.api.time.time", lambda: clock[0])
+    monkeypatch.setattr("tasks.api.endings.time.time", lambda: clock[0])
 
     def deliver(*_: Any) -> str:
         tried.append(clock[0])
         return "HTTP 500"
 
-    monkeypatch.setattr(api, "deliver", deliver)
+    monkeypatch.setattr(endings, "deliver", deliver)
     each = runner(owner)
     each.look()
     for _ in range(20):
@@ -773,7 +774,7 @@ def test_one_hook_that_gives_up_leaves_another_to_be_told(pipeline: Pipeline, mo
         told.append(hook.url)
         return "HTTP 500"
 
-    monkeypatch.setattr(api, "deliver", deliver)
+    monkeypatch.setattr(endings, "deliver", deliver)
     each = runner(owner)
     each.look()
 

@@ -36,7 +36,7 @@ from tasks.errors import (
 )
 from tasks.storage.bucket import check_bucket
 from tasks.storage.listing import list_folder
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 
 

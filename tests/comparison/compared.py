@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 from tasks.bedrock.prices import Rate
 from tasks.comparison.join import Join
 from tasks.comparison.joined import Joined, Options, Side
-from tasks.comparison.measures import Numbers, measure
+from tasks.comparison.measures import measure
+from tasks.comparison.numbers import Numbers
 from tasks.comparison.reference import Reference
 from tasks.comparison.variants import Variant
 from tasks.results.files import RESULT_SCHEMA
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tests.conftest import chat, write_lines
 from tests.fakes import BUCKET, Cloud

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.comparison.conclusions import Conclusion, conclude, same_cost
 from tasks.comparison.judge import Judged, JudgedPair
-from tasks.comparison.measures import Measures, Numbers, Pair, Share
+from tasks.comparison.numbers import Measures, Numbers, Pair, Share
 
 NO_SHARE = Share(0, 0, None)
 

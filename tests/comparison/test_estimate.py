@@ -20,7 +20,7 @@ from tasks.comparison.estimate import (
 from tasks.comparison.judge import Judge
 from tasks.comparison.variants import Variant
 from tasks.errors import ConfigurationError
-from tasks.storage.reader import Source, find_sources
+from tasks.storage.sources import Source, find_sources
 from tests.conftest import NOVA, chat, write_lines
 
 UNKNOWN = "x.unheard-of-v1"

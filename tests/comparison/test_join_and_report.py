@@ -21,7 +21,8 @@ from tasks.comparison.equality import normalise
 from tasks.comparison.join import Join
 from tasks.comparison.joined import Joined, Side
 from tasks.comparison.judge import Judge, _add_up, _lowest
-from tasks.comparison.measures import Numbers, measure
+from tasks.comparison.measures import measure
+from tasks.comparison.numbers import Numbers
 from tasks.comparison.page import Page, markdown
 from tasks.comparison.page import html as page_html
 from tasks.comparison.reference import Reference
@@ -29,7 +30,7 @@ from tasks.comparison.texts import Wanted, asked, keeps_form, valid_calls
 from tasks.comparison.variants import Variant
 from tasks.errors import AccountingError
 from tasks.results.files import RESULT_SCHEMA
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tests.conftest import chat, write_lines
 from tests.fakes import BUCKET, Cloud

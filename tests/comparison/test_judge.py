@@ -10,7 +10,7 @@ import pytest
 import xxhash
 
 from tasks.comparison.judge import JUDGED_CHARACTERS, RUBRIC, Judge, read_judge, read_verdicts, write_questions
-from tasks.comparison.measures import Share
+from tasks.comparison.numbers import Share
 from tasks.errors import ConfigurationError
 from tasks.storage.uris import S3Uri
 from tests.conftest import NOVA

@@ -10,7 +10,7 @@ import pytest
 from tasks.comparison.charts import Point
 from tasks.comparison.joined import ANSWERED, LOST, Example, Joined
 from tasks.comparison.judge import Judged, JudgedPair
-from tasks.comparison.measures import Mean, Measures, Numbers, Pair, Share
+from tasks.comparison.numbers import Mean, Measures, Numbers, Pair, Share
 from tasks.comparison.page import Page, _agreement, _contents, _data, _points, examples, markdown, number
 
 NONE = Share(0, 0, None)

@@ -15,7 +15,7 @@ from tasks.comparison.reference import read_reference
 from tasks.comparison.texts import asked
 from tasks.comparison.variants import BATCH_OPTIONS, Variant, changer, read_variants, slug
 from tasks.errors import ConfigurationError, InputFileError
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
 
 HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"

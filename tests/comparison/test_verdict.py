@@ -111,7 +111,7 @@ def test_one_variant_and_none(said: Any) -> None:
         "service) and left out of comparisons; counted as wrong, its accuracy would be 33.3 %. retry_failed asks them again.",
         "Of 3 requests, 1 is different; repeats are not taken for independent.",
     ]
-    from tasks.comparison.measures import Numbers
+    from tasks.comparison.numbers import Numbers
 
     nothing = Numbers(0, False, [], [], [], [], [], 0, 0, 0)
     assert verdict(nothing, None, {"a": "denied"}) == [

@@ -10,7 +10,7 @@ import pytest
 from tasks.fast.match import MOST_ID_BYTES
 from tasks.inputs.duplicates import find_duplicates, hash_of, hashes_of
 from tasks.inputs.summary import InvalidLine
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tests.conftest import chat, write_lines
 
 

@@ -16,7 +16,7 @@ from tasks.fast.match import LineBlock
 from tasks.inputs.layout import Layout
 from tasks.inputs.plan import plan_ranges
 from tasks.inputs.summary import InputSummary
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.validate import validate_input
 from tests.conftest import chat, write_lines
 

@@ -18,7 +18,7 @@ import pytest
 from tasks.inputs.mistakes import mistake_of
 from tasks.inputs.summary import InputSummary
 from tasks.openai_format.requests import CHAT, EMBEDDINGS
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tasks.validate import validate_input
 from tests.conftest import chat
 

@@ -12,7 +12,7 @@ import pytest
 from tasks.inputs import remedies
 from tasks.inputs.remedies import RELAXED, command
 from tasks.openai_format.requests import CHAT, EMBEDDINGS, RESPONSES
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 
 ASKED = {"role": "user", "content": "x"}
 ANSWERED = {"role": "assistant", "content": "y"}

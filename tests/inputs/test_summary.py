@@ -6,7 +6,7 @@ import pytest
 
 from tasks.inputs.summary import BadLines, InvalidLine
 from tasks.openai_format.batch import BatchError
-from tasks.storage.reader import Source
+from tasks.storage.sources import Source
 from tests.builders import summary
 
 

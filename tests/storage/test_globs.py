@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tasks import aws
 from tasks.errors import ConfigurationError, InputFileError
-from tasks.storage import reader
+from tasks.storage import sources
 from tasks.storage.globs import readings
-from tasks.storage.reader import find_sources
+from tasks.storage.sources import find_sources
 from tests.fakes import refusal
 from tests.occurring import happened, occurring
 
@@ -207,7 +207,7 @@ def test_too_many_objects_are_refused_before_any_is_read(monkeypatch: pytest.Mon
     store = Store([f"in/{n}.jsonl" for n in range(4)])
     monkeypatch.setattr(aws, "s3", lambda: store)
     monkeypatch.setattr(store, "get_object", None)
-    monkeypatch.setattr(reader, "MOST_FILES", 3)
+    monkeypatch.setattr(sources, "MOST_FILES", 3)
     with pytest.raises(InputFileError, match="4 files"):
         find_sources("s3://bucket/in/*.jsonl")
 

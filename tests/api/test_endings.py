@@ -1,0 +1,110 @@
+"""How orders end: files first, once, as their callers asked, and announced to who wants to hear of it."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tasks.api.endings import announce, close_order
+from tasks.api.files import get_file, read_bytes
+from tasks.api.orders import Order, cancel_order, get_order, open_orders, order_uri, update_order
+from tasks.api.tenants import Webhook
+from tasks.api.views import ended, failed
+from tasks.api.webhooks import RETRY_SECONDS
+from tasks.errors import PipelineError
+from tasks.openai_format.batch import Batch, RequestCounts
+from tests.api.callers import create, tenant, upload
+from tests.builders import document
+from tests.fakes import Cloud
+
+BATCH = "batch_" + "a" * 32
+HOOKS = (
+    Webhook(url="http://x.example/ends", secret="whsec_c2VjcmV0", events=("batch.completed", "batch.failed")),
+    Webhook(url="http://x.example/cancels", secret="whsec_c2VjcmV0", events=("batch.cancelled",)),
+)
+
+
+def end_of(order: Order, **fields: Any) -> Batch:
+    made = document(id=BATCH, status="completed", completed_at=9, request_counts=RequestCounts(total=1), **fields)
+    return ended(order, made.public())
+
+
+def test_who_sees_the_end_finds_the_files(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    cloud.s3.put("x/output.jsonl", b"{}\n")
+    end = end_of(order, output_file="s3://bucket/x/output.jsonl")
+    uri = order_uri(owner, order.id)
+    cloud.s3.refuse("PutObject", "AccessDenied", 403, on=uri.key)
+    with pytest.raises(PipelineError):
+        close_order(owner, order, end)
+    file_id = end.output_file_id
+    assert file_id
+    assert b"".join(read_bytes(get_file(owner, file_id))) == b"{}\n"
+    assert not get_order(owner, order.id).finished
+    close_order(owner, order, end)
+    final = get_order(owner, order.id).final
+    assert final
+    assert (final.status, final.output_file_id) == ("completed", file_id)
+    assert get_file(owner, file_id).filename == f"{order.id}_output.jsonl"
+
+
+def test_an_order_ends_once(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    close_order(owner, order, failed(order, "internal_error", "first"))
+    close_order(owner, order, failed(order, "internal_error", "second"))
+    final = get_order(owner, order.id).final
+    assert final
+    assert final.errors
+    assert [error.message for error in final.errors.data] == ["first"]
+
+
+def test_a_cancel_that_was_accepted_is_the_end_that_is_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the batch was complete before it could be stopped; and only who asked for such ends hears of it."""
+    told: list[str] = []
+    monkeypatch.setattr("tasks.api.endings.deliver", lambda hook, *_: told.append(hook.url))
+    owner = tenant(webhooks=HOOKS)
+    order = create(owner, upload(owner).id)
+    cancel_order(owner, order.id)
+    close_order(owner, order, end_of(order))
+    final = get_order(owner, order.id).final
+    assert final
+    assert (final.status, final.completed_at) == ("cancelled", None)
+    assert told == ["http://x.example/cancels"]
+    assert not list(open_orders(owner))
+
+
+def test_a_notice_that_nobody_takes_is_given_up(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each later than the one before; an order is open until then, and nobody's business after it."""
+    clock = {"now": 4_000_000_000.0}
+    times: list[float] = []
+    monkeypatch.setattr("tasks.api.endings.time.time", lambda: clock["now"])
+
+    def deliver(*_: object) -> str:
+        times.append(clock["now"])
+        return "HTTP 500"
+
+    monkeypatch.setattr("tasks.api.endings.deliver", deliver)
+    owner = tenant(webhooks=HOOKS)
+    order = create(owner, upload(owner).id)
+    close_order(owner, order, end_of(order))
+    for _ in range(2 * len(RETRY_SECONDS)):
+        assert [each.id for each in open_orders(owner)] == [order.id]
+        announce(owner, get_order(owner, order.id))
+        due = get_order(owner, order.id).notices[0]
+        if due.failed:
+            break
+        clock["now"] = due.due
+    assert [after - before for before, after in itertools.pairwise(times)] == list(RETRY_SECONDS)
+    assert not list(open_orders(owner))
+
+
+def test_a_hook_that_its_tenant_has_no_more_is_not_waited_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.api.endings.deliver", lambda *_: "HTTP 500")
+    owner = tenant(webhooks=HOOKS)
+    order = create(owner, upload(owner).id)
+    close_order(owner, order, end_of(order))
+    assert list(open_orders(owner))
+    announce(tenant(), update_order(owner, order.id, lambda _: None) or order)
+    assert not list(open_orders(owner))
