@@ -10,7 +10,9 @@ _MARK = "<here>"
 def _marked(answer: Any) -> str:
     """The answer as JSON, its longest text begun with a mark."""
     longest = max(_texts(answer), key=len)
-    return json.dumps(answer, ensure_ascii=False).replace(json.dumps(longest)[:-1], f'"{_MARK}{longest}', 1)
+    return json.dumps(answer, ensure_ascii=False).replace(
+        json.dumps(longest, ensure_ascii=False)[:-1], f'"{_MARK}{longest}', 1
+    )
 
 
 def _texts(value: Any) -> Iterator[str]:
