@@ -200,11 +200,6 @@ def macro_f1(tables: Any) -> Any:
     return np.where(present, np.nan_to_num(f1), 0).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """The mid-p McNemar test: how likely so uneven a split is if both are equally good."""
-    return sign_flip([1] * only_first + [-1] * only_second)
-
-
 def sign_flip(differences: Sequence[int]) -> float:
     """The two-sided mid-p value of whole differences that would be as likely the other way round.
 

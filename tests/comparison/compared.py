@@ -26,12 +26,12 @@ LOST = {"ok": False, "error_code": "rate_limit_exceeded", "status_code": 429, "e
 REFUSED = {"ok": False, "error_code": "invalid_request_error", "status_code": 400, "error_message": "too long"}
 
 
-def put(cloud: Cloud, name: str, answers: list[Any]) -> str:
+def put(cloud: Cloud, name: str, answers: list[Any], lost: dict[str, Any] = LOST) -> str:
     """A result table. An answer is a text, None (lost to the run), a dictionary of columns, or a list of choices."""
     rows = []
     for number, answer in enumerate(answers):
         for choice, each in enumerate(answer if isinstance(answer, list) else [answer]):
-            given = {"content": each} if isinstance(each, str) else LOST if each is None else each
+            given = {"content": each} if isinstance(each, str) else lost if each is None else each
             rows.append(
                 dict.fromkeys(RESULT_SCHEMA.names)
                 | {"custom_id": f"r{number}", "line": number + 1, "choice": choice, "model": "m", "file": "in.jsonl"}
@@ -46,7 +46,10 @@ def put(cloud: Cloud, name: str, answers: list[Any]) -> str:
 
 
 class Compared:
-    """A comparison of variants by their answers. `texts` are the requests, one another's repeats where they are equal."""
+    """A comparison of variants by their answers.
+
+    `texts` are the requests, one another's repeats where they are equal; or `lines`, the whole of them.
+    """
 
     def __init__(
         self,
@@ -55,26 +58,28 @@ class Compared:
         answers: dict[str, list[Any]],
         labels: list[Any] | Reference | None = None,
         *,
+        lines: list[Any] | None = None,
+        overrides: dict[str, Any] | None = None,
+        lost: dict[str, Any] = LOST,
         texts: list[str] | None = None,
         rates: dict[str, Rate | None] | None = None,
         body: dict[str, Any] | None = None,
         bodies: list[dict[str, Any]] | None = None,
         **options: Any,
     ) -> None:
-        count = len(next(iter(answers.values())))
-        lines = [
+        lines = lines or [
             chat(f"r{n}", texts[n] if texts else f"question {n}", **(bodies[n] if bodies else body or {}))
-            for n in range(count)
+            for n in range(len(next(iter(answers.values()))))
         ]
         source = find_sources(str(write_lines(folder / "in.jsonl", lines)))
         if isinstance(labels, list):
             labels = Reference(
                 {f"r{n}": label if isinstance(label, tuple) else (label,) for n, label in enumerate(labels) if label}
             )
-        sides = [Side(Variant(f"x.{name}", name), (rates or {}).get(name, RATE)) for name in answers]
-        results = [put(cloud, name, given) for name, given in answers.items()]
+        sides = [Side(Variant(f"x.{name}", name, overrides or {}), (rates or {}).get(name, RATE)) for name in answers]
+        results = [put(cloud, name, given, lost) for name, given in answers.items()]
         root = S3Uri(BUCKET, "cmp")
-        self.joined: Joined = Join(sides, source, count, labels, Options(**options)).run(
+        self.joined: Joined = Join(sides, source, len(lines), labels, Options(**options)).run(
             results, root.join("table.parquet"), root.join("answers.csv"), None
         )
         self.numbers: Numbers = measure(self.joined)

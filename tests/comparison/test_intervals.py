@@ -4,9 +4,17 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from deployments.sandbox import synthetic
 from tasks.comparison import intervals
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The mid-p McNemar test: twice the binomial tail, the observed split by half (Fagerland et al. 2013)."""
+    fewer, all_ = min(only_first, only_second), only_first + only_second
+    tail = float(stats.binom.cdf(fewer, all_, 0.5) - stats.binom.pmf(fewer, all_, 0.5) / 2)
+    return 2 * tail
 
 
 def test_known_values() -> None:
@@ -16,9 +24,9 @@ def test_known_values() -> None:
     # As sklearn.metrics.f1_score(average="macro") gives for these answers.
     assert intervals.macro_f1([[2, 0, 0], [1, 1, 0]]) == pytest.approx((0.8 + 2 / 3) / 2)
     assert intervals.macro_f1([[1, 0, 1], [0, 2, 0]]) == pytest.approx((2 / 3 + 1) / 2), "another answer is a miss"
-    # Twice the binomial tail, the observed split by half (Fagerland et al. 2013); R: binom::binom.wilson(82, 100).
-    assert intervals.mcnemar(6, 16) == pytest.approx(0.0346897, abs=1e-6)
-    assert intervals.mcnemar(0, 0) == 1.0
+    assert mcnemar(6, 16) == pytest.approx(0.0346897, abs=1e-6)
+    assert intervals.sign_flip([]) == 1.0
+    # R: binom::binom.wilson(82, 100).
     assert intervals.proportion(82, 100) == pytest.approx((0.7333, 0.8830), abs=1e-3)
     assert intervals.proportion(0, 0) is None
     # Tango's interval of the airway study in Fagerland, Lydersen and Laake (2014).
@@ -33,15 +41,17 @@ def test_known_values() -> None:
 
 def test_flipping_signs() -> None:
     """The test of clusters: of ones it is McNemar's, of equal sizes it does not see the size, else it counts all signs."""
-    assert intervals.sign_flip([1] * 6 + [-1] * 16) == intervals.mcnemar(16, 6)
-    assert intervals.sign_flip([7] * 6 + [-7] * 16) == pytest.approx(intervals.mcnemar(6, 16))
+    assert intervals.sign_flip([1] * 6 + [-1] * 16) == pytest.approx(mcnemar(16, 6))
+    # Of an even split both tails are the same one.
+    assert intervals.sign_flip([1] * 9 + [-1] * 9) == pytest.approx(1 - stats.binom.pmf(9, 18, 0.5) / 2)
+    assert intervals.sign_flip([7] * 6 + [-7] * 16) == pytest.approx(mcnemar(6, 16))
     sizes = [3, 1, 4, 1, 5, -2, 6]
     sums = [sum(s * abs(size) for s, size in zip(signs, sizes, strict=True)) for signs in product((-1, 1), repeat=7)]
     seen = abs(sum(sizes))
     want = sum(abs(s) > seen for s in sums) + 0.5 * sum(abs(s) == seen for s in sums)
     assert intervals.sign_flip(sizes) == pytest.approx(want / len(sums))
     large = [3] * 4000 + [-3] * 3700
-    assert intervals.sign_flip(large) == pytest.approx(intervals.mcnemar(4000, 3700), rel=0.01)
+    assert intervals.sign_flip(large) == pytest.approx(mcnemar(4000, 3700), rel=0.01)
     assert intervals.mean(np.array([5])) is None
     assert intervals.mean(np.array([5, 5, 5])) is None, "no interval of no width"
 
@@ -141,8 +151,8 @@ def test_holm_and_the_tests() -> None:
     assert intervals.sign_test(8, 22) == pytest.approx(0.01612, abs=1e-5)
     assert intervals.sign_test(0, 0) == 1.0
     # Mid-p of 1 against 9 of ten discordant: 2 * P(X <= 0) + P(X = 1), of Binomial(10, 1/2).
-    assert intervals.mcnemar(1, 9) == pytest.approx(2 / 1024 + 10 / 1024)
-    assert intervals.mcnemar(5, 5) == pytest.approx(1 - 252 / 1024 / 2)
+    assert intervals.sign_flip([1] + [-1] * 9) == pytest.approx(2 / 1024 + 10 / 1024)
+    assert intervals.sign_flip([1, -1] * 5) == pytest.approx(1 - 252 / 1024 / 2)
 
 
 def test_how_many_requests_would_show_a_difference() -> None:

@@ -1,89 +1,46 @@
 """From result tables to the joined table, the numbers and the page, with answers of every kind."""
 
 import base64
-import csv
 import hashlib
 import html.parser
-import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import xxhash
 
-from tasks.bedrock.prices import Rate
 from tasks.comparison.cells import harmless
 from tasks.comparison.equality import normalise
-from tasks.comparison.join import Join
-from tasks.comparison.joined import Joined, Side
 from tasks.comparison.judge import Judge, _add_up, _lowest
-from tasks.comparison.measures import measure
-from tasks.comparison.numbers import Numbers
 from tasks.comparison.page import Page, markdown
 from tasks.comparison.page import html as page_html
 from tasks.comparison.reference import Reference
 from tasks.comparison.texts import Wanted, asked, keeps_form, valid_calls
-from tasks.comparison.variants import Variant
 from tasks.errors import AccountingError
-from tasks.results.files import RESULT_SCHEMA
-from tasks.storage.sources import find_sources
-from tasks.storage.uris import S3Uri
-from tests.conftest import chat, write_lines
-from tests.fakes import BUCKET, Cloud
+from tests.comparison.compared import LOST, Compared
+from tests.conftest import chat
+from tests.fakes import Cloud
 
-RATE = Rate(1.0, 10.0, "batch", "a test", "today")
 EVIL = "<script>alert(1)</script> \"'&` | **b** [x](javascript:alert(1)) \u202e\x00 =1+1"
 
 
-def put(cloud: Cloud, name: str, answers: list[Any], ids: list[str] | None = None) -> str:
-    """A result table of answers: text, None for an error, or a dictionary of columns."""
-    rows = []
-    for number, answer in enumerate(answers):
-        row = dict.fromkeys(RESULT_SCHEMA.names)
-        row |= {
-            "custom_id": (ids or [f"r{i}" for i in range(len(answers))])[number],
-            "line": number + 1,
-            "choice": 0,
-            "model": "m",
-            "file": "in.jsonl",
-            "ok": answer is not None,
-        }
-        if answer is None:
-            row |= {"status_code": 429, "error_code": "rate_limit_exceeded", "error_message": EVIL}
-        else:
-            given = answer if isinstance(answer, dict) else {"content": answer}
-            row |= {"status_code": 200, "finish_reason": "stop", "prompt_tokens": 100, "completion_tokens": 10, **given}
-        rows.append(row)
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), sink)
-    cloud.s3.put(f"results/{name}.parquet", sink.getvalue())
-    return f"s3://{BUCKET}/results/{name}.parquet"
+class Paged(Compared):
+    """A comparison and its page, whose names and errors are markup where that can be."""
 
-
-class Compared:
     def __init__(
         self,
         cloud: Cloud,
-        tmp_path: Path,
+        folder: Path,
         lines: list[Any],
         answers: dict[str, list[Any]],
         reference: dict[str, str] | None = None,
         overrides: dict[str, Any] | None = None,
     ) -> None:
-        source = find_sources(str(write_lines(tmp_path / "in.jsonl", lines)))
-        sides = [Side(Variant(f"x.{name}", name, overrides or {}), RATE) for name in answers]
-        root = S3Uri(BUCKET, "cmp")
-        results = [put(cloud, name, given) for name, given in answers.items()]
-        table, wide = root.join("table.parquet"), root.join("answers.csv")
         labels = Reference({id: (label,) for id, label in reference.items()}) if reference else None
-        self.joined: Joined = Join(sides, source, len(lines), labels).run(results, table, wide, None)
-        self.numbers: Numbers = measure(self.joined)
-        self.table = pq.read_table(io.BytesIO(cloud.s3.objects[table.key].body)).to_pylist()
-        self.wide = list(csv.DictReader(io.StringIO(cloud.s3.objects[wide.key].body.decode("utf-8-sig"))))
+        evil = {**LOST, "error_message": EVIL}
+        super().__init__(cloud, folder, answers, labels, lines=lines, overrides=overrides, lost=evil)
 
     def page(self, **changes: Any) -> Page:
         base: dict[str, Any] = {"judged": None, "failed": {}, "note": None, "parameters": [("x", EVIL)]}
@@ -130,7 +87,7 @@ def test_labels_against_a_reference(cloud: Cloud, tmp_path: Path) -> None:
     good = ["Yes." if i % 2 else "no" for i in range(40)]
     bad = [*good[:30], *["maybe"] * 5, *[None] * 5]
     reference = {f"r{i}": "yes" if i % 2 else "no" for i in range(40)} | {"extra": "yes"}
-    found = Compared(cloud, tmp_path, lines, {"good": good, "bad": bad}, reference)
+    found = Paged(cloud, tmp_path, lines, {"good": good, "bad": bad}, reference)
     numbers = found.numbers
     first, second = numbers.variants
     assert numbers.labels
@@ -150,16 +107,16 @@ def test_labels_against_a_reference(cloud: Cloud, tmp_path: Path) -> None:
     assert pair.kappa < 1
     assert first.cost_usd == pytest.approx(40 * (100 * 1 + 10 * 10) / 1e6)
     assert second.cost_usd == pytest.approx(35 * (100 * 1 + 10 * 10) / 1e6)
-    assert len(found.table) == 80
-    assert {(row["custom_id"], row["variant"]) for row in found.table} == {
+    assert len(found.rows) == 80
+    assert {(row["custom_id"], row["variant"]) for row in found.rows} == {
         (f"r{i}", v) for i in range(40) for v in ("good", "bad")
     }
     assert (
-        found.table[0] | {"line": 1, "request": "question 0", "answer": "no", "label": "no", "correct": True}
-        == found.table[0]
+        found.rows[0] | {"line": 1, "request": "question 0", "answer": "no", "label": "no", "correct": True}
+        == found.rows[0]
     )
-    assert found.wide[1]["good"] == "Yes."
-    assert found.wide[39]["bad: error"].startswith("<script>")
+    assert found.sheet[1]["good"] == "Yes."
+    assert found.sheet[39]["bad: error"].startswith("<script>")
     text = page_html(found.page())
     check_page(text)
     assert "good is the most accurate" in text
@@ -172,7 +129,7 @@ def test_more_labels_than_are_shown(cloud: Cloud, tmp_path: Path) -> None:
     labels = [f"label {number % 30}" for number in range(120)]
     answers = [*labels[:60], *["label 29"] * 60]
     lines = [chat(f"r{i}") for i in range(120)]
-    found = Compared(cloud, tmp_path, lines, {"a": answers}, {f"r{i}": label for i, label in enumerate(labels)})
+    found = Paged(cloud, tmp_path, lines, {"a": answers}, {f"r{i}": label for i, label in enumerate(labels)})
     (variant,) = found.numbers.variants
     assert variant.confusion is not None
     assert (len(variant.confusion), {len(row) for row in variant.confusion}) == (20, {22})
@@ -191,7 +148,7 @@ def test_texts_without_a_reference(cloud: Cloud, tmp_path: Path) -> None:
         + ["x" * 1_000_000] * 3
         + [None]
     )
-    found = Compared(cloud, tmp_path, lines, {"first": first, EVIL[:60]: second})
+    found = Paged(cloud, tmp_path, lines, {"first": first, EVIL[:60]: second})
     assert not found.numbers.labels
     (pair,) = found.numbers.pairs
     assert pair.similarity is not None
@@ -204,7 +161,7 @@ def test_texts_without_a_reference(cloud: Cloud, tmp_path: Path) -> None:
     assert len(page_html(page)) < 400_000, "answers of a megabyte are cut in the page"
     assert "cannot be told without a reference" in " ".join(page.verdict)
     assert "<script>" not in markdown(page, {"Report": "here"})
-    cells = [cell for row in found.wide for cell in row.values()]
+    cells = [cell for row in found.sheet for cell in row.values()]
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "@")]
 
 
@@ -265,16 +222,16 @@ def test_no_column_of_the_sheet_has_formulas(cloud: Cloud, tmp_path: Path) -> No
     rows = [{"content": evil, "custom_id": f"{evil}{i}"} for i in range(3)] + [
         {"ok": False, "custom_id": f"{evil}3", "error_message": evil, "finish_reason": None}
     ]
-    found = Compared(cloud, tmp_path, lines, {evil: rows, "=b": rows}, {f"{evil}{i}": evil for i in range(4)})
-    cells = [cell for row in found.wide for cell in (*row, *row.values())]
+    found = Paged(cloud, tmp_path, lines, {evil: rows, "=b": rows}, {f"{evil}{i}": evil for i in range(4)})
+    cells = [cell for row in found.sheet for cell in (*row, *row.values())]
     assert len(cells) == 4 * 2 * 7
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
-    assert sum(cell.startswith(f"'{evil}") for cell in found.wide[0].values()) == 5
+    assert sum(cell.startswith(f"'{evil}") for cell in found.sheet[0].values()) == 5
 
 
 def test_nothing_in_common(cloud: Cloud, tmp_path: Path) -> None:
     lines = [chat(f"r{i}") for i in range(4)]
-    found = Compared(cloud, tmp_path, lines, {"a": ["x", "y", None, None], "b": [None, None, "x", "y"]})
+    found = Paged(cloud, tmp_path, lines, {"a": ["x", "y", None, None], "b": [None, None, "x", "y"]})
     (pair,) = found.numbers.pairs
     assert (pair.both, pair.agreement.value) == (0, None)
     assert "No request was answered by two models" in " ".join(found.page().verdict)
@@ -282,21 +239,21 @@ def test_nothing_in_common(cloud: Cloud, tmp_path: Path) -> None:
 
 
 def test_one_variant_alone(cloud: Cloud, tmp_path: Path) -> None:
-    found = Compared(cloud, tmp_path, [chat("r0")], {"a": ["x"]}, {"r0": "x"})
+    found = Paged(cloud, tmp_path, [chat("r0")], {"a": ["x"]}, {"r0": "x"})
     assert "no other model" in found.page().verdict[0]
     check_page(page_html(found.page()))
 
 
 def test_all_unanswered(cloud: Cloud, tmp_path: Path) -> None:
-    found = Compared(cloud, tmp_path, [chat("r0")], {"a": [None], "b": [None]}, {"r0": "x"})
+    found = Paged(cloud, tmp_path, [chat("r0")], {"a": [None], "b": [None]}, {"r0": "x"})
     check_page(page_html(found.page()))
 
 
 def test_another_input_is_noticed(cloud: Cloud, tmp_path: Path) -> None:
     with pytest.raises(AccountingError, match="Request 3"):
-        Compared(cloud, tmp_path, [chat(f"r{i}") for i in range(4)], {"a": ["x"] * 4, "b": ["x"] * 2})
+        Paged(cloud, tmp_path, [chat(f"r{i}") for i in range(4)], {"a": ["x"] * 4, "b": ["x"] * 2})
     with pytest.raises(AccountingError, match="more requests"):
-        Compared(cloud, tmp_path, [chat(f"r{i}") for i in range(3)], {"a": ["x"] * 4, "b": ["x"] * 4})
+        Paged(cloud, tmp_path, [chat(f"r{i}") for i in range(3)], {"a": ["x"] * 4, "b": ["x"] * 4})
 
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -310,11 +267,11 @@ def test_wanted_forms(cloud: Cloud, tmp_path: Path) -> None:
         {"tool_calls": f'[["1","{name}",{argument}]]'}
         for name, argument in (("f", '"{\\"n\\":1}"'), ("g", '"{}"'), ("f", '"{"'))
     ]
-    found = Compared(cloud, tmp_path, lines, {"a": ['{"n":1}', '{"n":"1"}', "none", *calls]})
+    found = Paged(cloud, tmp_path, lines, {"a": ['{"n":1}', '{"n":"1"}', "none", *calls]})
     (variant,) = found.numbers.variants
     shares = (variant.json_valid, variant.schema_valid, variant.tool_calls_valid)
     assert [(share.count, share.total) for share in shares if share] == [(2, 3), (1, 3), (1, 3)]
-    free = Compared(cloud, tmp_path, lines, {"a": ["x"] * 6}, overrides={"response_format": None})
+    free = Paged(cloud, tmp_path, lines, {"a": ["x"] * 6}, overrides={"response_format": None})
     assert free.numbers.variants[0].json_valid is None, "the variant's own requests asked for none"
 
 
@@ -325,7 +282,7 @@ def test_schemas_that_cannot_be_used_are_a_note(cloud: Cloud, tmp_path: Path) ->
         chat(f"r{i}", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": unusable[i % 4]}})
         for i in range(8)
     ]
-    found = Compared(cloud, tmp_path, lines, {"a": ['{"n":1}'] * 4 + ["{}"] * 4})
+    found = Paged(cloud, tmp_path, lines, {"a": ['{"n":1}'] * 4 + ["{}"] * 4})
     (variant,) = found.numbers.variants
     assert variant.json_valid is not None
     assert variant.schema_valid is not None
