@@ -49,10 +49,21 @@ def split_reasoning(
     return None, text
 
 
+_OPENINGS: Final = tuple(opening for opening, _ in THINK)
+
+
+def separate_thoughts(text: str, thoughts: str | None, finish: FinishReason) -> tuple[str | None, str]:
+    """All thoughts, and what follows them: those that came apart from the text, and those at its beginning."""
+    if not text or (thoughts is not None and not text.lstrip().startswith(_OPENINGS)):
+        return thoughts, text
+    more, rest = split_reasoning(text, finish)
+    return "\n\n".join(each for each in (thoughts, more) if each) or None, rest
+
+
 def take_thoughts_out(answer: Answer) -> None:
     """Take thoughts between tags, and Kimi's calls between markers, out of the text."""
-    if answer.content and answer.reasoning is None:
-        answer.reasoning, answer.content = split_reasoning(answer.content, answer.finish_reason)
+    if answer.content:
+        answer.reasoning, answer.content = separate_thoughts(answer.content, answer.reasoning, answer.finish_reason)
     take_leaked_calls(answer)
 
 

@@ -232,16 +232,39 @@ def with_own_root(schema: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def as_property(schema: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    """An object with the schema as its one property. Raises UnenforceableError for one that refers to its own root."""
+    """An object with the schema as its one property. Raises RequestError for references that lead nowhere."""
     try:
         inner, definitions = _inlined(schema, where), dict[str, Any]()
     except UnenforceableError:
         # Recursive: the definitions keep their place at the root, where the references look for them.
-        if any(not reference.startswith(("#/$defs/", "#/definitions/")) for reference in _references(schema)):
-            raise
+        if any(not _to_definitions(reference) for reference in _references(schema)):
+            schema = _as_definition(schema)
         definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
         inner = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
     return {"type": "object", "properties": {name: inner}, "required": [name], **definitions}
+
+
+def _to_definitions(reference: str) -> bool:
+    return reference.startswith(tuple(f"#/{key}/" for key in _DEFINITIONS))
+
+
+def _as_definition(schema: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the schema, which is now among its definitions, so that what refers to its root finds it there."""
+    own = "root"
+    while own in schema.get("$defs", {}):
+        own += "_"
+
+    def moved(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        reference = node.get("$ref")
+        if isinstance(reference, str) and not _to_definitions(reference):
+            node = {**node, "$ref": f"#/$defs/{own}{reference.removeprefix('#')}"}
+        return _mapped(node, moved)
+
+    whole = moved(schema)
+    definitions = {key: whole.pop(key) for key in _DEFINITIONS if key in whole}
+    return {**definitions, "$ref": f"#/$defs/{own}", "$defs": {**definitions.get("$defs", {}), own: whole}}
 
 
 def _references(schema: dict[str, Any]) -> list[str]:

@@ -108,7 +108,7 @@ def _flat(tool: Tool) -> tuple[Fitted, str | None]:
     return Fitted(schema, fitted.described), "\n\n".join(texts) or None
 
 
-def wrap_odd_keys(chat: Chat, policy: Policy) -> dict[str, str] | None:
+def wrap_odd_keys(chat: Chat) -> dict[str, str] | None:
     """Put the arguments of tools with keys that Claude does not take into one argument, in the history as well.
 
     Returns that argument's name by tool. Only keys at the root are held to letters.
@@ -116,7 +116,7 @@ def wrap_odd_keys(chat: Chat, policy: Policy) -> dict[str, str] | None:
     odd = [tool.name for tool in chat.tools if _has_odd_keys(tool)]
     if not odd:
         return None
-    chat.tools = [_wrapped(tool, policy) if tool.name in odd else tool for tool in chat.tools]
+    chat.tools = [_wrapped(tool) if tool.name in odd else tool for tool in chat.tools]
     for turn in chat.turns:
         for place, part in enumerate(turn.parts):
             if isinstance(part, ToolCall) and part.name in odd:
@@ -129,12 +129,9 @@ def _has_odd_keys(tool: Tool) -> bool:
     return not all(map(_KEY.fullmatch, tool.parameters.get("properties", {})))
 
 
-def _wrapped(tool: Tool, policy: Policy) -> Tool:
-    try:
-        schema = as_property(tool.parameters, _ARGUMENTS, _PARAMETERS)
-    except UnenforceableError as error:
-        policy.refuse_always(f"{_PARAMETERS}.properties", f"it has keys of other characters than letters, and {error}.")
-    return Tool(tool.name, tool.description, schema, tool.strict)
+@_once
+def _wrapped(tool: Tool) -> Tool:
+    return Tool(tool.name, tool.description, as_property(tool.parameters, _ARGUMENTS, _PARAMETERS), tool.strict)
 
 
 def _own_root(schema: dict[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class AnthropicCodec:
         refuse_unseen(chat, facts, policy)
         limit_max_tokens(chat, facts, policy)
         chat.tools = [plain_tool(tool, policy) for tool in single_tools(chat.tools, policy)]
-        wrapped = wrap_odd_keys(chat, policy)
+        wrapped = wrap_odd_keys(chat)
         output_config, json_tool = _structure(chat, facts, policy)
         _check_choice(chat, facts, policy)
         forced = bool(chat.tools) and chat.tool_choice not in (None, "auto", "none")

@@ -43,7 +43,7 @@ from tasks.codecs.families._common import (
     unit_temperature,
 )
 from tasks.codecs.families._conversation import shorten_tool_ids
-from tasks.codecs.families._reasoning import split_reasoning, take_leaked_calls, take_thoughts_out
+from tasks.codecs.families._reasoning import separate_thoughts, take_leaked_calls, take_thoughts_out
 from tasks.codecs.families._thinking import effort_word, refuse_effort
 from tasks.codecs.families._tools import force_json_tool, single_tools, without_strict
 from tasks.openai_format.requests import CHAT, COMPLETIONS, RESPONSES
@@ -99,6 +99,8 @@ class _Message(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
+    #: What servers of before had in place of tool_calls.
+    function_call: _Function | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -329,14 +331,15 @@ def decode_completion(output: bytes | msgspec.Raw, what: str) -> Answer:
     ended = choice.finish_reason or choice.stop_reason
     finish = _FINISH.get(ended or "stop", "stop")
     content, thoughts = _text(message.content, what)
-    reasoning = message.reasoning_content or message.reasoning or thoughts or None
-    if content and reasoning is None:
-        reasoning, content = split_reasoning(content, finish)
+    apart = message.reasoning_content or message.reasoning or thoughts or None
+    reasoning, content = separate_thoughts(content, apart, finish)
+    given = message.tool_calls or ([_Call(message.function_call)] if message.function_call is not None else [])
     calls = [
         ToolCall(call.id or f"call_{number}", call.function.name, _arguments(call.function.arguments))
-        for number, call in enumerate(message.tool_calls or ())
+        for number, call in enumerate(given)
     ]
-    answer = Answer(content if content or not calls else None, finish, _usage(completion.usage), calls)
+    elsewhere = calls or message.refusal
+    answer = Answer(content if content or not elsewhere else None, finish, _usage(completion.usage), calls)
     answer.native_reason = native_reason(ended)
     answer.reasoning, answer.refusal, answer.logprobs = reasoning, message.refusal, _logprobs(choice.logprobs)
     take_leaked_calls(answer)
@@ -363,9 +366,9 @@ def _thoughts(value: Any) -> str:
 
 
 def _arguments(value: msgspec.Raw) -> bytes:
-    """Arguments as JSON text: a string is the model's own, an object is left as it is written."""
+    """Arguments as JSON text: a string is the model's own, an object is left as it is written, and nothing is one."""
     written = tool_arguments(value)
-    return _decode_text(written).encode() if written.startswith(b'"') else written
+    return (_decode_text(written).encode() or b"{}") if written.startswith(b'"') else written
 
 
 def _logprobs(value: msgspec.Raw) -> _Logprobs | None:

@@ -189,7 +189,7 @@ def decoded(message: dict[str, Any], **choice: Any) -> Answer:
             {},
             Answer("Hi", "stop", None, reasoning="hm"),
         ),
-        ({"content": None, "refusal": "no"}, {}, Answer("", "stop", None, refusal="no")),
+        ({"content": None, "refusal": "no"}, {}, Answer(None, "stop", None, refusal="no")),
         (
             {
                 "tool_calls": [
@@ -235,3 +235,20 @@ def test_what_is_no_answer(output: bytes) -> None:
         decode_completion(output, "a thing")
     with pytest.raises(DecodeError, match=r"^not a chat completion \("):
         CODEC.decode(output)
+
+
+def completion(**message: Any) -> Answer:
+    body = {"choices": [{"message": {"role": "assistant", **message}, "finish_reason": "stop"}]}
+    return decode_completion(msgspec.json.encode(body), "a chat completion")
+
+
+def test_answers_of_servers_that_do_as_they_like() -> None:
+    both = completion(content="<think>b</think>hi", reasoning_content="a")
+    assert (both.reasoning, both.content) == ("a\n\nb", "hi")
+    said = completion(content="use </think> here", reasoning_content="a")
+    assert (said.reasoning, said.content) == ("a", "use </think> here")
+    legacy = completion(content=None, function_call={"name": "f", "arguments": ""})
+    assert (legacy.content, legacy.tool_calls) == (None, [ToolCall("call_0", "f", b"{}")])
+    refused = completion(content=None, refusal="No.")
+    assert (refused.content, refused.refusal) == (None, "No.")
+    assert completion(content="").content == ""

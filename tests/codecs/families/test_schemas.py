@@ -137,8 +137,26 @@ def test_as_a_property() -> None:
     }  # fmt: skip
     recursive = {"type": "array", "items": {"$ref": "#/$defs/node"}, "$defs": {"node": NODE}}
     assert as_property(recursive, "p", "x")["$defs"] == {"node": NODE}
-    with pytest.raises(UnenforceableError):
-        as_property({"type": "array", "items": {"$ref": "#"}}, "p", "x")
+
+
+def test_what_refers_to_its_root_is_a_definition_of_the_object_around_it() -> None:
+    schema = {"type": "object", "properties": {"a b": {"$ref": "#"}, "c": {"$ref": "#/properties/a b"}}}
+    assert as_property(schema, "p", "x") == {
+        "type": "object",
+        "properties": {"p": {"$ref": "#/$defs/root"}},
+        "required": ["p"],
+        "$defs": {
+            "root": {
+                "type": "object",
+                "properties": {"a b": {"$ref": "#/$defs/root"}, "c": {"$ref": "#/$defs/root/properties/a b"}},
+            }
+        },
+    }
+    beside = {"items": {"$ref": "#"}, "$defs": {"root": {"not": {"$ref": "#/$defs/root"}}}}
+    assert as_property(beside, "p", "x")["$defs"] == {
+        "root": {"not": {"$ref": "#/$defs/root"}},
+        "root_": {"items": {"$ref": "#/$defs/root_"}},
+    }
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,10 @@ def test_the_type_of_a_root_is_said() -> None:
 def test_keys_that_claude_does_not_take() -> None:
     odd = {"type": "object", "properties": {"a b": {}, "ok.k-e_y": {}, "é": {}}, "required": ["a b", "ok.k-e_y"]}
     chat = Chat([], [], [tool(odd)])
-    assert wrap_odd_keys(chat, Policy("error", "x")) == {chat.tools[0].name: "arguments"}
+    assert wrap_odd_keys(chat) == {chat.tools[0].name: "arguments"}
     assert chat.tools[0].parameters == {"type": "object", "properties": {"arguments": odd}, "required": ["arguments"]}
     plain = Chat([], [], [tool()])
-    assert wrap_odd_keys(plain, Policy("error", "x")) is None
+    assert wrap_odd_keys(plain) is None
     assert plain.tools == [tool()]
 
 
