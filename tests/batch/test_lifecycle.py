@@ -1,13 +1,14 @@
 """Opening a batch again, ending it, and tidying up: what batch.json names stays, and so does what later runners write."""
 
 import logging
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from tasks.batch.document import Job
-from tasks.batch.lifecycle import batch_failed, discard, fail_batch, tidy
+from tasks.batch.lifecycle import batch_failed, begin_finalizing, discard, fail_batch, tidy
 from tasks.batch.paths import BatchRef
 from tasks.bedrock.limits import Limits
 from tasks.errors import LostLeaseError
@@ -71,6 +72,23 @@ def test_a_batch_is_failed(cloud: Cloud, forget: bool) -> None:
     assert now.bedrock.lease.epoch == 2
     assert (now.bedrock.shards is None, key in cloud.s3.objects) == (forget, not forget)
     assert f"prefix/open/{REF.batch_id}" not in cloud.s3.objects, "collectors need not look at it"
+
+
+@pytest.mark.parametrize("status", ["validating", "in_progress"])
+def test_results_are_being_written(cloud: Cloud, status: str) -> None:
+    store(cloud, document([], holder="me", status=status))
+    began = int(time.time())
+    noted = begin_finalizing(HELD)
+    assert noted == stored()
+    assert noted.status == "finalizing"
+    assert began <= (noted.finalizing_at or 0) <= int(time.time())
+
+
+@pytest.mark.parametrize("status", ["cancelling", "finalizing", "completed"])
+def test_what_is_not_under_way_stays_as_it_is(cloud: Cloud, status: str) -> None:
+    store(cloud, document([], holder="me", status=status))
+    noted = begin_finalizing(HELD)
+    assert (noted.status, noted.finalizing_at) == (status, None)
 
 
 def test_a_failure_without_causes() -> None:

@@ -62,6 +62,8 @@ def test_calls() -> None:
     assert legacy["message"]["function_call"] == {"name": "f", "arguments": '{"a":1}'}
     assert "tool_calls" not in legacy["message"]
     assert legacy["finish_reason"] == "function_call"
+    (text,) = built(Answer("Hi", "length", None), context=Context(function_call=True))["choices"]
+    assert (text["message"]["content"], text["finish_reason"]) == ("Hi", "length")
 
 
 def test_what_only_some_models_give() -> None:

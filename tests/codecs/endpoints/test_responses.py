@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Answer, Policy, RequestError, Usage
+from tasks.codecs.base import Answer, Policy, RequestError, ToolCall, Usage
 from tasks.codecs.encoder import Encoder
 from tasks.codecs.endpoints.responses import build_response, parse_response
 from tasks.openai_format.requests import RESPONSES
@@ -142,3 +142,83 @@ def test_the_tools_that_are_repeated_were_in_force() -> None:
     _, context = parse_response({"input": "Hi", "tools": [function]}, Policy("error", "x"))
     assert context.repeat is not None
     assert context.repeat["tools"] == [function]
+
+
+def test_a_whole_response() -> None:
+    calls = [ToolCall("c", "f", b'{"a":1}')]
+    answer = Answer("Hi", "tool_calls", Usage(3, 2), calls, reasoning="hm")
+    body = json.loads(msgspec.json.encode(build_response([answer], [None], id="x", created=7, model="m")))
+    assert body == {
+        "id": "resp_x",
+        "object": "response",
+        "created_at": 7,
+        "status": "completed",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "max_output_tokens": None,
+        "metadata": {},
+        "model": "m",
+        "output": [
+            {
+                "id": "rs_x",
+                "type": "reasoning",
+                "summary": [],
+                "content": [{"type": "reasoning_text", "text": "hm"}],
+                "status": "completed",
+            },
+            {
+                "id": "msg_x",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": "Hi", "annotations": [], "logprobs": []}],
+            },
+            {
+                "id": "fc_x_0",
+                "type": "function_call",
+                "call_id": "c",
+                "name": "f",
+                "arguments": '{"a":1}',
+                "status": "completed",
+            },
+        ],
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "store": False,
+        "temperature": None,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "truncation": "disabled",
+        "usage": {
+            "input_tokens": 3,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 5,
+        },
+    }
+
+
+def test_a_response_repeats_what_was_asked() -> None:
+    asked = {
+        "instructions": "Be brief.",
+        "max_output_tokens": 5,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "metadata": {"a": "b"},
+        "parallel_tool_calls": False,
+        "tool_choice": "required",
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        "text": {"format": {"type": "json_object"}},
+        "reasoning": {"effort": "low"},
+        "user": "u",
+    }
+    _, context = parse_response({"input": "Hi", **asked, "seed": 1}, Policy("error", "nova"))
+    assert context.repeat == asked
+    body = build_response([Answer("Hi", "stop", None)], [context], id="x", created=1, model="m")
+    assert {name: body[name] for name in asked} == asked
