@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.batch.document import BatchDocument, Shard
+from tasks.batch.document import BatchDocument, Origin, Shard
 from tasks.batch.paths import shard_object
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.names import record_id
@@ -113,11 +113,23 @@ def test_the_window_of_a_round_begins_with_it(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(("records_", "id", "route"), [(9, "r2-00000", "on_demand"), (10, "00000-r2", "batch")])
-def test_what_is_enough_for_a_job_is_one_as_it_is(cloud: Cloud, records_: int, id: str, route: str) -> None:
+def test_what_is_enough_for_a_job_is_one_as_it_is(cloud: Cloud, records_: int, id: str, route: Any) -> None:
     batch, _ = asked(cloud)
     pieces = write_remainders(HELD, batch, range_of(), {"00000": ids(range(3, 3 + records_))})
     _, second = start_round(HELD, batch, pieces).bedrock.shards or []
-    assert (second.id, second.route, second.records) == (id, route, records_)
+    written = cloud.s3.objects[shard_object(REF, id).key]
+    assert second == Shard(
+        id=id,
+        epoch=1,
+        ranges=[0],
+        round=2,
+        origins=[Origin(range=0, shard="00000")],
+        invocation="InvokeModel",
+        records=records_,
+        bytes=len(written.body),
+        etag=written.etag,
+        route=route,
+    )
 
 
 @pytest.mark.parametrize(

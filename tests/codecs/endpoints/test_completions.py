@@ -69,7 +69,16 @@ def test_answers() -> None:
     body = build_completion(answers, [Context(echo="P"), None, None], id="1", created=7, model="m")
     found = msgspec.json.decode(msgspec.json.encode(body))
     Completion.model_validate(found, strict=True)
-    assert (found["id"], found["object"], found["usage"]["total_tokens"]) == ("cmpl-1", "text_completion", 9)
+    assert {name: found[name] for name in ("id", "object", "created", "model")} == {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "created": 7,
+        "model": "m",
+    }
+    assert found["usage"]["total_tokens"] == 9
+    assert found["choices"][0] == {"text": "Pa", "index": 0, "logprobs": None, "finish_reason": "length"}
+    odd = build_completion([Answer("a", "stop", None, native_reason="odd")], [None], id="1", created=7, model="m")
+    assert (odd.choices[0].native_finish_reason, odd.usage) == ("odd", None)
     assert [(c["text"], c["index"], c["finish_reason"]) for c in found["choices"]] == [
         ("Pa", 0, "length"),
         ("no", 1, "stop"),
