@@ -214,8 +214,6 @@ class Reached:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.seconds: dict[str, float] = {}
         self.tests: dict[int, set[str]] = defaultdict(set)
-        #: Files of tests that there was no time for.
-        self.unmeasured: list[str] = []
         names = self._folder / f"{self.code.digest}.json"
         names.write_text(json.dumps([statement.name for statement in self.code.statements]))
         by_file: dict[Path, list[pytest.Item]] = defaultdict(list)
@@ -225,6 +223,8 @@ class Reached:
         self._digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in by_file}
         waiting = [path for path in by_file if not self._is_known(path, keep)]
         self._measure_all({path: by_file[path] for path in waiting}, jobs, end)
+        #: Files of tests that there was no time for: of what has changed in them, nothing is known.
+        self.unmeasured = [str(path.relative_to(ROOT)) for path in waiting if not self._is_known(path, keep)]
         for path in by_file:
             self._load(path)
 
@@ -239,7 +239,6 @@ class Reached:
 
     def _load(self, path: Path) -> None:
         if not self._place(path).exists():
-            self.unmeasured.append(str(path.relative_to(ROOT)))
             return
         with np.load(self._place(path)) as known:
             names = json.loads((self._folder / f"{known['code']}.json").read_text())
