@@ -302,9 +302,11 @@ def test_cancelled_runs_and_what_their_hooks_say_in_their_logs(
     # The hook has collected what was answered before the run was called cancelled.
     assert {batch.status for batch in by_model.values()} == {"cancelled"}
     assert [client.read_flow_run(run).state_name for run in (one, two)] == ["Cancelled"] * 2
-    assert f"Batch {by_model[CLAUDE].id} is cancelled" in logs(client, one)
-    for model in (NOVA, LLAMA):
-        assert f"{model}: Batch {by_model[model].id} is cancelled" in logs(client, two)
+    said = [(one, f"Batch {by_model[CLAUDE].id} is cancelled")]
+    said += [(two, f"{model}: Batch {by_model[model].id} is cancelled") for model in (NOVA, LLAMA)]
+    for run, text in said:
+        # Prefect sends logs some time after they are written.
+        until(lambda run=run, text=text: text in logs(client, run), f"a log has: {text}")  # type: ignore[misc]
     # The sub-flows, whose process was their parent's, are over as well.
     assert {child.state_name for child in children(client, two)} == {"Cancelled"}
     assert notes(sandbox, prefix) == []
@@ -363,9 +365,10 @@ def test_cancelling_a_run_whose_worker_is_dead(
     server.kill_all(f"BEDROCK_BATCH_PREFIX={prefix}")
     for run in (one, two):
         client.set_flow_run_state(run, Cancelling())
-    # One pass stops the jobs; a stopped job's state is seen by the next one at the latest.
-    for _ in range(2):
-        collect_batches()
+    # One pass stops the jobs; what became of them is seen by the next one at the latest.
+    collect_batches()
+    until(lambda: all(job["status"] != "Stopping" for job in sandbox.jobs(prefix)), "the jobs have stopped")
+    collect_batches()
     found = {(batch.model, batch.request_counts.total): batch for batch in list_batches.fn()}
     assert {key: batch.status for key, batch in found.items()} == {
         (CLAUDE, 110): "cancelled",
