@@ -1,5 +1,6 @@
 """The summary of a batch, and batches in the UI: what they say, and what only a setting has them say."""
 
+import logging
 import re
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from tasks.batch.result import result_of
 from tasks.errors import ConfigurationError
-from tasks.report import Extras, _extras, batch_markdown, batches_table, summary_markdown
+from tasks.openai_format.batch import RequestCounts
+from tasks.report import Extras, _extras, batch_markdown, batches_table, merged_causes, report, summary_markdown
+from tasks.results.totals import RangeResult
 from tasks.settings import summary_settings
 from tasks.storage.console import Console
 from tests.builders import REF, document, job, shard
@@ -69,3 +72,69 @@ def test_batches_in_the_ui() -> None:
     assert (row["status"], row["cost"]) == ("completed", "$1.50")
     assert "](" not in row["input"]
     assert "| took | 1 h 2 min |" in batch_markdown(result_of(done()))
+
+
+RESULTS = [
+    RangeResult(0, causes={"a|b": (2, "<first>", 3), "c": (9, "x", 4)}, finish_reasons={"length": 2}, without_usage=1),
+    RangeResult(1, causes={"a|b": (10, "later", 900)}, finish_reasons={"length": 1}, without_usage=2),
+]
+
+
+def test_causes_of_all_ranges_the_most_frequent_first() -> None:
+    assert merged_causes(RESULTS) == [("a|b", 12, "<first>", 3), ("c", 9, "x", 4)]
+
+
+def test_a_summary_shows_texts_and_no_markup() -> None:
+    stored = done()
+    stored.bedrock.warnings = ["<b>|odd|"]
+    stored.bedrock.dropped_fields = {"seed": 1200}
+    stored.bedrock.published = ["s3://out/x"]
+    stored.bedrock.shards = [shard(jobs=[job("Completed", n, name=f"job-{n}", processed=n) for n in range(25)])]
+    stored.bedrock.shards[0].jobs.append(job(None, 99, name="never", arn=None))
+    shown = summary_markdown(REF, stored, RESULTS)
+    for line in (
+        "| 12 | a\\|b | &lt;first&gt;, line 3 |",
+        "| 9 | c | x, line 4 |",
+        "- &lt;b&gt;\\|odd\\|",
+        "| 1,200 | seed |",
+        "- Copies: `s3://out/x/`",
+        "| and 5 before them | | | |",
+        "3 answers carry no token counts: this family reports none.",
+        "3 answers were cut off at max_tokens (finish_reason `length`).",
+    ):
+        assert line in shown.splitlines(), line
+    names = [line.split("`")[1] for line in shown.splitlines() if line.startswith("| `job-")]
+    assert names == [f"job-{n}" for n in range(5, 25)]
+    assert "never" not in shown
+    many = [RangeResult(0, causes={f"cause {n}": (1, "x", n) for n in range(12)})]
+    assert "| | and 2 more causes, in the error file | |" in summary_markdown(REF, stored, many)
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_the_log_has_the_main_lines(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.report.create_markdown_artifact", lambda **given: made.append(given))
+    stored = done(request_counts=RequestCounts(total=3, completed=2, failed=1))
+    stored.bedrock.warnings = ["a warning"]
+    causes = {f"cause\n{n}": (9 - n, f"id\n{n}", n) for n in range(5)}
+    report(REF, stored, [RangeResult(0, causes=causes)])
+    assert [given["key"] for given in made] == ["batch-summary"]
+    assert caplog.messages == [
+        f"Batch {REF.batch_id} completed: 3 requests, 2 answered, 1 failed; 0 tokens in, 0 out; cost $1.50",
+        "a warning",
+        "9 requests failed with cause 0 (first: id 0, line 0)",
+        "8 requests failed with cause 1 (first: id 1, line 1)",
+        "7 requests failed with cause 2 (first: id 2, line 2)",
+    ]
+    assert [record.levelname for record in caplog.records] == ["INFO", *["WARNING"] * 4]
+
+
+def test_an_answer_that_failed_is_none_to_show(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    rows = {"custom_id": ["a", "b"], "content": ["half an answer", "an answer"], "ok": [False, True]}
+    pq.write_table(pa.table(rows), tmp_path / "t")
+    cloud.s3.put("pre/results.parquet", (tmp_path / "t").read_bytes())
+    monkeypatch.setenv("BEDROCK_BATCH_SUMMARY_ANSWERS", "5")
+    assert _extras(done()).answers == [("b", "an answer")]

@@ -158,3 +158,52 @@ def test_metadata_become_tags_that_aws_takes() -> None:
     assert patterns.problem(request) is None
     request["tags"] = [{"key": "aws:x", "value": "1"}]
     assert patterns.problem(request), "the imitation knows what AWS refuses"
+
+
+def test_a_create_call_says_all_that_it_was_given(cloud: Cloud) -> None:
+    create_job(
+        request(
+            timeout_hours=48,
+            kms_key="arn:key/1",
+            bucket_owner="999999999999",
+            subnets=("s-1", "s-2"),
+            security_groups=("g-1",),
+            tags={"team": "x"},
+        )
+    )
+    ((_, given),) = cloud.bedrock.calls
+    assert given == {
+        "jobName": "job-1",
+        "clientRequestToken": "token-1",
+        "modelId": CLAUDE,
+        "roleArn": "arn:aws:iam::123456789012:role/x",
+        "inputDataConfig": {
+            "s3InputDataConfig": {"s3Uri": "s3://b/i", "s3InputFormat": "JSONL", "s3BucketOwner": "999999999999"}
+        },
+        "outputDataConfig": {
+            "s3OutputDataConfig": {
+                "s3Uri": "s3://b/o/",
+                "s3EncryptionKeyId": "arn:key/1",
+                "s3BucketOwner": "999999999999",
+            }
+        },
+        "timeoutDurationInHours": 48,
+        "modelInvocationType": "InvokeModel",
+        "vpcConfig": {"subnetIds": ["s-1", "s-2"], "securityGroupIds": ["g-1"]},
+        "tags": [{"key": "team", "value": "x"}],
+    }
+
+
+@pytest.mark.parametrize("code", ["ConflictException", "ValidationException"])
+def test_a_job_that_is_over_is_not_stopped(cloud: Cloud, code: str) -> None:
+    arn = cloud.bedrock.put()
+    cloud.bedrock.refuse("StopModelInvocationJob", code)
+    assert stop_job(arn) is False
+
+
+def test_the_message_of_a_job_holds_no_text_of_a_record(cloud: Cloud) -> None:
+    arn = cloud.bedrock.put()
+    cloud.bedrock.move(arn, "Failed", message='The record "TEXT OF A REQUEST" is malformed')
+    found = get_job(arn)
+    assert "TEXT OF A REQUEST" not in (found.message or "")
+    assert "malformed" in (found.message or "")

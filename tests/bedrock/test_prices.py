@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from genai_prices import Usage, calc_price
@@ -10,6 +11,7 @@ from genai_prices.data_snapshot import get_snapshot
 from tasks.bedrock.capabilities import all_models
 from tasks.bedrock.models import PROFILE_PREFIXES, parse_model
 from tasks.bedrock.prices import _OURS, Rate, rate_for
+from tasks.errors import ConfigurationError
 
 LIST = json.loads(_OURS.read_bytes())["models"]
 #: Ids whose rates on demand differ from genai-prices'. It gives a bare id of Claude's and of gpt-6 the regional rate,
@@ -102,3 +104,39 @@ def test_a_rate(model: str, batch: bool, wanted: tuple[float, float, str]) -> No
 )
 def test_no_entry_speaks_for_a_model_that_came_later(model: str) -> None:
     assert rate(model) is None
+
+
+def test_what_tokens_cost() -> None:
+    """A million of input, of which 400,000 are from a cache, and 100,000 of output."""
+    assert Rate(1.0, 10.0, "batch", "", "", cached=0.1).cost(1e6, 1e5, 4e5) == pytest.approx(0.6 + 0.04 + 1.0)
+    assert Rate(1.0, 10.0, "batch", "", "").cost(1e6, 1e5, 4e5) == pytest.approx(2.0), "like any other"
+
+
+def test_cached_and_written_tokens_have_prices_on_demand() -> None:
+    entry = next(each for each in LIST if "cached" in each and "written" in each and "batch" in each)
+    at_once, in_a_job = rate(entry["id"]), rate(entry["id"], batch=True)
+    assert at_once is not None
+    assert in_a_job is not None
+    assert (at_once.cached, at_once.written) == (entry["cached"], entry["written"])
+    assert (in_a_job.cached, in_a_job.written) == (None, None)
+
+
+def test_a_list_of_the_users_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    models = [
+        {"model": r"x\.", "on_demand": [3, 4]},
+        {"id": "x.a", "on_demand": [1, 2]},
+        {"id": "x.b", "batch": [5, 6]},
+        {"id": "amazon.nova-lite-v1:0", "on_demand": [9, 9]},
+    ]
+    (tmp_path / "prices.json").write_text(json.dumps({"models": models, "seen": "today"}))
+    monkeypatch.setenv("BEDROCK_BATCH_PRICES", str(tmp_path / "prices.json"))
+    for model, wanted in {"x.a": (1, 2), "us.x.c": (3, 4), "amazon.nova-lite-v1:0": (9, 9)}.items():
+        found = rate(model)
+        assert found is not None
+        assert (found.input, found.output, found.seen, found.source) == (*wanted, "today", "the user's file")
+    assert rate("x.b") is None, "an id of its own speaks alone"
+    assert rate("amazon.nova-micro-v1:0") is not None, "what it leaves open is ours"
+    (tmp_path / "wrong.json").write_text(json.dumps({"models": [{"id": "x", "on_demnd": [1, 2]}]}))
+    monkeypatch.setenv("BEDROCK_BATCH_PRICES", str(tmp_path / "wrong.json"))
+    with pytest.raises(ConfigurationError, match="on_demnd"):
+        rate("x")

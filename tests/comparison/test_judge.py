@@ -179,3 +179,28 @@ def test_a_judge_that_said_nothing() -> None:
     assert (judged.asked, judged.failed, judged.verdicts, judged.ranking) == (4, 4, 0, [])
     (pair,) = judged.pairs
     assert (pair.first_win_rate, pair.p_value, pair.adjusted_p) == (Share(0, 0, None), None, None)
+
+
+def test_each_text_is_cut_where_a_judge_stops_reading(cloud: Cloud) -> None:
+    put_table(cloud, [["x" * 13_000, "y" * 13_000]])
+    write_questions(Judge(NOVA), LABELS, TABLE, ASKED, None)
+    shown = questions(cloud)[0]["body"]["messages"][1]["content"]
+    assert (shown.count("x" * 12_000), shown.count("y" * 12_000)) == (1, 1)
+    assert "x" * 12_001 not in shown
+    assert "y" * 12_001 not in shown
+    assert JUDGED_CHARACTERS == 12_000
+
+
+@pytest.mark.parametrize(("scores", "with_", "against"), [([1.0, 0.0], 1, 0), ([0.0, 1.0], 0, 1), ([1.0, 1.0], 0, 0)])
+def test_a_judge_is_held_to_the_reference(cloud: Cloud, scores: list[float | None], with_: int, against: int) -> None:
+    put_table(cloud, [["good", "bad"]], [scores])
+    output = put_replies(cloud, {f"{key(0)}-0-1-ab": "A", f"{key(0)}-0-1-ba": "B"})
+    (pair,) = read_verdicts(Judge(NOVA), LABELS, "b", output, 2, TABLE).pairs
+    assert (pair.first_wins, pair.with_reference, pair.against_reference) == (1, with_, against)
+
+
+def test_more_answers_than_were_asked_for_are_no_negative_failures(cloud: Cloud) -> None:
+    output = put_replies(cloud, {f"{key(0)}-0-1-ab": "A", f"{key(0)}-0-1-ba": "B"})
+    judged = read_verdicts(Judge(NOVA), LABELS, "b", output)
+    assert (judged.asked, judged.failed) == (2, 0)
+    assert read_verdicts(Judge(NOVA), LABELS, "b", output, 5).failed == 3

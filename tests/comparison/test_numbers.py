@@ -10,7 +10,8 @@ import pytest
 from tasks.bedrock.prices import Rate
 from tasks.comparison.pricing import Pricing, pricing_of
 from tasks.comparison.reference import Reference, read_reference
-from tasks.errors import InputFileError
+from tasks.comparison.texts import asked
+from tasks.errors import AccountingError, InputFileError
 from tests.builders import document, range_of, shard
 from tests.comparison.compared import LOST, RATE, REFUSED, Compared
 from tests.fakes import Cloud
@@ -363,3 +364,111 @@ def test_no_picture_takes_what_was_lost_for_wrong(cloud: Cloud, tmp_path: Path) 
     labels = ["x", "y"] * 50
     found = Compared(cloud, tmp_path, {"a": [LOST if n < 30 else each for n, each in enumerate(labels)]}, labels)
     assert [point.y for point in _points(found.numbers, None)] == [100.0]
+
+
+def test_requests_that_are_not_the_same_ones_are_not_joined(cloud: Cloud, tmp_path: Path) -> None:
+    other = {"content": "x", "custom_id": "other"}
+    with pytest.raises(AccountingError, match="Request 2 of the input is not the same one"):
+        Compared(cloud, tmp_path, {"a": ["x", "x"], "b": ["x", other]})
+
+
+def test_lines_of_two_files_are_two_requests(cloud: Cloud, tmp_path: Path) -> None:
+    answers: list[Any] = [{"content": "x", "file": name, "line": 1} for name in ("a.jsonl", "b.jsonl")]
+    found = Compared(cloud, tmp_path, {"a": answers, "b": answers})
+    assert (found.numbers.requests, found.joined.most_choices) == (2, 1)
+
+
+def test_the_sheet_begins_with_the_mark_that_excel_needs(cloud: Cloud, tmp_path: Path) -> None:
+    Compared(cloud, tmp_path, {"a": ["é"], "b": ["é"]})
+    assert cloud.s3.objects["cmp/answers.csv"].body.startswith(b"\xef\xbb\xbf")
+
+
+ENDS: list[Any] = [
+    {"content": "x", "finish_reason": "length"},
+    {"content": "", "finish_reason": "content_filter"},
+    {"content": "", "refusal": "I cannot"},
+    {"content": " "},
+    {"content": "", "finish_reason": "tool_calls", "tool_calls": '[["id","f","{}"]]'},
+    {"content": "x"},
+    None,
+    REFUSED,
+]
+
+
+def test_how_answers_ended(cloud: Cloud, tmp_path: Path) -> None:
+    """Of those that were answered; a refusal is no empty answer, and a tool call is no cut."""
+    (numbers, _) = Compared(cloud, tmp_path, {"a": ENDS, "b": ["x"] * 8}).numbers.variants
+    shares = (numbers.answered, numbers.truncated, numbers.refused, numbers.empty)
+    assert [(each.count, each.total) for each in shares] == [(6, 8), (1, 6), (2, 6), (2, 6)]
+    assert numbers.lost == 1
+    assert numbers.errors == {"rate_limit_exceeded: slow down": 1, "invalid_request_error: too long": 1}
+
+
+def test_what_the_run_lost_is_left_out_and_what_the_model_failed_is_wrong(cloud: Cloud, tmp_path: Path) -> None:
+    found = Compared(cloud, tmp_path, {"a": ["x"] * 7 + [REFUSED, None, "y"], "b": ["x"] * 10}, ["x"] * 9 + [None])
+    one = found.numbers.variants[0]
+    shares = (one.accuracy, one.accuracy_answered, one.accuracy_compared)
+    assert [(each.count, each.total) for each in shares if each] == [(7, 9), (7, 7), (7, 8)]
+    assert found.joined.sides[0].scores.tolist() == [1.0] * 7 + [0.0, 0.0, -1.0]
+    assert [row["cost_usd"] for row in found.rows if row["variant"] == "a"][7:9] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fate"),
+    [
+        ("server_error", 500, 2),
+        ("invalid_model_output", 502, 1),
+        ("invalid_request_error", 400, 1),
+        ("rate_limit_exceeded", 429, 2),
+        ("request_timeout", 408, 2),
+        ("x", 409, 2),
+        ("batch_expired", None, 2),
+        ("batch_cancelled", None, 2),
+        ("x", 503, 2),
+    ],
+)
+def test_whose_fault_it_is(cloud: Cloud, tmp_path: Path, code: str, status: int | None, fate: int) -> None:
+    failed = {"ok": False, "error_code": code, "status_code": status, "error_message": "m", "content": None}
+    found = Compared(cloud, tmp_path, {"a": [failed], "b": ["x"]})
+    assert found.joined.sides[0].fates.tolist() == [fate]
+
+
+def test_half_a_right_answer_is_no_right_one(cloud: Cloud, tmp_path: Path) -> None:
+    """Of two choices one: its score counts half, and neither table nor matrix call it correct."""
+    found = Compared(cloud, tmp_path, {"a": [["y", "x"]] * 4, "b": ["x"] * 4}, ["x", "x", "y", "y"], choices="mean")
+    mine = [row for row in found.rows if row["variant"] == "a"]
+    assert [(row["score"], row["correct"], row["choices"]) for row in mine] == [(0.5, False, 2)] * 4
+    assert found.numbers.variants[0].confusion == [[0, 2, 0, 0], [0, 2, 0, 0]]
+
+
+def test_likeness_is_of_the_beginning(cloud: Cloud, tmp_path: Path) -> None:
+    same = "word " * 400
+    found = Compared(cloud, tmp_path, {"a": [same + "one"] * 3, "b": [same + "two"] * 3})
+    (pair,) = found.numbers.pairs
+    assert pair.similarity is not None
+    assert pair.similarity.value == 1.0
+
+
+def test_unknown_prices_are_no_numbers(cloud: Cloud, tmp_path: Path) -> None:
+    found = Compared(cloud, tmp_path, {"a": ["x"] * 3, "b": ["x"] * 3}, rates={"b": None})
+    assert [variant.cost_usd is None for variant in found.numbers.variants] == [False, True]
+    assert {row["cost_usd"] for row in found.rows if row["variant"] == "b"} == {None}
+
+
+def test_requests_that_ask_the_same_are_one_cluster_whatever_the_order_of_keys() -> None:
+    def line(*parts: str) -> bytes:
+        return b'{"body": {"messages": [{%s}]}}' % ", ".join(parts).encode()
+
+    one, other = (
+        line('"role": "user"', '"content": [{"type": "text", "text": "q"}]'),
+        line('"content": [{"text": "q", "type": "text"}]', '"role": "user"'),
+    )
+    assert asked(one).key == asked(other).key
+    assert asked(one).key != asked(one.replace(b'"q"', b'"r"')).key
+
+
+def test_a_spreadsheet_is_no_reference(tmp_path: Path) -> None:
+    for end in ("xlsx", "xls", "ods"):
+        (tmp_path / f"labels.{end}").write_bytes(b"PK")
+        with pytest.raises(InputFileError, match="is a spreadsheet: save its sheet as CSV"):
+            read_reference(str(tmp_path / f"labels.{end}"))

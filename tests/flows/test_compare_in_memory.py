@@ -148,6 +148,7 @@ def test_what_names_a_comparison(cloud: Cloud, service: Service, tmp_path: Path)
     service.outcome = of_judge
     path, right = chats(tmp_path), labels(tmp_path)
     first = compare(path).id
+    assert first == "cmp_e9e2585b5899ebcade6600a6860551c9", "those of today keep their names"
     assert compare(path, note="x", choices="first").id == first
     calls: list[dict[str, Any]] = [
         {"reference": right},
@@ -192,11 +193,14 @@ def test_a_variants_own_option_goes_before_the_calls(cloud: Cloud, service: Serv
     assert counts == {"drops": 100, CLAUDE: 0}
 
 
-def test_one_variant_is_not_judged(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+def test_one_variant_is_not_judged(
+    cloud: Cloud, service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     service.outcome = of_judge
     service.ends[1] = ("Failed", 0.0)
     found = compare(chats(tmp_path), judge=JUDGE)
     assert (found.judge_batch, found.judged, len(found.failed)) == (None, None, 1)
+    assert "nothing to judge" not in caplog.text
 
 
 def test_a_judge_without_results_leaves_the_comparison(

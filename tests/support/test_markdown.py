@@ -91,3 +91,9 @@ def test_the_summary_of_a_batch(text: str) -> None:
     assert not kinds(tokens) & {"link_open", "image", "html_inline", "html_block", "em_open", "s_open", "fence"}
     assert kinds(RENDERER.parse("\n".join(shown.splitlines()))) >= {"table_open"}
     assert not AUTOLINK.search(re.sub(r"`[^`]*`", "", shown))
+
+
+def test_code_ends_neither_itself_nor_a_cell() -> None:
+    shown = code("a`b|c\nd")
+    assert shown[0] == shown[-1] == "`"
+    assert not set("`|\n") & set(shown[1:-1])

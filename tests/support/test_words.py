@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from flows.cli.printing import account_of
 from tasks.openai_format.batch import Batch, RequestCounts
-from tasks.support.words import counted, cut, tally
+from tasks.support.words import counted, cut, dollars, duration, tally
 from tests.occurring import happened, occurring
 
 
@@ -65,3 +65,21 @@ def test_the_sum_of_a_batch_is_one(status: str, counts: tuple[int, int, int], sa
         }
     )
     assert account_of(batch) == said
+
+
+def test_amounts_and_times_at_their_bounds() -> None:
+    assert [dollars(amount) for amount in (0, 0.0004, 0.9999, 1, 1234.5)] == [
+        "$0.00",
+        "$0.0004",
+        "$0.9999",
+        "$1.00",
+        "$1,234.50",
+    ]
+    assert [duration(seconds) for seconds in (0, 59.4, 59.6, 3599, 3600, 7325)] == [
+        "0 s",
+        "59 s",
+        "1 min 0 s",
+        "59 min 59 s",
+        "1 h 0 min",
+        "2 h 2 min",
+    ]
