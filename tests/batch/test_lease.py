@@ -5,6 +5,7 @@ Between threads and processes it is tested in `tests/flows/test_lease.py`; here 
 
 import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -483,3 +484,41 @@ def test_the_heartbeat_is_encrypted_with_the_key_asked_for(cloud: Cloud) -> None
     mine._beat()
     for key in (HEARTBEAT, REF.document.key):
         assert cloud.s3.objects[key].options["SSEKMSKeyId"] == "key"
+
+
+def test_the_times_of_the_lease() -> None:
+    """The silence that relieves is five beats: one that is late or lost relieves nobody."""
+    assert (lease.RENEWAL_SECONDS, lease.TAKEOVER_SECONDS) == (15.0, 75.0)
+    assert (lease._DOUBT_SECONDS, lease._LOOK_SECONDS) == (30.0, 2.0)
+
+
+def test_the_lease_names_its_run(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(cloud, document())
+    monkeypatch.setattr(lease, "current_run", lambda: "the-run")
+    assert Lease(REF).take()
+    assert state().run == "the-run"
+
+
+def test_a_zombie_is_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was killed, and nobody has asked after it: as gone as one that was."""
+    for letter, alive in (("R", True), ("S", True), ("D", True), ("T", True), ("Z", False), ("X", False)):
+        stat = f"7 (a (b) c) {letter} " + " ".join(str(n) for n in range(4, 60))
+        monkeypatch.setattr(Path, "read_text", lambda self, stat=stat, **_: stat)
+        assert lease._process(7) == ("7-22" if alive else None), letter
+
+
+def test_a_date_without_a_zone_is_none() -> None:
+    assert lease._date("Thu, 26 Nov 2026 14:00:00 GMT") is not None
+    for text in ("Thu, 26 Nov 2026 14:00:00 -0000", "yesterday", "", None):
+        assert lease._date(text) is None
+
+
+def test_a_failed_batch_is_not_blamed_on_a_lost_lease(cloud: Cloud) -> None:
+    store(cloud, document())
+    mine = Lease(REF)
+    assert mine.take()
+    store(cloud, document(holder="other", epoch=9))
+    failed = BatchFailedError("no", document(status="failed").public())
+    assert mine.explains(failed) is False
+    assert mine.explains(LostLeaseError("x")) is False
+    assert mine.explains(PipelineError("a file is gone")) is True

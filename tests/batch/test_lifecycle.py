@@ -177,3 +177,24 @@ def test_a_batch_that_was_opened_again_meanwhile_stays_open(cloud: Cloud, status
     store(cloud, batch.model_copy(update={"status": status}))
     tidy(ref, batch)
     assert (f"prefix/open/{REF.batch_id}" in cloud.s3.objects) is (status == "in_progress")
+
+
+@pytest.mark.parametrize("status", ["cancelling", "completed", "failed", "expired", "cancelled"])
+def test_what_is_ending_or_over_is_not_finalizing(cloud: Cloud, status: str) -> None:
+    store(cloud, document(holder="me", status=status))
+    found = begin_finalizing(HELD)
+    assert (found.status, found.finalizing_at) == (status, None)
+
+
+def test_a_batch_that_failed_before_keeps_the_time(cloud: Cloud) -> None:
+    store(cloud, document(holder="me", status="failed", failed_at=5))
+    fail_batch(HELD, [BatchError(code="x", message="m")])
+    assert stored().failed_at == 5
+
+
+def test_batch_json_is_json_under_its_key(cloud: Cloud) -> None:
+    ref = msgspec.structs.replace(HELD, kms_key="arn:key/1")
+    store(cloud, document(holder="me"))
+    begin_finalizing(ref)
+    options = cloud.s3.objects[REF.document.key].options
+    assert (options["SSEKMSKeyId"], options["ContentType"]) == ("arn:key/1", "application/json")
