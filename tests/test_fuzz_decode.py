@@ -49,9 +49,12 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": "Hi"}], "response_format": {"type": "json_object"}},
     ],
     COMPLETIONS: [{"prompt": ["a", "b"], "echo": True, "n": 2}],
-    RESPONSES: [{"input": "Hi"}, {"input": "Hi", "tools": [{"type": "function", **_FUNCTION}], "tool_choice": "required"}],
+    RESPONSES: [
+        {"input": "Hi"},
+        {"input": "Hi", "tools": [{"type": "function", **_FUNCTION}], "tool_choice": "required"},
+    ],
     EMBEDDINGS: [{"input": ["a", "b"]}, {"input": "a", "encoding_format": "base64"}],
-}  # fmt: skip
+}
 
 
 class Case(NamedTuple):
@@ -130,8 +133,9 @@ def normalizer_of(model: str, endpoint: str, invocation: InvocationType, records
     segment = Segment(source=0, start=0, end=1, first_request=0, first_line=1, requests=1)
     range_ = Range(index=0, segments=[segment])
     shard = Shard(id="s", ranges=[0], invocation=invocation, records=records)
-    section = BedrockSection(model=model, family="x", options={}, limits={}, sources=[{"name": "in.jsonl"}],
-                             ranges=[range_], shards=[shard])  # fmt: skip
+    section = BedrockSection(
+        model=model, family="x", options={}, limits={}, sources=[{"name": "in.jsonl"}], ranges=[range_], shards=[shard]
+    )
     document = BatchDocument(id="batch_0123456789abcdef", endpoint=endpoint, input_file_id="i",
                              completion_window="24h", status="in_progress", created_at=1, bedrock=section)  # fmt: skip
     return Normalizer(BatchRef(S3Uri("bucket", "prefix"), document.id), document, range_)
@@ -140,8 +144,10 @@ def normalizer_of(model: str, endpoint: str, invocation: InvocationType, records
 def result_of(case: Case, line: bytes) -> tuple[Result, Answers]:
     """What becomes of a request whose first record came back so, and the others well."""
     normalizer = normalizer_of(case.model, case.endpoint, case.invocation, len(case.contexts))
-    rows = [IndexRow(0, "id\u2028", 0, 1, choice, record_id(0, choice), "s", context, None)
-            for choice, context in enumerate(case.contexts)]  # fmt: skip
+    rows = [
+        IndexRow(0, "id\u2028", 0, 1, choice, record_id(0, choice), "s", context, None)
+        for choice, context in enumerate(case.contexts)
+    ]
     good = json.dumps(case.answer).encode()
     others = [encode_output_line(row.record_id or "", good) for row in rows[1:]]
     with Answers(0, np.array([len(rows)]), 1) as answers:
@@ -244,8 +250,9 @@ def test_lone_surrogates_are_delivered_as_replacement_characters() -> None:
     for case in EACH:
         longest = max(
             (path for path in places(case.answer) if isinstance(_at(case.answer, path), str)),
-            key=lambda path: len(_at(case.answer, path)), default=None,
-        )  # fmt: skip
+            key=lambda path: len(_at(case.answer, path)),
+            default=None,
+        )
         for token in (rb'"a\ud800b"', b'"a\xed\xa0\x80b"'):
             if longest is None:
                 continue

@@ -248,7 +248,9 @@ def test_reasoning_items_of_ours_go_back_into_the_conversation() -> None:
     decoder = Decoder(parse_model(HAIKU), RESPONSES, "InvokeModel")
     from tasks.codecs.decoder import build
 
-    response = build(RESPONSES, [decoder.decode(json.dumps(output).encode(), None)], request.contexts, id="1", created=1, model=HAIKU)  # fmt: skip
+    response = build(
+        RESPONSES, [decoder.decode(json.dumps(output).encode(), None)], request.contexts, id="1", created=1, model=HAIKU
+    )
     again = {
         "input": [
             {"role": "user", "content": "Hi"},

@@ -69,10 +69,9 @@ image = st.just({"type": "image_url", "image_url": {"url": f"data:image/png;base
 pdf = st.just({"type": "file", "file": {"filename": "a.pdf", "file_data": base64.b64encode(b"%PDF-1.4 x").decode()}})
 note = st.just({"type": "file", "file": {"filename": "a_b.txt", "file_data": base64.b64encode(b"A note").decode()}})
 parts = st.lists(text.map(lambda t: {"type": "text", "text": t}) | image | pdf | note, min_size=1, max_size=3)
-message = (
-    st.fixed_dictionaries({"role": st.sampled_from(["system", "developer", "assistant"]), "content": text})
-    | st.fixed_dictionaries({"role": st.just("user"), "content": text | parts})
-)  # fmt: skip
+message = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "assistant"]), "content": text}
+) | st.fixed_dictionaries({"role": st.just("user"), "content": text | parts})
 conversation = st.lists(message, min_size=1, max_size=4) | st.just([{"role": "user", "content": "Hi"}, CALL, *RESULTS])
 REF_TOOL: dict[str, Any] = {
     "type": "function",
@@ -296,8 +295,11 @@ def test_responses_items_and_tools() -> None:
 
 
 def test_legacy_functions_answer_with_a_function_call() -> None:
-    body = {"messages": [{"role": "user", "content": "Weather?"}], "functions": [TOOL["function"]],
-            "function_call": {"name": "get_weather"}}  # fmt: skip
+    body = {
+        "messages": [{"role": "user", "content": "Weather?"}],
+        "functions": [TOOL["function"]],
+        "function_call": {"name": "get_weather"},
+    }
     choice = round_trip(CHAT_MODELS[0], CHAT, body, "error")["choices"][0]
     assert choice["finish_reason"] == "function_call"
     assert choice["message"]["function_call"]["name"] == "get_weather"

@@ -184,7 +184,10 @@ def completed(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
     if "tool_choice" in body or "parallel_tool_calls" in body:
         parameters = {"type": "object", "properties": {"a": {"type": "string"}}}
         function = {"name": "f", "parameters": parameters}
-        body.setdefault("tools", [{"type": "function", "function": function} if endpoint == CHAT else {"type": "function", **function}])  # fmt: skip
+        body.setdefault(
+            "tools",
+            [{"type": "function", "function": function} if endpoint == CHAT else {"type": "function", **function}],
+        )
     if endpoint == CHAT and not any(m.get("role") == "user" for m in body.get("messages", [])):
         role = body["messages"][0].get("role")
         before: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]

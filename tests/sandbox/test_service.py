@@ -53,8 +53,10 @@ def test_a_job_from_its_making_to_its_stop(service: Service) -> None:
     assert service.post(f"/model-invocation-job/{quote(arn, safe='')}/stop", {}).status_code == 200
     assert service.client.get(f"/model-invocation-job/{quote(arn, safe='')}").json["status"] in ("Stopping", "Stopped")
     assert service.journal.calls == {
-        "CreateModelInvocationJob": 1, "GetModelInvocationJob": 3, "StopModelInvocationJob": 1
-    }  # fmt: skip
+        "CreateModelInvocationJob": 1,
+        "GetModelInvocationJob": 3,
+        "StopModelInvocationJob": 1,
+    }
 
 
 def test_jobs_are_listed_in_pages_by_name_and_status(service: Service) -> None:

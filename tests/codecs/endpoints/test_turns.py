@@ -68,8 +68,11 @@ def test_calls_come_last_and_results_first() -> None:
 def test_each_call_has_an_id_of_its_own() -> None:
     turns = settled(user("a"), model(call()), user(result()), model(call()), user(result(text="s")))
     assert [part.id for turn in turns for part in turn.parts if isinstance(part, ToolCall | ToolResult)] == [
-        "1", "1", "1_2", "1_2",
-    ]  # fmt: skip
+        "1",
+        "1",
+        "1_2",
+        "1_2",
+    ]
 
 
 def test_several_results_of_a_call_are_one() -> None:
