@@ -7,7 +7,7 @@ import msgspec
 from prefect import task
 
 from tasks.batch.document import BatchDocument, Job, Shard
-from tasks.batch.paths import BatchRef, answers_folder
+from tasks.batch.paths import BatchRef, answers_folder, jobs_folder
 from tasks.results.outputs import Manifest, OutputObject, ShardOutput, list_outputs
 from tasks.storage.objects import read_object
 from tasks.storage.uris import S3Uri
@@ -35,7 +35,7 @@ def find_output(ref: BatchRef, shard: Shard) -> ShardOutput:
     for job in shard.jobs:
         if job.arn is None:
             continue
-        folder = ref.uri("bedrock", job.id)
+        folder = jobs_folder(ref).join(job.id)
         listed = _list_when_there(folder, job)
         written = [o for o in listed if o.uri.endswith(_OUTPUT_SUFFIX)]
         objects += [msgspec.structs.replace(o, attempt=job.attempt) for o in written]

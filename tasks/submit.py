@@ -12,7 +12,7 @@ from tasks.batch.jobs import Progress, adopt_unsure, is_running, note_jobs, runn
 from tasks.batch.lease import require_lease
 from tasks.batch.lifecycle import fail_batch
 from tasks.batch.options import parse_window
-from tasks.batch.paths import BatchRef, shard_object
+from tasks.batch.paths import BatchRef, jobs_folder, shard_object
 from tasks.bedrock.jobs import (
     JobRequest,
     NoFreeSlot,
@@ -121,7 +121,7 @@ def _request(ref: BatchRef, document: BatchDocument, shard: Shard, job: Job) -> 
         model_id=section.model,
         role_arn=section.role_arn or "",
         input_uri=str(shard_object(ref, shard.id, shard.epoch)),
-        output_uri=str(ref.uri("bedrock")) + "/",
+        output_uri=str(jobs_folder(ref)) + "/",
         invocation=shard.invocation,
         timeout_hours=parse_window(document.completion_window) or 24,
         kms_key=section.kms_key,

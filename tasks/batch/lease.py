@@ -29,10 +29,9 @@ import msgspec
 from tasks import aws
 from tasks.batch import store
 from tasks.batch.document import BatchDocument, LeaseState
-from tasks.batch.paths import BatchRef
+from tasks.batch.paths import BatchRef, heartbeat
 from tasks.errors import BatchFailedError, LostLeaseError, MissingObjectError, PipelineError, PreconditionError
 from tasks.storage.objects import head_object
-from tasks.storage.uris import S3Uri
 from tasks.storage.writer import encryption
 from tasks.support.run_context import current_run, run_log
 
@@ -238,7 +237,7 @@ class Lease:
     def _put(self, **condition: Any) -> str:
         self._beats += 1
         body = msgspec.json.encode({"epoch": self.ref.epoch, "holder": self.id, "beat": self._beats})
-        uri = _heartbeat(self.ref)
+        uri = heartbeat(self.ref)
         options = {**condition, **encryption(self.ref.kms_key)}
         with aws.translated(f"writing {uri}"):
             return aws.s3().put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **options)["ETag"]
@@ -258,7 +257,7 @@ class Lease:
 
         try:
             if not self.lost:
-                uri = _heartbeat(self.ref)
+                uri = heartbeat(self.ref)
                 with contextlib.suppress(PipelineError), aws.translated(f"deleting {uri}"):
                     aws.s3().delete_object(Bucket=uri.bucket, Key=uri.key)
                 store.update(self.ref, free)
@@ -294,22 +293,18 @@ class _Watch:
         return state if silence > TAKEOVER_SECONDS else None
 
 
-def _heartbeat(ref: BatchRef) -> S3Uri:
-    return ref.uri("heartbeat.json")
-
-
 def _last_sign(ref: BatchRef) -> tuple[str, float | None]:
     """The heartbeat's ETag, and the seconds since it or batch.json was written, by S3's clock; None where it has none.
 
     batch.json was written when the lease was taken, before the first heartbeat.
     """
     etag, ages = "", []
-    for uri in (_heartbeat(ref), ref.document):
+    for uri in (heartbeat(ref), ref.document):
         try:
             head = head_object(uri)
         except MissingObjectError:
             continue
-        etag += head["ETag"] if uri == _heartbeat(ref) else ""
+        etag += head["ETag"] if uri == heartbeat(ref) else ""
         now = _date(head["ResponseMetadata"].get("HTTPHeaders", {}).get("date"))
         if now is None:
             return etag, None

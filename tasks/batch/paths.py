@@ -22,7 +22,7 @@ class BatchRef(msgspec.Struct, frozen=True):
 
     @property
     def folder(self) -> S3Uri:
-        return self.root.join("batches", self.batch_id)
+        return batches_folder(self.root).join(self.batch_id)
 
     def uri(self, *parts: str) -> S3Uri:
         return self.folder.join(*parts)
@@ -39,6 +39,30 @@ class BatchRef(msgspec.Struct, frozen=True):
     @property
     def document(self) -> S3Uri:
         return self.uri("batch.json")
+
+
+def batches_folder(root: S3Uri) -> S3Uri:
+    return root.join("batches")
+
+
+def open_folder(root: S3Uri) -> S3Uri:
+    """An empty object for each batch that is open, for the collector."""
+    return root.join("open")
+
+
+def runs_folder(root: S3Uri) -> S3Uri:
+    """Which batch a Prefect run works on, while it lasts."""
+    return root.join("runs")
+
+
+def heartbeat(ref: BatchRef) -> S3Uri:
+    """The sign of life of whoever drives the batch."""
+    return ref.uri("heartbeat.json")
+
+
+def jobs_folder(ref: BatchRef) -> S3Uri:
+    """Where Bedrock writes: a folder for each job, by its id."""
+    return ref.uri("bedrock")
 
 
 def epoch_of(key: str) -> int:
@@ -67,9 +91,9 @@ def result_piece(ref: BatchRef, range_: Range, name: str) -> S3Uri:
 
 def answers_folder(ref: BatchRef, shard: Shard) -> S3Uri:
     """Answers on demand, an object each, whoever got them: the first one counts."""
-    return ref.uri("bedrock", "on-demand", f"part-{shard.id}")
+    return jobs_folder(ref).join("on-demand", f"part-{shard.id}")
 
 
 def lost_folder(ref: BatchRef) -> S3Uri:
     """Notes of calls on demand whose reply was lost."""
-    return ref.uri("bedrock", "on-demand-lost")
+    return jobs_folder(ref).join("on-demand-lost")

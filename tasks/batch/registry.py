@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from tasks import aws
-from tasks.batch.paths import BatchRef
+from tasks.batch.paths import BatchRef, open_folder, runs_folder
 from tasks.errors import PipelineError
 from tasks.settings import load_settings
 from tasks.storage.listing import list_folder
@@ -33,7 +33,7 @@ class _Pointer(msgspec.Struct):
 
 
 def _place(root: S3Uri, flow_run_id: UUID) -> S3Uri:
-    return root.join("runs", f"{flow_run_id}.json")
+    return runs_folder(root).join(f"{flow_run_id}.json")
 
 
 def latest_batch() -> BatchRef | None:
@@ -90,7 +90,7 @@ def batch_of_run(flow_run_id: UUID) -> BatchRef | None:
 
 def list_notes(root: S3Uri) -> Iterator[tuple[UUID, str]]:
     """Every flow run that has a note, and its batch. What is no note of ours is passed over. Raises PipelineError."""
-    folder = root.join("runs")
+    folder = runs_folder(root)
     for entry in list_folder(folder):
         name = entry["Key"].rsplit("/", 1)[-1]
         try:
@@ -116,17 +116,17 @@ def _batch_id(uri: S3Uri) -> str | None:
 
 def mark_open(ref: BatchRef) -> None:
     """Let collectors find the batch."""
-    _write(ref.root.join("open", ref.batch_id), b"", ref.kms_key)
+    _write(open_folder(ref.root).join(ref.batch_id), b"", ref.kms_key)
 
 
 def mark_closed(ref: BatchRef) -> None:
     """The batch has ended: collectors need not look at it any more."""
-    delete_object(ref.root.join("open", ref.batch_id))
+    delete_object(open_folder(ref.root).join(ref.batch_id))
 
 
 def open_batches(root: S3Uri) -> Iterator[str]:
     """The ids of the batches that were open when last touched."""
-    for entry in list_folder(root.join("open")):
+    for entry in list_folder(open_folder(root)):
         yield entry["Key"].rsplit("/", 1)[-1]
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tasks import aws
 from tasks.batch.document import BatchDocument
-from tasks.batch.paths import BatchRef
+from tasks.batch.paths import BatchRef, batches_folder
 from tasks.errors import BatchNotFoundError, LostLeaseError, PipelineError, PreconditionError, StateConflictError
 from tasks.storage.objects import find_object
 from tasks.storage.uris import S3Uri
@@ -94,7 +94,7 @@ def _put(ref: BatchRef, document: BatchDocument, **condition: str) -> None:
 
 def batch_ids(root: S3Uri) -> Iterator[str]:
     """The ids of all batches under a root, in S3's order."""
-    prefix = root.join("batches").key + "/"
+    prefix = batches_folder(root).key + "/"
     with aws.translated(f"listing {root}"):
         for page in (
             aws.s3().get_paginator("list_objects_v2").paginate(Bucket=root.bucket, Prefix=prefix, Delimiter="/")

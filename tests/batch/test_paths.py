@@ -7,10 +7,14 @@ from tasks.batch.paths import (
     BatchRef,
     answers_folder,
     epoch_of,
+    heartbeat,
     index_object,
+    jobs_folder,
     layout_object,
     lost_folder,
+    open_folder,
     result_piece,
+    runs_folder,
     shard_object,
 )
 from tasks.storage.uris import S3Uri
@@ -35,6 +39,10 @@ def test_names_of_the_first_epoch() -> None:
             answers_folder(REF, shard("00007")),
             lost_folder(REF),
             REF.own("output.jsonl"),
+            heartbeat(REF),
+            jobs_folder(REF),
+            open_folder(REF.root),
+            runs_folder(REF.root),
         )
     ] == [
         FOLDER,
@@ -46,6 +54,10 @@ def test_names_of_the_first_epoch() -> None:
         f"{FOLDER}/bedrock/on-demand/part-00007",
         f"{FOLDER}/bedrock/on-demand-lost",
         f"{FOLDER}/output.jsonl",
+        f"{FOLDER}/heartbeat.json",
+        f"{FOLDER}/bedrock",
+        "s3://b/p/q/open",
+        "s3://b/p/q/runs",
     ]
 
 
