@@ -204,10 +204,11 @@ def test_a_row_of_an_embedding(cloud: Cloud) -> None:
     ]
     result = normalized(cloud, given, output(cloud, *vectors))
     assert (result.completed, result.prompt_tokens, result.completion_tokens) == (2, 15, 0)
+    assert result.cost_usd == pytest.approx(15 * 0.01 / 1e6)
     found = rows(cloud)
     for number, row in enumerate(found):
-        cost = row.pop("cost_usd")
-        assert cost is None or cost > 0
+        # A cent a million tokens in a batch.
+        assert row.pop("cost_usd") == pytest.approx((7 + number) * 0.01 / 1e6)
         assert row == {
             **{name: value for name, value in EMPTY.items() if name != "cost_usd"},
             "custom_id": f"id-{number}",

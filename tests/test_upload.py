@@ -1,5 +1,6 @@
 """Settling the shards: nothing that is not ours is submitted, and what is settled is never made again."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from tasks.batch.document import BatchDocument, Shard
 from tasks.bedrock.limits import Limits
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
 from tasks.shards.writer import Converted
-from tasks.upload import commit_shards
+from tasks.upload import commit_shards, upload
 from tests.builders import HELD, REF, document, put_shard, range_of, records, shard, store, stored
 from tests.fakes import Cloud
 
@@ -49,6 +50,19 @@ def test_an_object_that_is_not_what_was_uploaded(cloud: Cloud, change: str) -> N
     with pytest.raises(PipelineError, match=r"part-00000\.jsonl"):
         commit_shards(HELD, before, [converted(first)])
     assert stored() == before
+
+
+def test_what_was_uploaded_is_said(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *given: said.append(text % given), warning=None)
+    log.warning = log.info
+    monkeypatch.setattr("tasks.upload.run_log", lambda: log)
+    sent = [uploaded(cloud), uploaded(cloud, "00001", range(50, 100), ranges=[1])]
+    upload.fn(HELD, opened(cloud), [converted(each, dropped={"seed": 2}) for each in sent])
+    assert said == [
+        f"Uploaded 100 records in 2 shards, {sum(each.bytes for each in sent):,} bytes",
+        "Dropped from 4 requests: seed",
+    ]
 
 
 def test_dropped_fields_of_all_ranges_add_up(cloud: Cloud) -> None:

@@ -122,6 +122,15 @@ def test_from_who_is_gone_it_is_taken_at_once_with_a_new_epoch(cloud: Cloud, kin
     assert (state().holder, state().epoch, mine.ref.epoch) == (mine.id, 4, 4)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the start time of a process is in /proc")
+def test_a_process_is_told_by_its_number_and_its_start() -> None:
+    """Numbers are used again."""
+    pid = os.getpid()
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    assert lease._process(pid) == f"{pid}-{started}"
+    assert lease._process(2**22 + 1) is None
+
+
 def test_from_who_lives_in_this_process_it_is_not_taken(cloud: Cloud) -> None:
     store(cloud, document())
     first = taken(cloud)

@@ -164,6 +164,7 @@ def test_what_is_left_out_is_counted_without_its_number() -> None:
         ({"tools": [{"type": "web_search"}]}, "tools[0].type", "invalid_value"),
         ({"functions": {}}, "functions", "invalid_type"),
         ({"functions": [], "tools": []}, "functions", "invalid_value"),
+        ({"functions": [], "tool_choice": "auto"}, "functions", "invalid_value"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "invalid_type"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
         ({"response_format": "json"}, "response_format.type", "invalid_value"),

@@ -113,6 +113,8 @@ def test_parts_in_the_words_of_either_endpoint() -> None:
         (["a"], "x[0]", "invalid_value"),
         ([{"type": "video"}], "x[0]", "invalid_value"),
         ([{"type": "text"}], "x[0]", "invalid_value"),
+        ([{"type": "refusal"}], "x[0]", "invalid_value"),
+        ([{"type": "refusal", "refusal": 7}], "x[0]", "invalid_value"),
         ([{"type": "image_url", "image_url": {}}], "x[0].image_url.url", "invalid_type"),
         ([{"type": "input_image"}], "x[0].image_url", "invalid_type"),
     ],

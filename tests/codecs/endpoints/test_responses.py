@@ -113,6 +113,15 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, code: str | 
 
 
 @pytest.mark.parametrize(
+    ("item", "what"),
+    [({"type": "computer_call"}, "type computer_call"), ({"type": 7}, "no known type"), ({}, "no known type")],
+)
+def test_an_item_that_exists_at_openai_only(item: dict[str, Any], what: str) -> None:
+    with pytest.raises(RequestError, match=f"items of {what} exist at OpenAI only"):
+        parse_response({"input": [item]}, Policy("drop", "nova"))
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"background": False, "include": [], "truncation": "disabled", "max_tool_calls": None, "prompt": None},

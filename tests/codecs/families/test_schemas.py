@@ -13,6 +13,7 @@ from tasks.codecs.families._schemas import (
     fit_closed,
     inline_references,
     is_plain_object,
+    says_properties_only,
     with_own_root,
     without_root_alternatives,
 )
@@ -171,6 +172,24 @@ def test_what_refers_to_its_root_is_a_definition_of_the_object_around_it() -> No
 )
 def test_what_can_be_a_tools_schema(schema: dict[str, Any], plain: bool) -> None:
     assert is_plain_object(schema) is plain
+
+
+@pytest.mark.parametrize(
+    ("schema", "only"),
+    [
+        ({"properties": {"a": {}}}, True),
+        ({"properties": {"a": {}}, "required": ["a"], "type": "object", "title": "T", "$defs": {}}, True),
+        ({"properties": {"a": {}}, "additionalProperties": False}, True),
+        ({"properties": {"a": {}}, "additionalProperties": True}, True),
+        ({"properties": {"a": {}}, "additionalProperties": {}}, False),
+        ({"properties": {"a": {}}, "minProperties": 1}, False),
+        ({"properties": {"a": {}}, "minProperties": 1, "additionalProperties": False}, False),
+        ({"properties": {}}, False),
+        ({}, False),
+    ],
+)
+def test_objects_of_properties_and_nothing_else(schema: dict[str, Any], only: bool) -> None:
+    assert says_properties_only(schema) is only
 
 
 @pytest.mark.parametrize(

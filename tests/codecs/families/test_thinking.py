@@ -76,6 +76,8 @@ def test_an_effort_is_a_word() -> None:
     thinking, output, _ = think(ADAPTIVE, Policy("error", "x"), reasoning_effort="none")
     assert (thinking, output) == ({"type": "disabled"}, {})
     assert think(BUDGET, Policy("error", "x"))[0] is None
+    wordless = facts(thinking=("adaptive",), max_tokens=128_000)
+    assert think(wordless, Policy("error", "x"), reasoning_effort="low")[:2] == ({"type": "adaptive"}, {})
 
 
 @pytest.mark.parametrize(

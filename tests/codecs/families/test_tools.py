@@ -78,6 +78,17 @@ def test_a_plain_root() -> None:
         plain_tool(tool({"$ref": "#"}), plain)
 
 
+@pytest.mark.parametrize("schema", [None, {"type": "array", "items": {}}])
+def test_what_cannot_be_a_tools_schema_is_one_of_its_arguments(schema: Any) -> None:
+    _, chat, _ = forced(JsonFormat("j", schema), facts(tool_choice=frozenset({"named"}), schemas="nova"))
+    told = "The whole JSON that was asked for, with every one of its fields."
+    assert chat.tools[0].parameters == {
+        "type": "object",
+        "properties": {"response": {"description": told, **(schema or {"type": "object"})}},
+        "required": ["response"],
+    }
+
+
 def test_the_type_of_a_root_is_said() -> None:
     plain = Policy("error", "x")
     assert flat_parameters(tool({}), plain)[0] == {"type": "object", "properties": {}}
