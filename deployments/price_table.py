@@ -26,7 +26,7 @@ def entries(prices: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         if "/" in name or "@" in name or "." not in name.partition(":")[0]:
             continue
         entry: dict[str, Any] = {"id": name}
-        for field, suffix in (("on_demand", ""), ("batch", "_batches")):
+        for field, suffix in (("on_demand", ""), ("batch", "_batches"), ("flex", "_flex"), ("priority", "_priority")):
             pair = [row.get(f"{side}_cost_per_token{suffix}") for side in ("input", "output")]
             costs = [cost for cost in pair if isinstance(cost, int | float)]
             if len(costs) == 2 and any(costs):

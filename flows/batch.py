@@ -152,6 +152,7 @@ def _announce(call: ResolvedCall, summary: InputSummary, survey: Survey) -> None
         immediate=call.immediate,
         below_minimum=call.options.below_minimum,
         records=summary.records if requests == summary.valid else None,
+        tier=call.options.service_tier,
     )
     set_price(guess.max_cost_usd)
     if survey.refused:

@@ -10,6 +10,7 @@ from tasks.batch.parameters import BatchParameters, BelowMinimum, Invocation, On
 from tasks.bedrock.capabilities import capabilities_of
 from tasks.bedrock.limits import Limits, limits_for
 from tasks.bedrock.models import Model, parse_model
+from tasks.bedrock.prices import rate_for
 from tasks.bedrock.vpc import VpcConfig, read_vpc_config
 from tasks.codecs import codec_for
 from tasks.codecs.base import Codec
@@ -106,11 +107,6 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
         window_hours = parse_window(parameters.completion_window)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    if parameters.max_cost_usd is not None and parameters.service_tier in ("priority", "reserved"):
-        raise ConfigurationError(
-            f"max_cost_usd cannot be held with service_tier={parameters.service_tier!r}: costs are counted at the "
-            "default tier's prices, and this one's are higher."
-        )
     settings = load_settings(parameters.role_arn)
     metadata = read_metadata(parameters.metadata)
     output = _s3_output(parameters.output_data_config)
@@ -124,6 +120,7 @@ def resolve_options(parameters: BatchParameters) -> ResolvedCall:
     codec = codec_for(model)
     _require_endpoint(parameters, codec)
     _require_job(parameters, model)
+    _require_price(parameters, model)
     check_bucket(settings.root, settings.bucket_owner)
     options = BatchOptions(
         on_invalid=parameters.on_invalid,
@@ -171,6 +168,16 @@ def _require_job(parameters: BatchParameters, model: Model) -> None:
             f"invocation {parameters.invocation!r} is no type of job that {parameters.model} takes; it takes "
             f"{' and '.join(sorted(jobs))}. Leave it at 'auto'."
         )
+
+
+def _require_price(parameters: BatchParameters, model: Model) -> None:
+    tier = parameters.service_tier
+    if parameters.max_cost_usd is None or tier == "default" or rate_for(model, batch=False, tier=tier) is not None:
+        return
+    raise ConfigurationError(
+        f"max_cost_usd cannot be held with service_tier={tier!r}: "
+        f"no price list has what {parameters.model} costs in it."
+    )
 
 
 def output_location(output_data_config: dict[str, Any] | None) -> str | None:

@@ -219,7 +219,7 @@ class SharedParameters(Parameters):
         ServiceTier,
         Help(
             "Service tier on demand",
-            "The tier of calls on demand; a batch job has none. Costs are counted at the default tier's price.",
+            "The tier of calls on demand; a batch job has none. Costs are counted at its price where one is known.",
             {
                 "default": "the standard one",
                 "flex": "cheaper and slower",

@@ -29,6 +29,9 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     on_demand: tuple[float, float] | None = None
     batch: tuple[float, float] | None = None
+    #: On demand, in the service's other tiers.
+    flex: tuple[float, float] | None = None
+    priority: tuple[float, float] | None = None
     #: Of a token that is read from a cache, and of one that is written to it, on demand.
     cached: float | None = None
     written: float | None = None
@@ -63,26 +66,31 @@ class Rate(msgspec.Struct, frozen=True):
         return (fresh * self.input + cached_tokens * cached + output_tokens * self.output) / 1e6
 
 
-def rate_for(model: Model, *, batch: bool) -> Rate | None:
-    """The rate of a model in a batch job or on demand; None where no price list has it.
+def rate_for(model: Model, *, batch: bool, tier: str = "default") -> Rate | None:
+    """The rate of a model in a batch job or, in a tier, on demand; None where no price list has it.
 
-    Raises ConfigurationError for a price file that cannot be read.
+    What flex costs is at most what the default tier does, and counted so where it is not known. Raises
+    ConfigurationError for a price file that cannot be read.
     """
     for prices in _lists(os.environ.get(PRICES_VARIABLE, "").strip()):
-        rates = (_rate(entry, prices, batch=batch) for entry in _entries(prices, model))
+        rates = (_rate(entry, prices, batch=batch, tier=tier) for entry in _entries(prices, model))
         found = next((rate for rate in rates if rate is not None), None)
         if found is not None:
             return found
     return None
 
 
-def _rate(entry: _Entry, prices: _PriceList, *, batch: bool) -> Rate | None:
+def _rate(entry: _Entry, prices: _PriceList, *, batch: bool, tier: str) -> Rate | None:
     if batch and entry.batch:
         return Rate(*entry.batch, "batch", prices.source, prices.seen)
     if batch and entry.on_demand:
         input_, output = entry.on_demand
         return Rate(input_ / 2, output / 2, "half_of_on_demand", prices.source, prices.seen)
-    if not batch and entry.on_demand:
+    if not batch and tier == "flex" and entry.flex:
+        return Rate(*entry.flex, "on_demand", prices.source, prices.seen)
+    if not batch and tier == "priority":
+        return Rate(*entry.priority, "on_demand", prices.source, prices.seen) if entry.priority else None
+    if not batch and tier != "reserved" and entry.on_demand:
         return Rate(*entry.on_demand, "on_demand", prices.source, prices.seen, entry.cached, entry.written)
     return None
 

@@ -67,7 +67,7 @@ def _estimate(variant: Variant, sample: list[bytes], requests: int, window: str,
     batch = variant.options.get("completion_window", window) != "immediate"
     total = math.ceil(records * scale)
     small = total < limits.min_records_per_job and variant.options.get("below_minimum") != "pad"
-    rate = rate_for(model, batch=batch and not small)
+    rate = rate_for(model, batch=batch and not small, tier=variant.options.get("service_tier", "default"))
     counts = math.ceil(input_tokens * scale), math.ceil(output_tokens * scale)
     return Estimate(
         label=variant.label,

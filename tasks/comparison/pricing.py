@@ -65,7 +65,7 @@ def pricing_of(document: BedrockSection, model: Model) -> Pricing:
     ranges = sorted(document.ranges, key=lambda each: each.first_request)
     return Pricing(
         rate_for(model, batch=True),
-        rate_for(model, batch=False),
+        rate_for(model, batch=False, tier=document.options.service_tier),
         tuple(each.first_request for each in ranges) or (0,),
         tuple(_share(direct[each.index], records[each.index]) for each in ranges) or (0.0,),
     )

@@ -68,10 +68,12 @@ def estimate(
     immediate: bool = False,
     below_minimum: str = "on_demand",
     records: int | None = None,
+    tier: str = "default",
 ) -> Estimate:
     """The estimate of a model, from what was learned of its requests.
 
-    `requests` are the valid ones of the whole input; `records` what they become, where that was counted.
+    `requests` are the valid ones of the whole input; `records` what they become, where that was counted;
+    `tier` is that of calls on demand.
     """
     scale = requests / survey.lines if survey.lines else 0.0
     sent = round((survey.lines - survey.refused) * scale)
@@ -79,7 +81,7 @@ def estimate(
     tokens = math.ceil(survey.input_tokens * scale), math.ceil(survey.max_output_tokens * scale)
     small = records < limits.min_records_per_job and below_minimum != "pad"
     on_demand = immediate or small
-    batch_rate, on_demand_rate = (rate_for(survey.model, batch=batch) for batch in (True, False))
+    batch_rate, on_demand_rate = (rate_for(survey.model, batch=batch, tier=tier) for batch in (True, False))
     rate = on_demand_rate if on_demand else batch_rate
     return Estimate(
         model=survey.model.id,

@@ -20,7 +20,8 @@ class Costs:
         if not model.base_id and section.base_model:
             # An application profile, of which no price list has the name.
             model = parse_model(section.base_model)
-        rates = {route: rate_for(model, batch=route == "batch") for route in ("batch", "on_demand")}
+        tier = section.options.service_tier
+        rates = {route: rate_for(model, batch=route == "batch", tier=tier) for route in ("batch", "on_demand")}
         self._rates: dict[str, Rate | None] = {
             shard.id: rates.get(shard.route) for shard in section.shards or [] if shard.route != "none"
         }

@@ -240,7 +240,11 @@ def test_a_call_is_resolved(cloud: Cloud) -> None:
         ({"vpc_config": {"subnetIds": ["a b"], "securityGroupIds": ["sg-1"]}}, r"vpc_config.subnetIds.0: "),
         ({"vpc_config": {"subnetIds": ["s"], "securityGroupIds": ["g"], "vpc": "x"}}, r"vpc_config.vpc: Extra"),
         ({"vpc_config": {"subnetIds": ["s"] * 17, "securityGroupIds": ["g"]}}, r"vpc_config.subnetIds: .*at most 16"),
-        ({"service_tier": "priority", "max_cost_usd": 1}, "max_cost_usd cannot be held"),
+        ({"service_tier": "reserved", "max_cost_usd": 1}, "max_cost_usd cannot be held"),
+        (
+            {"model": "anthropic.claude-3-haiku-20240307-v1:0", "service_tier": "priority", "max_cost_usd": 1},
+            "no price list has what .*claude-3-haiku",
+        ),
         ({"model": "amazon.titan-embed-text-v2:0", "invocation": "Converse"}, "it takes InvokeModel"),
     ],
 )

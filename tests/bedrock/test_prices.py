@@ -63,7 +63,9 @@ def test_every_entry_is_a_price() -> None:
     assert len(LIST) > 250
     assert len({entry["id"] for entry in LIST}) == len(LIST)
     for entry in LIST:
-        assert set(entry) <= {"id", "on_demand", "batch", "cached", "written"}, "ids, and no patterns"
+        assert set(entry) <= {"id", "on_demand", "batch", "flex", "priority", "cached", "written"}, (
+            "ids, and no patterns"
+        )
         if "batch" in entry and "on_demand" in entry:
             assert all(b <= d for b, d in zip(entry["batch"], entry["on_demand"], strict=True)), entry
 
@@ -140,3 +142,23 @@ def test_a_list_of_the_users_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("BEDROCK_BATCH_PRICES", str(tmp_path / "wrong.json"))
     with pytest.raises(ConfigurationError, match="on_demnd"):
         rate("x")
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "cost"),
+    [
+        ("us.amazon.nova-2-lite-v1:0", "default", (0.33, 2.75)),
+        ("us.amazon.nova-2-lite-v1:0", "flex", (0.165, 1.375)),
+        ("us.amazon.nova-2-lite-v1:0", "priority", (0.5775, 4.8125)),
+        ("us.amazon.nova-2-lite-v1:0", "reserved", None),
+        # Flex costs no more than the default tier; what priority costs cannot be told.
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "flex", (1, 5)),
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "priority", None),
+    ],
+)
+def test_tiers_on_demand(model: str, tier: str, cost: tuple[float, float] | None) -> None:
+    found = rate_for(parse_model(model), batch=False, tier=tier)
+    assert (found and (found.input, found.output)) == cost
+    assert rate_for(parse_model(model), batch=True, tier=tier) == rate_for(parse_model(model), batch=True), (
+        "jobs have none"
+    )
