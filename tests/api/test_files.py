@@ -244,6 +244,7 @@ def test_a_page_has_no_more_files_than_may_be_listed_and_none_that_is_not_ours(
     ids = sorted((upload(tenant()).id for _ in range(3)), reverse=True)
     cloud.s3.put("prefix/acme/api/files/batch/rubbish.json", b"{}")
     found, more = list_files(tenant(), purpose="batch", limit=10_000, after=None, ascending=False)
+    assert (len(found), more) == (2, True)
     seen = [stored.id for stored in found]
     while more:
         found, more = list_files(tenant(), purpose="batch", limit=10_000, after=seen[-1], ascending=False)
