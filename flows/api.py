@@ -315,8 +315,7 @@ def _completed_if_whole(ref: BatchRef, batch: Batch) -> Batch:
     loaded = load(ref)
     if batch.status != "cancelled" or loaded is None or loaded[0].bedrock.unanswered != 0:
         return batch
-    whole = {"status": "completed", "completed_at": batch.cancelled_at, "cancelling_at": None, "cancelled_at": None}
-    return batch.model_copy(update=whole)
+    return batch.model_copy(update={"status": "completed", "completed_at": batch.cancelled_at})
 
 
 def _debugging() -> bool:
