@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvicorn
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import up
 from deployments.api import __main__ as command
@@ -23,7 +25,7 @@ from tests.fakes import BUCKET, Cloud
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The configurations of servers that were run, and who was to drive the orders; nothing is."""
     made: list[Any] = []
     for name in ("PREFECT_API_URL", "FORWARDED_ALLOW_IPS", "BEDROCK_BATCH_API_CONFIG"):
@@ -48,7 +50,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(uvicorn.Server, "run", serve)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    return made
+    # A server that other tests of this process use is none of a person's saying.
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield made
 
 
 def test_a_server_listens_on_this_machine_only_if_nothing_is_said(
@@ -64,8 +68,6 @@ def test_a_server_listens_on_this_machine_only_if_nothing_is_said(
 
 
 def test_what_is_said_counts(served: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
     with temporary_settings({PREFECT_API_URL: "http://prefect.invalid/api"}):
         assert command.main(["--host", "0.0.0.0", "--port", "9"]) == 0

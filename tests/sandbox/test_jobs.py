@@ -182,6 +182,6 @@ def test_jobs_of_many_threads_are_one_for_each_token(cloud: Cloud) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert (len(made), len(set(made)), len(imitation.jobs.all())) == (12, 3, 3)
     imitation.faults.set({"hold": False})
