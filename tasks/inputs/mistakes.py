@@ -291,8 +291,13 @@ def _of_python(lines: list[str]) -> Kind | None:
     return Kind(what, (remedies.PYTHON_LINES,)).and_(of_values(values))
 
 
+#: A first key in single quotes, or a word of Python's as a value.
+_PYTHON = re.compile(r"^\{\s*'[^']*'\s*:|:\s*(?:True|False|None)\b")
+
+
 def _literal(line: str) -> Any:
-    if not line.startswith("{") or len(line) > _MOST_PARSED:
+    # JSON with a fault of another kind may be a literal of Python's as well.
+    if not line.startswith("{") or len(line) > _MOST_PARSED or not _PYTHON.search(line):
         return None
     try:
         return ast.literal_eval(line.strip())

@@ -333,6 +333,10 @@ def test_what_is_made_to_keep_us_busy_does_not(text: str, tmp_path: Path) -> Non
         "[1, 2]\n",
         jsonl([3, 4]),
         jsonl([{**line, "custom_id": 7} for line in LINES]),
+        # No JSON, though Python would read it.
+        jsonl([{**line, "custom_id": "half \ud800"} for line in LINES]),
+        jsonl([{**line, "custom_id": "a b"} for line in LINES]).replace("a b", "a\tb"),
+        jsonl([{**line, "custom_id": "{'a': 1}\udc00"} for line in LINES]),
     ],
 )
 def test_nothing_is_guessed(text: str, tmp_path: Path) -> None:
