@@ -82,6 +82,7 @@ class Jobs:
         self._s3, self._region, self._faults, self._journal, self._seconds = s3, region, faults, journal, seconds
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
+        self._threads: list[threading.Thread] = []
 
     def create(self, request: dict[str, Any]) -> str:
         """The ARN of a new job, or of the one that the token named before. Raises Refused."""
@@ -106,7 +107,9 @@ class Jobs:
             seconds = self._faults.get("job_seconds")
             job = Job(arn, request, self._faults.take_next("job_ends"), self._seconds if seconds is None else seconds)
             self._jobs[arn] = job
-        threading.Thread(target=self._run, args=(job,), daemon=True).start()
+            thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
         return arn
 
     def get(self, identifier: str) -> Job:
@@ -127,6 +130,15 @@ class Jobs:
         if job.status != "Stopping":
             self._enter(job, "Stopping")
             job.stop.set()
+
+    def end_all(self) -> None:
+        """Stop what runs, and wait until nothing of it is answered, written or counted any more."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+        for job in self.all():
+            job.stop.set()
+        for thread in threads:
+            thread.join(60)
 
     def _enter(self, job: Job, status: str, message: str = "") -> None:
         job.status, job.message, job.modified = status, message, now()

@@ -171,6 +171,8 @@ class Bedrock:
         if parts == ["journal"]:
             return _json(self._journal.snapshot())
         if parts == ["reset"] and request.method == "POST":
+            # What earlier callers left running would take slots, and be counted as paid for once more.
+            self._jobs.end_all()
             self._journal.reset()
             return _json(self._faults.reset())
         if parts == ["jobs"]:

@@ -185,3 +185,14 @@ def test_jobs_of_many_threads_are_one_for_each_token(cloud: Cloud) -> None:
         thread.join(60)
     assert (len(made), len(set(made)), len(imitation.jobs.all())) == (12, 3, 3)
     imitation.faults.set({"hold": False})
+
+
+def test_what_is_ended_is_not_answered_any_more_and_takes_no_slot(cloud: Cloud) -> None:
+    """The next test counts from nothing: a job that the one before it left behind is none of its own."""
+    imitation = Imitation(cloud, seconds=600.0, max_jobs=1)
+    late = imitation.begin([record(0)])
+    imitation.jobs.end_all()
+    assert late.status == "Stopped"
+    imitation.faults.set({"job_seconds": 0.0})
+    assert imitation.end([record(1)]).status == "Completed"
+    assert imitation.journal.snapshot()["paid"] == 1
