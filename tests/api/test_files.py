@@ -126,6 +126,11 @@ def test_a_page_of_expired_files_is_not_the_end(cloud: Cloud, monkeypatch: pytes
     assert [*first, *last] == ([stay, newest] if ascending else [newest, stay])
 
 
+@pytest.mark.parametrize("seconds", [3600, 2_592_000])
+def test_a_file_is_kept_for_an_hour_to_thirty_days(seconds: int) -> None:
+    assert expiry({"anchor": "created_at", "seconds": seconds}) == seconds
+
+
 @pytest.mark.parametrize("value", [{}, {"seconds": 3600}, {"anchor": "created_at", "seconds": 3599}, "x", {"anchor": "created_at", "seconds": True}, {"anchor": "created_at", "seconds": "1e4"}, {"anchor": "created_at", "seconds": 2_592_001}])  # fmt: skip
 def test_wrong_expiries_are_refused(value: object) -> None:
     with pytest.raises(InvalidCallError):

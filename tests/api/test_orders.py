@@ -426,3 +426,22 @@ def test_an_order_stands_on_the_batch_that_was_noted_first(cloud: Cloud) -> None
     over = create(owner, upload(owner).id)
     _finish(over)
     assert attach(owner, over.id, REF.batch_id).batch_id is None
+
+
+def test_a_name_that_was_exchanged_meanwhile_is_not_written_over(cloud: Cloud) -> None:
+    """Two make the call again at once, and both have read the name of the order that is over."""
+    owner = tenant()
+    file = upload(owner).id
+    over = create(owner, file)
+    _finish(over)
+    others: list[str] = []
+    cloud.s3.after("GetObject", lambda: others.append(create(owner, file).id), on=order_key(over))
+    mine = create(owner, file)
+    assert others
+    assert over.id not in others
+    assert [mine.id] == others
+    assert [order.id for order in open_orders(owner) if not order.finished] == others
+
+
+def order_key(order: Order) -> str:
+    return order_uri(tenant(), order.id).key

@@ -33,7 +33,14 @@ from tasks.api.views import ended_alone, failed, view
 from tasks.api.webhooks import event_of, signature
 from tasks.batch.paths import BatchRef
 from tasks.batch.registry import run_noted
-from tasks.errors import BatchFailedError, ConfigurationError, InputFileError, TransientError
+from tasks.errors import (
+    BatchFailedError,
+    ConfigurationError,
+    InputFileError,
+    LostLeaseError,
+    StateConflictError,
+    TransientError,
+)
 from tasks.openai_format.batch import Batch, BatchError, BatchErrors, RequestCounts
 from tasks.settings import load_settings, settings_in_force
 from tasks.storage.uris import parse_input_uri
@@ -146,13 +153,15 @@ def test_what_passes_by_itself_is_tried_again(pipeline: Pipeline) -> None:
     pipeline.turns = [
         raising(TransientError("throttled")),
         raising(RuntimeError("Prefect is away")),
+        raising(LostLeaseError("another runner has it")),
+        raising(StateConflictError("somebody was faster")),
         lambda: pipeline.batch("in_progress"),
     ]
     each = runner()
-    for _ in range(3):
+    for _ in range(5):
         due(each).look()
     assert get_order(tenant(), order.id).batch_id == ID
-    assert get_order(tenant(), order.id).tries == 2
+    assert get_order(tenant(), order.id).tries == 4
 
 
 def test_what_never_passes_fails_in_the_end(pipeline: Pipeline) -> None:
@@ -480,6 +489,8 @@ def test_a_runner_looks_again_when_something_is_due(pipeline: Pipeline, monkeypa
     pipeline.turns = [lambda: pipeline.batch("in_progress")]
     each.look()
     assert 0.5 <= each.pause() <= 1.0
+    each._due = dict.fromkeys(each._due, 0.0)
+    assert each.pause() == 0.5, "not one look after another without a pause"
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3000)
     each.look()
@@ -529,6 +540,9 @@ def test_the_sweep_removes_what_nobody_needs(pipeline: Pipeline, monkeypatch: py
     each._swept = now - 600
     each.look()
     assert pipeline.cloud.s3.keys(f"prefix/acme/api/data/{later.id}"), "every ten minutes only"
+    each._swept = now - 601
+    each.look()
+    assert not pipeline.cloud.s3.keys(f"prefix/acme/api/data/{later.id}")
 
 
 def test_an_order_that_is_begun_elsewhere_is_not_ended_by_a_cancel(pipeline: Pipeline) -> None:
@@ -796,3 +810,67 @@ def test_a_batch_is_advanced_under_its_own_key(monkeypatch: pytest.MonkeyPatch, 
         api.advance_order.fn(ID)
     (ref,) = seen
     assert (ref.batch_id, ref.root, ref.kms_key) == (ID, tenant().settings.root, "arn:key/own")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("seconds", "renewed"), [(20, False), (21, True)])
+def test_a_claim_is_renewed_after_a_third_of_its_time(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, seconds: int, renewed: bool
+) -> None:
+    """An input of many minutes is read once: whoever reads it has it for 60 seconds, and says so every 20."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def turn() -> Batch:
+        begun.set()
+        assert go_on.wait(60)
+        return pipeline.batch("in_progress")
+
+    order = order_of(pipeline)
+    pipeline.turns = [turn]
+    start = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: float(start))
+    each = Runner(Tenants((tenant(),)), threads=2)
+    each.look()
+    assert begun.wait(60)
+    monkeypatch.setattr(time, "time", lambda: float(start + seconds))
+    each.look()
+    held = get_order(tenant(), order.id).claim
+    go_on.set()
+    each.close(60)
+    assert held is not None
+    assert held.until == start + 60 + (seconds if renewed else 0)
+
+
+def test_a_batch_that_all_of_its_orders_cancelled_is_stopped(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them stands on it, and none wants it: left to the others, it would be paid for to its end."""
+    orders = [create(tenant(), upload(tenant()).id) for _ in range(2)]
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    for order in orders:
+        cancel_order(tenant(), order.id)
+    stops: list[BatchRef] = []
+    monkeypatch.setattr(api, "stop_batch", stops.append)
+    pipeline.turns = [lambda: pipeline.batch("cancelled", cancelled_at=5)]
+    each.look()
+    assert {ref.batch_id for ref in stops} == {ID}
+    assert [shown(order)["status"] for order in orders] == ["cancelled"] * 2
+
+
+def test_nothing_is_kept_of_orders_that_are_over(pipeline: Pipeline) -> None:
+    """A runner lives for months."""
+    order = order_of(pipeline)
+    pipeline.turns = [
+        lambda: pipeline.batch("in_progress"),
+        lambda: pipeline.batch("cancelled", cancelled_at=5),
+    ]
+    each = runner()
+    each.look()
+    assert each._claimed
+    cancel_order(tenant(), order.id)
+    for _ in range(3):
+        due(each).look()
+    assert not list(open_orders(tenant()))
+    assert (each._stopped, each._claimed, each._due, each._open) == (set(), {}, {}, set())

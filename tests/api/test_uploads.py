@@ -277,3 +277,14 @@ def test_a_large_file_of_wrong_parts_is_not_left_half_written(cloud: Cloud) -> N
         complete_upload(owner, upload.id, {"part_ids": [sent], "md5": "0" * 32})
     assert cloud.s3.count("CreateMultipartUpload", on="api/data/") == 1
     assert cloud.s3.uploads == {}
+
+
+@pytest.mark.parametrize(("size", "said"), [(4, "hold 3 bytes; the upload was to have 4"), (2, "hold 3 bytes")])
+def test_a_file_is_of_the_size_that_was_said(cloud: Cloud, size: int, said: str) -> None:
+    """Also where a part is missing: half a dataset would run without a word."""
+    owner = tenant()
+    upload = begin(owner, size)
+    sent = part(owner, upload.id, b"abc")
+    with pytest.raises(InvalidCallError, match=said):
+        complete_upload(owner, upload.id, {"part_ids": [sent]})
+    assert get_upload(owner, upload.id).status == "pending"

@@ -198,3 +198,10 @@ def test_what_people_and_programs_are_told() -> None:
     assert (second["input"], second["at most"]) == ("unknown", "unknown")
     plain = summary(said)
     assert (plain[0]["label"], plain[0]["rate"]["basis"], plain[1]["rate"]) == ("a|b", "batch", None)
+
+
+@pytest.mark.parametrize(("below", "jobs"), [("pad", 1), ("on_demand", 0)])
+def test_the_judges_few_requests_go_as_the_call_says(sources: list[Source], below: str, jobs: int) -> None:
+    two, judge = [Variant(NOVA, "a"), Variant(NOVA, "b")], Judge(NOVA, requests=10)
+    *_, judging = estimate_all(two, sources, 200, "24h", judge=judge, below_minimum=below)
+    assert (judging.requests, judging.jobs) == (20, jobs)

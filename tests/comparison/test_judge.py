@@ -20,13 +20,18 @@ TABLE, ASKED, OUTPUT = S3Uri(BUCKET, "table.parquet"), S3Uri(BUCKET, "judge.json
 LABELS = ["x", "y"]
 
 
-def put_table(cloud: Cloud, answers: list[list[str | None]], scores: list[list[float | None]] | None = None) -> None:
+def put_table(
+    cloud: Cloud,
+    answers: list[list[str | None]],
+    scores: list[list[float | None]] | None = None,
+    ok: list[list[bool]] | None = None,
+) -> None:
     rows = [
         {
             "custom_id": f"r{number}",
             "variant": label,
             "request": f"question {number}",
-            "ok": answer is not None,
+            "ok": ok[number][place] if ok else answer is not None,
             "answer": answer,
             "score": scores[number][place] if scores else None,
         }
@@ -204,3 +209,10 @@ def test_more_answers_than_were_asked_for_are_no_negative_failures(cloud: Cloud)
     judged = read_verdicts(Judge(NOVA), LABELS, "b", output)
     assert (judged.asked, judged.failed) == (2, 0)
     assert read_verdicts(Judge(NOVA), LABELS, "b", output, 5).failed == 3
+
+
+def test_what_failed_is_not_judged_by_the_text_it_left(cloud: Cloud) -> None:
+    """A refused or half answer has a text, too; it counts as failed, not as the worse one."""
+    put_table(cloud, [["a", "b"], ["a", "half"]], ok=[[True, True], [True, False]])
+    assert write_questions(Judge(NOVA), LABELS, TABLE, ASKED, None) == 2
+    assert {each["custom_id"].partition("-")[0] for each in questions(cloud)} == {key(0)}

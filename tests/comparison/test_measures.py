@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.comparison.measures import _mean
-from tests.comparison.compared import Compared
+from tests.comparison.compared import REFUSED, Compared
 from tests.fakes import Cloud
 
 
@@ -21,3 +21,9 @@ def test_what_was_cut_off_is_a_share_of_the_answered(cloud: Cloud, tmp_path: Pat
     (side,) = Compared(cloud, tmp_path, {"a": [cut, cut, cut, "x", "y", None, None]}).numbers.variants
     assert (side.truncated.count, side.truncated.total) == (3, 5)
     assert (side.answered.count, side.answered.total) == (5, 7)
+
+
+def test_the_twenty_most_frequent_errors_are_named(cloud: Cloud, tmp_path: Path) -> None:
+    answers = [{**REFUSED, "error_code": f"e{n}"} for n in range(21) for _ in range(2 if n < 20 else 1)]
+    (side,) = Compared(cloud, tmp_path, {"a": [*answers, "x"]}).numbers.variants
+    assert side.errors == {f"e{n}: too long": 2 for n in range(20)}

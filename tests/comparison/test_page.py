@@ -11,7 +11,7 @@ from tasks.comparison.charts import Point
 from tasks.comparison.joined import ANSWERED, LOST, Example, Joined
 from tasks.comparison.judge import Judged, JudgedPair
 from tasks.comparison.numbers import Mean, Measures, Numbers, Pair, Share
-from tasks.comparison.page import Page, _agreement, _contents, _data, _points, examples, markdown, number
+from tasks.comparison.page import Page, _agreement, _contents, _data, _points, examples, html, markdown, number
 
 NONE = Share(0, 0, None)
 NOTHING = Mean(0, None, None, None, None, None)
@@ -210,3 +210,10 @@ def test_the_report_in_short_has_accuracy_with_a_reference() -> None:
     assert "| variant | accuracy | answered | cost per 1,000 | output tokens |" in lines
     assert "| a | 50.0 % | 75.0 % | no price | – |" in lines
     assert "| b | 25.0 % | 75.0 % | no price | – |" in lines
+
+
+@pytest.mark.parametrize(("costs", "total"), [((0.25, 0.5), "In all $0.7500."), ((0.25, None), None)])
+def test_a_total_is_of_all_or_there_is_none(costs: tuple[float | None, ...], total: str | None) -> None:
+    """The sum of what is known would be read as the bill."""
+    made = html(page(numbers(*(variant(label, cost_usd=cost) for label, cost in zip("ab", costs, strict=True)))))
+    assert (total or "In all $") in made if total else "In all $" not in made

@@ -427,3 +427,10 @@ def test_no_sentence_claims_what_no_conclusion_does(cloud: Cloud, tmp_path: Path
                             r"If . is really better|Of the judge's|The cost|The judge contradicts", sentence
                         ), sentence
     assert said == set(CLAIMS.values())
+
+
+def test_a_judge_that_prefers_nobody_contradicts_nobody(said: Any) -> None:
+    sentences = said({"a": LABELS, "b": wrong(20)}, LABELS, judged(("a", "b", 5, 8, 0)))
+    assert sentences[0].startswith("a is the most accurate")
+    assert any("does not tell" in sentence for sentence in sentences)
+    assert not [sentence for sentence in sentences if "contradicts" in sentence]

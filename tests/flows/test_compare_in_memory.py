@@ -306,3 +306,11 @@ def test_a_comparison_without_any_result_says_why_for_each(
     monkeypatch.setattr(flow, "_batch", refused)
     with pytest.raises(PipelineError, match=r"No model has results\. .*no cold"):
         compare(chats(tmp_path))
+
+
+def test_images_may_lie_where_the_input_does(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    """Each variant reads a copy of the input: the bucket that it was copied from is noted with the batch."""
+    cloud.s3.put("in/in.jsonl", chats(tmp_path).read_bytes())
+    compare_models(f"s3://{BUCKET}/in/in.jsonl", models=[CLAUDE, COLD], poll_seconds=0.001)
+    kept = [json.loads(cloud.s3.objects[key].body) for key in cloud.s3.objects if key.endswith("/batch.json")]
+    assert [each["bedrock"]["options"]["image_buckets"] for each in kept] == [[BUCKET]] * 2

@@ -23,6 +23,12 @@ def test_other_partitions() -> None:
     assert (gov or "").startswith("https://us-gov-west-1.console.amazonaws-us-gov.com/")
 
 
+def test_americas_other_regions_are_not_the_governments() -> None:
+    for region in ("us-east-1", "us-west-2"):
+        jobs = Console(f"https://s3.{region}.amazonaws.com", region).jobs()
+        assert (jobs or "").startswith(f"https://{region}.console.aws.amazon.com/")
+
+
 def test_no_console_of_another_store() -> None:
     for endpoint in ("http://127.0.0.1:9000", "https://minio.example.com", "https://s3.amazonaws.com.evil.example"):
         console = Console(endpoint, "us-east-1")
