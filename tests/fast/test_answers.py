@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tasks.validate import validate_input
 from tests.builders import call
 from tests.conftest import CLAUDE, LLAMA, NOVA, chat, write_lines
 from tests.fakes import Cloud
+from tests.occurring import happened, occurring
 
 pytestmark = pytest.mark.timeout(600)
 LINES = 120
@@ -244,8 +244,7 @@ def test_columns_and_records_give_the_same_files(
         ways.append(plain_answers(self, index))
         return ways[-1]
 
-    taken: Counter[str] = Counter()
-
+    @occurring(mostly_plain=7, not_all_plain=12, overruled=2)
     @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(jobs_of(model), st.booleans(), st.integers(0, 2))
     def same(jobs: list[list[Fate]], small: bool, cut: int) -> None:
@@ -265,17 +264,12 @@ def test_columns_and_records_give_the_same_files(
             patch.setattr(normalize.Normalizer, "plain_answers", noted)
             columns = run(outputs)
         plain, answered = int(np.count_nonzero(ways[-1].finish)), columns[0].count(b"\n")
-        taken["some are plain"] += plain > 0
-        taken["some are not"] += plain < answered
-        taken["most are plain"] += 2 * plain > answered
-        taken["another job's answer is not plain any more"] += overruled(jobs, ways[-1].finish)
+        happened("mostly_plain", 2 * plain > answered)
+        happened("not_all_plain", plain < answered)
+        happened("overruled", overruled(jobs, ways[-1].finish))
         for way in (one_by_one, in_vain):
             with monkeypatch.context() as patch:
                 patch.setattr(normalize.Normalizer, "plain_answers", way)
                 assert run(outputs) == columns
 
     same()
-    # What this is about does occur: hypothesis ends early on a machine that is busy, and not that early.
-    assert taken["most are plain"] >= 5, taken
-    assert taken["some are not"] >= 3, taken
-    assert taken["another job's answer is not plain any more"] >= 1, taken

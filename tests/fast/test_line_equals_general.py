@@ -76,11 +76,21 @@ plain_body = st.builds(
 )
 
 
+def happened_in(body: dict[str, Any], line: bytes) -> None:
+    """What the short cut has to get right occurs where it is taken."""
+    happened("system", body["messages"][0]["role"] != "user")
+    happened("turns", len(body["messages"]) > 2)
+    happened("parameters", len(body) > 1)
+    happened("sampling", body.get("temperature") is not None or body.get("top_p") is not None)
+    happened("escapes", b"\\" in line)
+    happened("others", not line.isascii())
+
+
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, GPT_OSS, KIMI, "anthropic.claude-haiku-4-5-20251001-v1:0"])
-@occurring(short=60, refused=50, general=5)
+@occurring(short=60, refused=50, general=10, system=25, turns=40, parameters=20, sampling=8, escapes=50, others=25)
 @settings(max_examples=400)
 @given(body=body | plain_body, escape=st.booleans())
-def test_plain_equals_general(model: str, body: dict[str, object], escape: bool) -> None:
+def test_plain_equals_general(model: str, body: dict[str, Any], escape: bool) -> None:
     parsed = parse_model(model)
     encoder = FastEncoder(parsed, "/v1/chat/completions", "error")
     line = json.dumps({"custom_id": "x", "body": body}, ensure_ascii=escape).encode("utf-8", "surrogatepass")
@@ -92,6 +102,8 @@ def test_plain_equals_general(model: str, body: dict[str, object], escape: bool)
         happened("refused")
         return
     happened("general" if short is None else "short")
+    if short is not None:
+        happened_in(body, line)
     sent = json.loads(general.model_inputs[0])
     if short is not None:
         assert short[0] == general.custom_id
