@@ -93,7 +93,7 @@ _GROUP_ROWS, _GROUP_CHARACTERS = 8192, 8 << 20
 
 
 #: Columns of few values; a dictionary of the others would be as large as they are.
-_DICTIONARIES = ["choice", "ok", "status_code", "finish_reason", "error_code", "error_message", "model", "file"]
+_DICTIONARIES = ["choice", "status_code", "finish_reason", "error_code", "error_message", "model", "file"]
 
 
 def table_writer(out: S3Writer) -> pq.ParquetWriter:

@@ -113,7 +113,8 @@ def _pair(turns: list[Turn], policy: Policy, field: str) -> bool:
     used: set[str] = set()
     nobody, left_out = Turn("user", []), False
     for place, turn in enumerate(turns):
-        if turn.role == "user" and (place == 0 or turns[place - 1].role == "user"):
+        if place == 0:
+            # Nothing was called before it.
             _answer([], turn, field)
         if turn.role == "assistant":
             calls = [part for part in turn.parts if type(part) is ToolCall]

@@ -97,7 +97,7 @@ def _budget_as_given(given: dict[str, Any], chat: Chat, facts: Capabilities, pol
     if "budget" not in facts.thinking:
         how = '{"type": "adaptive"} and reasoning_effort' if "adaptive" in facts.thinking else "nothing of the kind"
         policy.refuse("thinking", f"this model takes no budget of thinking; it takes {how}.")
-    elif not isinstance(budget, int) or isinstance(budget, bool) or budget < LEAST_BUDGET:
+    elif not isinstance(budget, int) or budget < LEAST_BUDGET:
         policy.refuse("thinking.budget_tokens", f"it must be a whole number of {LEAST_BUDGET:,} or more.")
     elif chat.max_tokens is not None and budget >= chat.max_tokens:
         policy.refuse("thinking.budget_tokens", f"it must be below max_tokens, which is {chat.max_tokens:,}.")
