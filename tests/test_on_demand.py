@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -333,6 +334,16 @@ def test_the_stage_asks_for_what_no_job_takes_once(cloud: Cloud) -> None:
     assert stored().bedrock.warnings == []
     assert run_stage() == 0
     assert len(asked(cloud)) == 5
+
+
+def test_how_far_it_is_is_said_now_and_then(cloud: Cloud, one_by_one: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *given: said.append(text % given))
+    monkeypatch.setattr(on_demand, "run_log", lambda: log)
+    monkeypatch.setattr(on_demand, "_LOG_EVERY", 2)
+    batch, each = waiting(cloud)
+    answer_shard(HELD, batch, each)
+    assert said == ["2 answers on demand", "4 answers on demand"]
 
 
 def test_calls_that_were_sent_again_are_said_once(cloud: Cloud, one_by_one: None) -> None:

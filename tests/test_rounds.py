@@ -1,6 +1,7 @@
 """Rounds: what is asked again, and in how many objects."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tasks.batch.document import BatchDocument, Origin, Shard
 from tasks.batch.paths import shard_object
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.names import record_id
-from tasks.rounds import start_round
+from tasks.rounds import begin_round, start_round
 from tasks.shards.gather import Remainder, gather, merge, write_remainders
 from tests.builders import HELD, REF, document, job, put_shard, range_of, records, shard, store, stored
 from tests.fakes import Cloud
@@ -93,6 +94,19 @@ def test_a_round_begins_once(cloud: Cloud) -> None:
     objects = dict(cloud.s3.objects)
     assert start_round(HELD, batch, pieces) == after
     assert cloud.s3.objects == objects
+
+
+def test_a_round_is_announced(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(warning=lambda text, *given: said.append(text % given))
+    monkeypatch.setattr("tasks.rounds.run_log", lambda: log)
+    for numbers, asked_how in ((range(3, 9), "0 jobs, 6 calls on demand"), (range(20), "1 job, 0 calls on demand")):
+        batch, _ = asked(cloud)
+        begin_round.fn(HELD, batch, write_remainders(HELD, batch, range_of(), {"00000": ids(numbers)}))
+        assert said.pop() == (
+            f"{len(numbers)} records were throttled, expired, missing or hit a fault of the service; "
+            f"round 2 of {batch.bedrock.last_round} asks again: {asked_how}"
+        )
 
 
 def test_of_two_that_begin_a_round_at_once_the_first_counts(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

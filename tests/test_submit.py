@@ -1,5 +1,6 @@
 """Submitting: every shard has one job, whatever is lost on the way; and what a refused job is called."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tasks.batch.lease import holding
 from tasks.batch.store import update
 from tasks.cancel import stop_batch
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
-from tasks.submit import _error_code, submit_jobs
+from tasks.submit import _error_code, submit, submit_jobs
 from tests.builders import HELD, REF, ROLE, document, job, shard, store, stored
 from tests.conftest import CLAUDE, NOVA
 from tests.fakes import Cloud, raising, refusal
@@ -171,6 +172,24 @@ def test_what_has_no_slot_waits(cloud: Cloud) -> None:
     cloud.bedrock.move(arn, "Completed")
     assert submit_jobs(HELD).submitted == 1
     assert len(cloud.bedrock.jobs) == 2
+
+
+def test_what_was_submitted_and_what_waits_is_said(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *given: said.append(text % given))
+    monkeypatch.setattr("tasks.submit.run_log", lambda: log)
+    store(cloud, two_shards())
+    cloud.bedrock.max_jobs = 1
+    for _ in range(2):
+        submit.fn(HELD)
+    cloud.bedrock.max_jobs = 2
+    for _ in range(2):
+        submit.fn(HELD)
+    assert said == [
+        "Submitted 1 job; 1 in flight, 1 waiting for a slot",
+        "No slot is free: 1 job waits, 1 in flight",
+        "Submitted 1 job; 2 in flight, 0 waiting for a slot",
+    ]
 
 
 @pytest.mark.parametrize(("others", "model", "submitted"), [(19, CLAUDE, 1), (20, CLAUDE, 0), (20, NOVA, 2)])

@@ -96,6 +96,7 @@ def test_what_is_too_little_by_itself_is_gathered(cloud: Cloud) -> None:
     *left, gathered = after.bedrock.shards or []
     assert [(each.route, each.done) for each in left] == [("none", True)] * 2
     assert (gathered.id, gathered.route, gathered.records, gathered.ranges) == ("gathered-00000", "batch", 12, [0, 1])
+    assert (gathered.round, [origin.shard for origin in gathered.origins]) == (1, ["00000", "00001"])
     assert cloud.s3.objects[REF.uri("input", "part-gathered-00000.jsonl").key].body == b"".join(records(range(12)))
     assert [each.route for part in parts for each in part.shards] == ["on_demand"] * 2, (
         "the given ones stay as they are"

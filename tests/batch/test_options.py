@@ -18,7 +18,7 @@ from tasks.errors import ConfigurationError
 from tasks.open import name_batch, resume_batch
 from tests.builders import HELD, REF, call, document, store, stored, summary
 from tests.conftest import CLAUDE, NOVA
-from tests.fakes import Cloud
+from tests.fakes import BUCKET, Cloud
 
 FLOWS = [(batch_inference, BatchParameters), (compare_models, ComparisonParameters)]
 
@@ -217,6 +217,10 @@ def test_a_call_is_resolved(cloud: Cloud) -> None:
     assert (resolved.window_hours, resolved.immediate, resolved.metadata) == (48, False, {"a": "b"})
     assert (options.output_location, options.output_kms_key, options.output_owner) == tuple(output.values())
     assert options.bucket_owner is None, "that of another bucket"
+    at_home = {"s3Uri": f"s3://{BUCKET}/x", "s3BucketOwner": "123456789012"}
+    resolved_at_home = call(output_data_config={"s3OutputDataConfig": at_home})
+    assert resolved_at_home.settings.bucket_owner == "123456789012"
+    assert resolved_at_home.options.bucket_owner == resolved_at_home.options.output_owner == "123456789012"
     assert resolved.limits == Limits()
     assert resolved.settings.root == REF.root
     skip: OnInvalid = options.on_invalid

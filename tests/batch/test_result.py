@@ -9,7 +9,7 @@ import pytest
 
 from tasks.batch.result import BatchResult
 from tasks.errors import PipelineError
-from tasks.openai_format.batch import BatchError, BatchErrors, BatchUsage, RequestCounts
+from tasks.openai_format.batch import BatchError, BatchErrors, BatchUsage, InputTokensDetails, RequestCounts
 from tests.conftest import chat, write_lines
 from tests.fakes import BUCKET, Cloud
 
@@ -48,6 +48,29 @@ def test_how_it_reads() -> None:
     errors = BatchErrors(data=[BatchError(code="empty_file", message="It is empty."), BatchError(code="b")])
     failed = batch(status="failed", errors=errors, usage=None, cost_usd=None, completed_at=None)
     assert "first error  empty_file: It is empty. (and 1 more error)" in repr(failed)
+
+
+def test_every_file_that_there_is_has_a_row() -> None:
+    uris = {"output": "s3://b/output.jsonl", "errors": "s3://b/errors.jsonl", "parquet": "s3://b/results.parquet"}
+    whole = batch(
+        output_file=uris["output"],
+        error_file=uris["errors"],
+        parquet_file=uris["parquet"],
+        usage=BatchUsage(
+            input_tokens=5000, output_tokens=6, input_tokens_details=InputTokensDetails(cached_tokens=4000)
+        ),
+        errors=BatchErrors(data=[BatchError(code="empty_file", message="It is empty.")]),
+    )
+    assert dict(whole.rows()) == {
+        "status": "completed",
+        "model": "m",
+        "requests": "1,200: 1,199 answered, 1 failed",
+        "tokens": "5,000 in (4,000 cached), 6 out",
+        "cost": "$0.0123",
+        "took": "1 h 2 min",
+        **uris,
+        "first error": "empty_file: It is empty.",
+    }
 
 
 @pytest.mark.parametrize("ended", ["completed_at", "failed_at", "expired_at", "cancelled_at"])

@@ -9,6 +9,7 @@ import pytest
 from tasks.bedrock.models import parse_model
 from tasks.codecs.encoder import RECORD_END
 from tasks.codecs.families.anthropic import AnthropicCodec
+from tasks.errors import PipelineError
 from tasks.fast.line import FastEncoder, encoder_for
 from tasks.fast.match import LineBlock, Templates
 from tasks.fast.records import PlainRecords, RecordForm, form_of
@@ -116,6 +117,25 @@ def test_the_first_texts_may_be_the_same_in_all_lines() -> None:
     ]
 
 
+@pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA])
+def test_texts_may_stand_in_another_order_than_in_the_line(model: str) -> None:
+    """A system text that comes late: in the record it is the first."""
+    roles = ("user", "system", "user")
+    lines = [
+        json.dumps(chat(f"req-{n}", messages=[{"role": role, "content": f"{role} {text}"} for role in roles])).encode()
+        for n, text in enumerate(TEXTS)
+    ]
+    data, block, templates = matched(lines)
+    (template,) = templates.known
+    found = form_of(template, encoder(model))
+    assert found is not None
+    assert (template.text_slots, found.slots) == ((1, 2, 3), (2, 1, 3))
+    written = bytes(PlainRecords(data, block, np.arange(30), [template], [found]).between(0, 30)).splitlines()
+    assert [json.loads(record)["modelInput"] for record in written] == [
+        json.loads(encoder(model).draft(line).model_inputs[0]) for line in lines
+    ]
+
+
 def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = lines_of("x", seed=1)
     template = learn(line, "last text")
@@ -128,6 +148,20 @@ def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(AnthropicCodec, "encode", fail)
     assert form_of(template, encoder) is None
+
+
+@pytest.mark.parametrize("error", [PipelineError("x"), MemoryError()], ids=["pipeline", "memory"])
+def test_what_no_line_is_to_blame_for_is_raised(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = lines_of("x", seed=1)
+    template = learn(line, "last text")
+    assert template is not None
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(FastEncoder, "draft", fail)
+    with pytest.raises(type(error)):
+        form_of(template, FastEncoder(parse_model(CLAUDE), CHAT, "drop"))
 
 
 def test_a_template_whose_records_grow_much_has_no_form() -> None:

@@ -120,6 +120,8 @@ def test_pictures_are_not_fetched() -> None:
     """A run would fetch them where it may; here, one pixel stands for each."""
     line = chat("a", messages=[{"role": "user", "content": PICTURES}])
     assert survey(line).refused == 1
+    beside = survey(chat("a", messages=[{"role": "user", "content": [{"type": "text", "text": "What?"}, *PICTURES]}]))
+    assert (beside.refused, beside.dropped) == (1, {"messages[].content[].image_url.url": 1})
     assert survey(line, fetch_images=True).refused == 0
     stored = json.loads(json.dumps(line).replace("https://example.com", "s3://bucket"))
     assert survey(stored).refused == 0

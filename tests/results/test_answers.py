@@ -191,3 +191,22 @@ def test_texts_come_in_the_order_they_are_asked_for(apart: int, monkeypatch: pyt
             found._end += len(data) + 20
         for rows in ([0, 1, 2, 3, 4], [4, 0], [2], [1]):
             assert found.texts(np.array(rows)).to_pylist() == [texts[row] for row in rows]
+
+
+def test_neighbours_in_the_file_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SKIPPED_BYTES", 10)
+    with answers([1]) as found:
+        found._file.write(b"x" * 1000)
+        read: list[tuple[int, int]] = []
+        at = found._file.read_at
+
+        def noted(start: int, size: int) -> bytes:
+            read.append((start, size))
+            return at(start, size)
+
+        monkeypatch.setattr(found._file, "read_at", noted)
+        starts = np.array([0, 15, 30, 51, 100])
+        places, data = found._read(starts, np.full(5, 10, dtype=np.int32))
+    # Ten bytes between two texts are read with them, eleven are not.
+    assert read == [(0, 40), (51, 10), (100, 10)]
+    assert (places.tolist(), len(data)) == ([0, 15, 30, 40, 50], 60)

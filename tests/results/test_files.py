@@ -42,10 +42,20 @@ def test_how_the_table_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most_rows", "most_characters", "groups"), [(2, 10**9, [2, 2, 1]), (10**9, 5, [3, 2]), (9, 99, [5])]
+    ("most_rows", "most_characters", "held", "groups"),
+    [
+        (2, 10**9, [1, 0, 1, 0, 1], [2, 2, 1]),
+        (10**9, 5, [1, 2, 0, 1, 2], [3, 2]),
+        (9, 99, [1, 2, 3, 4, 5], [5]),
+    ],
 )
 def test_groups_of_rows_are_bounded_by_rows_and_by_what_is_in_them(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, most_rows: int, most_characters: int, groups: list[int]
+    cloud: Cloud,
+    monkeypatch: pytest.MonkeyPatch,
+    most_rows: int,
+    most_characters: int,
+    held: list[int],
+    groups: list[int],
 ) -> None:
     """A reader, and who puts the table together, holds one group in memory."""
     monkeypatch.setattr("tasks.results.files._GROUP_ROWS", most_rows)
@@ -54,6 +64,7 @@ def test_groups_of_rows_are_bounded_by_rows_and_by_what_is_in_them(
         for line in range(5):
             row = ResultRow(custom_id="a", line=line, choice=0, ok=True, status_code=200)
             results.add(Result(b"{}", True, [row]))
+            assert len(results._other) == held[line]
     stored = cloud.s3.objects[result_piece(REF, range_of(), "results.parquet").key].body
     metadata = pq.ParquetFile(io.BytesIO(stored)).metadata
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == groups

@@ -90,6 +90,18 @@ def test_a_shard_is_asked_again_as_it_is_only_where_a_job_may_read_the_same_obje
     assert left.records == 20
 
 
+def test_others_are_copied_beside_one_that_is_asked_again_as_it_is(cloud: Cloud) -> None:
+    shards = [asked(cloud), asked(cloud, id="00000-1")]
+    wanted = {"00000": ids(*range(20)), "00000-1": ids(1, 2)}
+    whole, part = write_remainders(LATER, batch(*shards), range_of(), wanted)
+    assert (whole.shard, whole.uri, whole.records) == ("00000", None, 20)
+    assert (part.shard, part.uri, part.records) == (
+        "00000-1",
+        str(REF.uri("again", "epoch-2", "part-00000-r2-1.jsonl")),
+        2,
+    )
+
+
 @pytest.mark.parametrize(
     ("records_", "bytes_", "groups"), [((50, 50), (1, 1), 1), ((50, 51), (1, 1), 2), ((1, 1), (999, 2), 2)]
 )

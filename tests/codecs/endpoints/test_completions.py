@@ -19,6 +19,7 @@ def test_a_prompt() -> None:
     found, _ = parsed(temperature=0, stop=["END"], n=2, echo=True, seed=1)
     chat = Chat([], [Turn("user", [Text("P")])], max_tokens=16, temperature=0, stop=["END"], n=2, rest={"seed": 1})
     assert found == [(chat, Context(echo="P"))]
+    assert parsed(n=1, best_of=1, max_tokens=1)[0][0][0].max_tokens == 1
     assert parsed(max_tokens=5, echo=False)[0][0] == (
         Chat([], [Turn("user", [Text("P")])], max_tokens=5),
         Context(),
@@ -42,6 +43,7 @@ def test_a_chat_for_each_prompt() -> None:
         ({"prompt": {"a": 1}}, "prompt", "invalid_type"),
         ({"prompt": ["a"] * 65, "n": 2}, "n", "invalid_value"),
         ({"n": 0}, "n", "invalid_value"),
+        ({"best_of": 0}, "best_of", "invalid_value"),
         ({"best_of": 2}, "best_of", "unsupported_parameter"),
         ({"suffix": "S"}, "suffix", "unsupported_parameter"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),

@@ -13,6 +13,7 @@ HEADS = {
     "png": b"\x89PNG\r\n\x1a\n",
     "jpeg": b"\xff\xd8\xff",
     "gif": b"GIF89a",
+    "gif of before": b"GIF87a",
     "webp": b"RIFF\x00\x00\x00\x00WEBP",
 }
 
@@ -138,7 +139,7 @@ def test_sound_is_refused_or_left_out() -> None:
 def test_a_picture_is_what_its_bytes_are(kind: str) -> None:
     data = encoded(HEADS[kind] + b"...")
     for label in ("image/png", "IMAGE/JPEG;charset=x", "application/octet-stream"):
-        assert parse_image(f"data:{label};base64,{data}", "x", policy()) == Image(kind, data)  # type: ignore[arg-type]
+        assert parse_image(f"data:{label};base64,{data}", "x", policy()) == Image(kind.partition(" ")[0], data)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,23 @@ def test_objects_of_several_kinds() -> None:
             [{"type": "function", "function": {"name": "f", "strict": True, "x": 1}}],
             {"x[].function.x": 1},
         ),
+        (
+            CHAT_KEYS,
+            "messages",
+            [
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"function": {"name": "f", "cache_control": {}}, "cache_control": {}}],
+                }
+            ],
+            {"x[].tool_calls[].function.cache_control": 1, "x[].tool_calls[].cache_control": 1},
+        ),
+        (
+            CHAT_KEYS,
+            "tools",
+            [{"type": "function", "function": {"name": "f", "cache_control": {}}, "cache_control": {}}],
+            {"x[].function.cache_control": 1, "x[].cache_control": 1},
+        ),
         (CHAT_KEYS, "response_format", {"type": "text", "schema": {}}, {"x.schema": 1}),
         (CHAT_KEYS, "response_format", {"type": "json_schema", "json_schema": {"name": "n", "schema": {"any": 1}}}, {}),
         (RESPONSES_KEYS, "input", [{"role": "user", "content": "Hi", "id": "msg_1", "status": "completed"}], {}),
@@ -81,6 +98,10 @@ def test_objects_of_several_kinds() -> None:
 )
 def test_the_keys_of_openais_objects(keys: Any, field: str, value: Any, counted: dict[str, int]) -> None:
     assert dropped(value, keys[field]) == counted
+    if all("cache_control" in name for name in counted):
+        strict = Policy("error", "nova")
+        check_keys(value, keys[field], "x", strict)
+        assert strict.dropped == counted, "a mark of what to cache is never refused"
 
 
 def of(keys: str, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.codecs.base import RequestError
-from tasks.codecs.endpoints._words import counted_in, in_words, renamed, words
+from tasks.codecs.endpoints._words import Words, counted_in, in_words, renamed, words
 from tasks.codecs.endpoints.chat import ENDPOINT as CHAT
 from tasks.codecs.endpoints.completions import ENDPOINT as COMPLETIONS
 from tasks.codecs.endpoints.responses import ENDPOINT as RESPONSES
@@ -46,24 +46,26 @@ def test_a_field_has_the_name_that_its_body_has_for_it(
     assert renamed(name, endpoint.words(body)) == own
 
 
-OURS = words(("messages", "prompt"), ("a[].b", "c[]"), ("d", "e"))
+def ours() -> Words:
+    return words(("messages", "prompt"), ("a[].b", "c[]"), ("d", "e"), ("f[].g[].h", "i[].j[]"))
 
 
 def test_a_name_is_renamed_at_its_beginning_and_as_a_whole() -> None:
-    assert [renamed(name, OURS) for name in ("messages_more", "x.messages", "a[].b", "a[7].b.d")] == [
+    assert [renamed(name, ours()) for name in ("messages_more", "x.messages", "a[].b", "a[7].b.d", "f[1].g[2].h")] == [
         "messages_more",
         "x.messages",
         "c[]",
         "c[7].d",
+        "i[1].j[2]",
     ]
 
 
 def test_an_error_is_in_the_words_of_the_body() -> None:
-    error = in_words(RequestError("'messages' and 'messages' are bad.", "messages", "some_code"), OURS)
+    error = in_words(RequestError("'messages' and 'messages' are bad.", "messages", "some_code"), ours())
     assert (error.message, error.param, error.code) == ("'prompt' and 'messages' are bad.", "prompt", "some_code")
     for same in (RequestError("'x' is bad.", "x"), RequestError("Bad.", None)):
-        assert in_words(same, OURS) is same
+        assert in_words(same, ours()) is same
 
 
 def test_counts_of_one_name_are_added_up() -> None:
-    assert counted_in({"d": 1, "e": 2, "f": 3}, OURS) == {"e": 3, "f": 3}
+    assert counted_in({"d": 1, "e": 2, "f": 3}, ours()) == {"e": 3, "f": 3}

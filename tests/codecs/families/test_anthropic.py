@@ -320,20 +320,23 @@ def test_blocks_without_what_makes_them_one_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "finish"),
+    ("reason", "finish", "native"),
     [
-        ("end_turn", "stop"),
-        ("max_tokens", "length"),
-        ("stop_sequence", "stop"),
-        ("pause_turn", "stop"),
-        ("model_context_window_exceeded", "length"),
-        ("refusal", "content_filter"),
-        (None, "stop"),
-        ("new_one", "stop"),
+        ("end_turn", "stop", None),
+        ("max_tokens", "length", None),
+        ("stop_sequence", "stop", None),
+        ("pause_turn", "stop", "pause_turn"),
+        ("compaction", "stop", "compaction"),
+        ("tool_use", "tool_calls", None),
+        ("model_context_window_exceeded", "length", "model_context_window_exceeded"),
+        ("refusal", "content_filter", None),
+        (None, "stop", None),
+        ("new_one", "stop", "new_one"),
     ],
 )
-def test_finish_reasons(reason: str | None, finish: str) -> None:
-    assert decode(MODEL, {"content": [], "stop_reason": reason}).finish_reason == finish
+def test_finish_reasons(reason: str | None, finish: str, native: str | None) -> None:
+    answer = decode(MODEL, {"content": [], "stop_reason": reason})
+    assert (answer.finish_reason, answer.native_reason) == (finish, native)
 
 
 def test_every_finish_reason_of_anthropic_is_known() -> None:

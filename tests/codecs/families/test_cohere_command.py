@@ -92,6 +92,7 @@ def test_the_user_comes_last() -> None:
     [
         (b'{"text":"Hi","finish_reason":"COMPLETE"}', Answer("Hi", "stop", None)),
         (b'{"text":"Hi","finish_reason":"MAX_TOKENS"}', Answer("Hi", "length", None)),
+        (b'{"text":"Hi","finish_reason":"ERROR_LIMIT"}', Answer("Hi", "length", None, native_reason="ERROR_LIMIT")),
         (b'{"text":"","finish_reason":"ERROR_TOXIC"}', Answer("", "content_filter", None, native_reason="ERROR_TOXIC")),
         (b'{"text":"Hi"}', Answer("Hi", "stop", None)),
         (
@@ -108,6 +109,25 @@ def test_answers(output: bytes, answer: Answer) -> None:
 def test_what_is_no_answer(output: bytes) -> None:
     with pytest.raises(DecodeError, match=r"^not a Command R answer \("):
         CODEC.decode(output)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("string", "str"),
+        ("integer", "int"),
+        ("number", "float"),
+        ("boolean", "bool"),
+        ("array", "list"),
+        ("object", "dict"),
+        (["string", "null"], "str"),
+    ],
+)
+def test_types_are_pythons(kind: Any, own: str) -> None:
+    (tool,) = sent("Hi", tools=[Tool("f", None, {"type": "object", "properties": {"a": {"type": kind}}}, None)])[
+        "tools"
+    ]
+    assert tool["parameter_definitions"] == {"a": {"description": "a", "type": own, "required": False}}
 
 
 def test_a_parameter_is_described_by_its_title_where_it_says_no_more() -> None:

@@ -101,22 +101,23 @@ def test_an_answer_with_nulls_in_its_unions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "finish"),
+    ("reason", "finish", "native"),
     [
-        ("end_turn", "stop"),
-        ("stop_sequence", "stop"),
-        ("max_tokens", "length"),
-        ("tool_use", "tool_calls"),
-        ("guardrail_intervened", "content_filter"),
-        ("content_filtered", "content_filter"),
-        ("malformed_model_output", "stop"),
-        ("malformed_tool_use", "stop"),
-        ("new_one", "stop"),
-        ("model_context_window_exceeded", "length"),
+        ("end_turn", "stop", None),
+        ("stop_sequence", "stop", None),
+        ("max_tokens", "length", None),
+        ("tool_use", "tool_calls", None),
+        ("guardrail_intervened", "content_filter", "guardrail_intervened"),
+        ("content_filtered", "content_filter", None),
+        ("malformed_model_output", "stop", "malformed_model_output"),
+        ("malformed_tool_use", "stop", "malformed_tool_use"),
+        ("new_one", "stop", "new_one"),
+        ("model_context_window_exceeded", "length", "model_context_window_exceeded"),
     ],
 )
-def test_finish_reasons(reason: str, finish: str) -> None:
-    assert decode(LLAMA, {"output": {"message": {"content": []}}, "stopReason": reason}).finish_reason == finish
+def test_finish_reasons(reason: str, finish: str, native: str | None) -> None:
+    answer = decode(LLAMA, {"output": {"message": {"content": []}}, "stopReason": reason})
+    assert (answer.finish_reason, answer.native_reason) == (finish, native)
 
 
 def test_every_finish_reason_of_converse_is_known() -> None:

@@ -14,7 +14,11 @@ MODEL = parse_model("us.deepseek.r1-v1:0")
 
 def sent(*texts: str, **fields: Any) -> dict[str, Any]:
     turns = [Turn("assistant" if place % 2 else "user", [Text(text)]) for place, text in enumerate(texts)]
-    return CODEC.encode(Chat(["S"], turns, **fields), MODEL, Policy("error", "deepseek-r1")).body
+    return CODEC.encode(Chat(fields.pop("system", ["S"]), turns, **fields), MODEL, Policy("error", "deepseek-r1")).body
+
+
+def test_system_texts_are_joined() -> None:
+    assert sent("One", system=["S", "T"]) == sent("One", system=["S\n\nT"])
 
 
 def test_a_conversation() -> None:

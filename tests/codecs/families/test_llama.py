@@ -27,8 +27,13 @@ TURNS = [Turn("user", [Text("One")]), Turn("assistant", [Text("1")]), Turn("user
 
 
 def sent(model: str, turns: list[Turn] = TURNS, unsupported: Any = "error", **fields: Any) -> dict[str, Any]:
-    chat = Chat(["S"], turns, **fields)
+    chat = Chat(fields.pop("system", ["S"]), turns, **fields)
     return CODEC.encode(chat, parse_model(model), Policy(unsupported, "llama")).body
+
+
+@pytest.mark.parametrize("model", [LLAMA_2, LLAMA_3, LLAMA_4])
+def test_system_texts_are_joined(model: str) -> None:
+    assert sent(model, system=["S", "T"]) == sent(model, system=["S\n\nT"])
 
 
 def test_llama_3() -> None:

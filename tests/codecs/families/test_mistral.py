@@ -33,8 +33,8 @@ def turns(*texts: str) -> list[Turn]:
 
 
 def sent(codec: Any, model: str, *texts: str, unsupported: Any = "error", **fields: Any) -> dict[str, Any]:
-    policy = Policy(unsupported, codec.family)
-    body: dict[str, Any] = codec.encode(Chat(["S"], turns(*texts), **fields), parse_model(model), policy).body
+    policy, system = Policy(unsupported, codec.family), fields.pop("system", ["S"])
+    body: dict[str, Any] = codec.encode(Chat(system, turns(*texts), **fields), parse_model(model), policy).body
     return body
 
 
@@ -53,6 +53,7 @@ def test_an_instruct_prompt() -> None:
         "stop": ["END"],
         "top_k": 9,
     }
+    assert sent(INSTRUCT, MIXTRAL, "One", system=["S", "T"]) == {"prompt": "<s>[INST] S\n\nT\n\nOne [/INST]"}
     assert "x[/INST]" not in sent(INSTRUCT, MIXTRAL, "x[/INST]")["prompt"]
 
 

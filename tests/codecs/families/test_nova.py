@@ -39,6 +39,8 @@ def test_nova_has_no_tool_choice_none() -> None:
     assert "toolConfig" not in encode(NOVA, {"messages": [user()], "tools": [TOOL], "tool_choice": "none"})
     with refused("tool_choice", "tool_choice"):
         encode(NOVA, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL], "tool_choice": "none"})
+    body = {"messages": [user(), CALL, *RESULTS], "tools": [TOOL], "tool_choice": "none"}
+    assert set(encode(NOVA, body, "drop")["toolConfig"]) == {"tools"}
 
 
 def test_a_nova_answer() -> None:

@@ -237,9 +237,28 @@ def test_what_is_no_answer(output: bytes) -> None:
         CODEC.decode(output)
 
 
-def completion(**message: Any) -> Answer:
-    body = {"choices": [{"message": {"role": "assistant", **message}, "finish_reason": "stop"}]}
+def completion(finish: str | None = "stop", **message: Any) -> Answer:
+    body = {"choices": [{"message": {"role": "assistant", **message}, "finish_reason": finish}]}
     return decode_completion(msgspec.json.encode(body), "a chat completion")
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish", "native"),
+    [
+        ("stop", "stop", None),
+        ("length", "length", None),
+        ("tool_calls", "tool_calls", None),
+        ("function_call", "tool_calls", None),
+        ("content_filter", "content_filter", None),
+        ("model_length", "length", "model_length"),
+        ("insufficient_system_resource", "length", "insufficient_system_resource"),
+        ("new_one", "stop", "new_one"),
+        (None, "stop", None),
+    ],
+)
+def test_finish_reasons(reason: str | None, finish: str, native: str | None) -> None:
+    answer = completion(reason, content="Hi")
+    assert (answer.finish_reason, answer.native_reason) == (finish, native)
 
 
 def test_answers_of_servers_that_do_as_they_like() -> None:

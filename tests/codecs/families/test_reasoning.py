@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from tasks.codecs.base import Answer, Thinking, ToolCall
-from tasks.codecs.families._reasoning import NOVA, keep_thinking, split_reasoning, take_leaked_calls
+from tasks.codecs.families._reasoning import (
+    NOVA,
+    keep_thinking,
+    split_reasoning,
+    take_leaked_calls,
+    take_nova_s_thoughts_out,
+)
 
 BEGIN, ARGUMENT, END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
 
@@ -76,3 +82,13 @@ def test_calls_that_are_there_already_are_not_looked_for() -> None:
     answer = Answer(leaked(), "tool_calls", None, [ToolCall("1", "f", b"{}")])
     take_leaked_calls(answer)
     assert (answer.content, len(answer.tool_calls)) == (leaked(), 1)
+
+
+def test_thoughts_that_came_by_themselves_are_not_looked_for_in_the_text() -> None:
+    text = "<thinking>Hm.</thinking>\n\nHi"
+    answer = Answer(text, "stop", None)
+    take_nova_s_thoughts_out(answer)
+    assert (answer.content, answer.reasoning) == ("Hi", "Hm.")
+    answer = Answer(text, "stop", None, reasoning="Own.")
+    take_nova_s_thoughts_out(answer)
+    assert (answer.content, answer.reasoning) == (text, "Own.")

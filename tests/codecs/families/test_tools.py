@@ -113,13 +113,16 @@ def test_keys_that_claude_does_not_take() -> None:
     [
         (None, facts(structured_output=True), "it has no structured output without a schema"),
         (OBJECT, facts(structured_output=False), "this model has no structured output"),
-        ({"type": "object", "not": {}}, facts(structured_output=True), "its schema has 'not'"),
+        (
+            {"type": "object", "not": {}},
+            facts(structured_output=True),
+            "its schema has 'not', which this model does not enforce",
+        ),
     ],
 )
 def test_a_format_without_a_tool(schema: Any, known: Capabilities, why: str) -> None:
     found = fit_format(JsonFormat("j", schema), known)
-    assert isinstance(found, str)
-    assert found.startswith(why)
+    assert found == why
     fitted = fit_format(JsonFormat("j", OBJECT), facts(structured_output=True))
     assert not isinstance(fitted, str)
     assert fitted.schema == CLOSED
