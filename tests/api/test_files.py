@@ -148,6 +148,12 @@ def test_a_first_line_that_says_nothing(head: bytes) -> None:
     assert first_line(head + b"\n" + LINE).model == CLAUDE, "the next one does: bad lines may be skipped"
 
 
+@pytest.mark.parametrize(("bad", "found"), [(99, CLAUDE), (101, None)])
+def test_a_hundred_lines_are_looked_at(bad: int, found: str | None) -> None:
+    """A file of another kind is not read through for a model that it does not have."""
+    assert first_line(b"{\n" * bad + LINE).model == found
+
+
 def test_the_first_line_of_a_compressed_object(cloud: Cloud) -> None:
     cloud.s3.put("in/a.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + LINE))
     assert first_line_of(S3Uri(BUCKET, "in/a.jsonl.gz")).model == CLAUDE

@@ -1,6 +1,6 @@
 """Links into AWS's console: of the right region and partition, and none where nobody would be there."""
 
-from tasks.storage.console import Console
+from tasks.storage.console import _SECONDS, Console
 from tasks.storage.uris import S3Uri
 
 URI = S3Uri("bucket", "pre fix/batch_1/output.jsonl")
@@ -33,3 +33,8 @@ def test_no_console_of_another_store() -> None:
     for endpoint in ("http://127.0.0.1:9000", "https://minio.example.com", "https://s3.amazonaws.com.evil.example"):
         console = Console(endpoint, "us-east-1")
         assert (console.object(URI), console.folder(URI), console.jobs()) == (None, None, None)
+
+
+def test_a_link_that_needs_no_console_is_good_for_an_hour() -> None:
+    """Whoever has it reads the results: longer would be a door left open."""
+    assert _SECONDS == 3600

@@ -231,3 +231,8 @@ def test_a_line_of_just_the_limit_is_whole(tmp_path: Path, monkeypatch: pytest.M
     path.write_bytes(b"a" * 10 + b"\n" + b"b" * 11 + b"\nc\n")
     (source,) = find_sources(str(path))
     assert read(source, limit=10) == [(0, b"a" * 10), (11, b"b" * 11), (23, b"c")]
+
+
+def test_a_zip_bomb_is_told_from_many_chats_that_are_alike() -> None:
+    """These grow some hundred times; a bomb a thousand times and more, which would fill the worker's disk."""
+    assert (reader._MOST_GROWTH, reader._ANY_GROWTH_BYTES) == (700, 64 * 1024 * 1024)

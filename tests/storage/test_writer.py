@@ -152,3 +152,8 @@ def test_uploads_of_the_chosen_keys_are_aborted(cloud: Cloud, caplog: pytest.Log
     cloud.s3.refuse("ListMultipartUploads", "AccessDenied", 403)
     abort_uploads(S3Uri(BUCKET, "folder"))
     assert "Uploads under s3://bucket/folder could not be cleaned up (AccessDenied)" in caplog.text
+
+
+def test_no_part_but_the_last_is_smaller_than_s3_takes() -> None:
+    """5 MiB: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html."""
+    assert PART_BYTES == 5 * 1024 * 1024
