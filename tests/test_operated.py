@@ -232,14 +232,20 @@ def test_what_is_deployed(client: SyncPrefectClient) -> None:
     assert "s3:// URI" in properties["input_file"]["description"]
 
 
-def test_runs_live_through_a_restart_of_the_server(
-    server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
-) -> None:
+def held(sandbox: Sandbox, prefix: str, tmp_path: Path) -> tuple[uuid.UUID, uuid.UUID]:
+    """Runs of a batch (`in.jsonl`) and of a comparison, whose jobs go on until the sandbox is told otherwise."""
     sandbox.faults(hold=True)
     path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
     one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
     two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
     sandbox.wait_for_jobs(prefix, 3)
+    return one, two
+
+
+def test_runs_live_through_a_restart_of_the_server(
+    server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
+) -> None:
+    one, two = held(sandbox, prefix, tmp_path)
     server.kill()
     server.start()
     sandbox.faults(hold=False)
@@ -287,11 +293,7 @@ def test_schedules_alone_take_a_batch_to_its_end(
 def test_cancelled_runs_and_what_their_hooks_say_in_their_logs(
     client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
 ) -> None:
-    sandbox.faults(hold=True)
-    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
-    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
-    sandbox.wait_for_jobs(prefix, 3)
+    one, two = held(sandbox, prefix, tmp_path)
     assert len(notes(sandbox, prefix)) == 3
     for run in (one, two):
         client.set_flow_run_state(run, Cancelling())
@@ -316,7 +318,7 @@ def test_cancelled_runs_and_what_their_hooks_say_in_their_logs(
     assert "cancelled" in str(shown["bedrock-jobs"].description)
     assert "cancelled" in str(shown["batch-summary"].data)
     # The same call finds what was collected, and asks for nothing.
-    collected = batch_inference(str(path), CLAUDE, poll_seconds=0.2)
+    collected = batch_inference(str(tmp_path / "in.jsonl"), CLAUDE, poll_seconds=0.2)
     assert collected.status == "cancelled"
     account(sandbox, collected, [f"req-{i}" for i in range(110)])
 
@@ -325,11 +327,7 @@ def test_a_crashed_run_carries_on(
     server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
 ) -> None:
     """By the automation that is shipped, which does what Retry does in the UI; for a comparison as well."""
-    sandbox.faults(hold=True)
-    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
-    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
-    sandbox.wait_for_jobs(prefix, 3)
+    one, two = held(sandbox, prefix, tmp_path)
     for run in (one, two):
         server.kill_all(str(run))
     for run in (one, two):
@@ -354,11 +352,8 @@ def test_cancelling_a_run_whose_worker_is_dead(
     server: Operated, client: SyncPrefectClient, worker: None, sandbox: Sandbox, prefix: str, tmp_path: Path
 ) -> None:
     """No hook ever runs: the collector stops the jobs, collects, and lets the runs end."""
-    sandbox.faults(hold=True)
-    path, other = write_chats(tmp_path / "in.jsonl", 110), write_chats(tmp_path / "compared.jsonl", 105)
+    one, two = held(sandbox, prefix, tmp_path)
     spared = write_chats(tmp_path / "spared.jsonl", 120)
-    one = started("batch-inference/openai-batch", input_file=str(path), model=CLAUDE)
-    two = started("compare-models/compare", input_file=str(other), models=[NOVA, LLAMA], reference=None)
     three = started("batch-inference/openai-batch", input_file=str(spared), model=NOVA)
     sandbox.wait_for_jobs(prefix, 4)
     server.kill_worker()

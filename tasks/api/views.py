@@ -157,7 +157,7 @@ def cancelled(order: Order, end: Batch) -> Batch:
 
 def ended_alone(order: Order) -> Batch:
     """The end of an order that was cancelled while its batch goes on for others, or before it had one."""
-    return _own(order, status="cancelled", cancelled_at=max(int(time.time()), order.cancelling_at or 0))
+    return cancelled(order, _own(order))
 
 
 def failed(order: Order, code: str, message: str) -> Batch:
