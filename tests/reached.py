@@ -172,7 +172,7 @@ class Code:
     """The code that tests are to reach: its statements, and itself with a note before each."""
 
     def __init__(self) -> None:
-        paths = sorted([*ROOT.glob("tasks/**/*.py"), *ROOT.glob("flows/**/*.py")])
+        paths = sorted(path for folder in ("tasks", "flows", "deployments") for path in ROOT.glob(f"{folder}/**/*.py"))
         self.sources = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
         self.digest = hashlib.sha256("\0".join(self.sources.values()).encode()).hexdigest()
         self.statements: list[Statement] = []
