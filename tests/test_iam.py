@@ -206,3 +206,95 @@ def test_placeholders_are_spelled_alike(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r"\b[A-Z][A-Z_]{3,}\b", text)) <= PLACEHOLDERS
     assert "*" not in {action for statement in statements(path.name) for action in listed(statement["Action"])}
+
+
+PROFILES = [
+    "arn:aws:bedrock:*:ACCOUNT_ID:inference-profile/*",
+    "arn:aws:bedrock:*:ACCOUNT_ID:application-inference-profile/*",
+]
+INVOKED = ["arn:aws:bedrock:*::foundation-model/*", *PROFILES]
+JOBS = [
+    "arn:aws:bedrock:REGION:ACCOUNT_ID:model-invocation-job/*",
+    *INVOKED,
+    "arn:aws:bedrock:*:ACCOUNT_ID:custom-model/*",
+]
+THIS_ACCOUNT: dict[str, Any] = {"StringEquals": {"aws:ResourceAccount": "ACCOUNT_ID"}}
+BY_S3 = {"StringEquals": {"kms:ViaService": "s3.REGION.amazonaws.com"}}
+#: What each action is allowed on, and when: neither wider nor narrower.
+ALLOWED: dict[str, dict[str, tuple[list[str], dict[str, Any]]]] = {
+    "caller-policy.json": {
+        "bedrock:CreateModelInvocationJob": (JOBS, {}),
+        "bedrock:GetModelInvocationJob": (JOBS, {}),
+        "bedrock:StopModelInvocationJob": (JOBS, {}),
+        "bedrock:TagResource": (JOBS, {}),
+        "bedrock:ListModelInvocationJobs": (["*"], {}),
+        "bedrock:GetInferenceProfile": (PROFILES, {}),
+        "bedrock:InvokeModel": (INVOKED, {}),
+        "iam:PassRole": (
+            ["arn:aws:iam::ACCOUNT_ID:role/BedrockBatchRole"],
+            {"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}},
+        ),
+        "s3:ListBucket": (["arn:aws:s3:::BUCKET"], {"StringLike": {"s3:prefix": ["PREFIX", "PREFIX/*"]}}),
+        "s3:ListBucketMultipartUploads": (["arn:aws:s3:::BUCKET"], {}),
+        "s3:GetObject": (["arn:aws:s3:::BUCKET/PREFIX/*"], {}),
+        "s3:PutObject": (["arn:aws:s3:::BUCKET/PREFIX/*"], {}),
+        "s3:DeleteObject": (["arn:aws:s3:::BUCKET/PREFIX/*"], {}),
+        "s3:AbortMultipartUpload": (["arn:aws:s3:::BUCKET/PREFIX/*"], {}),
+        "kms:Decrypt": (["KMS_KEY_ARN"], BY_S3),
+        "kms:GenerateDataKey": (["KMS_KEY_ARN"], BY_S3),
+    },
+    "caller-check.json": {
+        "bedrock:GetFoundationModelAvailability": (["*"], {}),
+        "bedrock:ListFoundationModels": (["*"], {}),
+        "servicequotas:ListServiceQuotas": (["*"], {}),
+        "bedrock:GetInferenceProfile": (PROFILES[:1], {}),
+        "iam:GetRole": (["arn:aws:iam::ACCOUNT_ID:role/BedrockBatchRole"], {}),
+        "iam:SimulatePrincipalPolicy": (["arn:aws:iam::ACCOUNT_ID:role/BedrockBatchRole"], {}),
+        "kms:DescribeKey": (["KMS_KEY_ARN"], {}),
+    },
+    "caller-input-elsewhere.json": {
+        "s3:ListBucket": (
+            ["arn:aws:s3:::INPUT_BUCKET"],
+            {"StringLike": {"s3:prefix": ["INPUT_PREFIX", "INPUT_PREFIX/*"]}},
+        ),
+        "s3:GetObject": (["arn:aws:s3:::INPUT_BUCKET/INPUT_PREFIX/*"], {}),
+    },
+    "caller-output-elsewhere.json": {
+        "s3:PutObject": (["arn:aws:s3:::OUTPUT_BUCKET/OUTPUT_PREFIX/*"], {}),
+        "s3:AbortMultipartUpload": (["arn:aws:s3:::OUTPUT_BUCKET/OUTPUT_PREFIX/*"], {}),
+        "s3:ListBucketMultipartUploads": (["arn:aws:s3:::OUTPUT_BUCKET"], {}),
+    },
+    "service-role-policy.json": {
+        "s3:ListBucket": (
+            ["arn:aws:s3:::BUCKET"],
+            {**THIS_ACCOUNT, "StringLikeIfExists": {"s3:prefix": "PREFIX/batches/*"}},
+        ),
+        "s3:GetObject": (["arn:aws:s3:::BUCKET/PREFIX/batches/*"], THIS_ACCOUNT),
+        "s3:PutObject": (["arn:aws:s3:::BUCKET/PREFIX/batches/*"], THIS_ACCOUNT),
+        "bedrock:InvokeModel": (INVOKED, {}),
+        "kms:Decrypt": (["KMS_KEY_ARN"], BY_S3),
+        "kms:GenerateDataKey": (["KMS_KEY_ARN"], BY_S3),
+    },
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_each_action_is_allowed_on(name: str) -> None:
+    found = [
+        (action, (listed(statement["Resource"]), statement.get("Condition", {})))
+        for statement in statements(name)
+        for action in listed(statement["Action"])
+    ]
+    assert len(found) == len(dict(found)), "each action stands once"
+    assert dict(found) == ALLOWED[name]
+
+
+def test_every_policy_is_held_to_what_it_allows() -> None:
+    assert {path.name for path in POLICIES.iterdir()} == {*ALLOWED, "service-role-trust.json"}
+    # IAM takes letters and digits for a Sid, and each once.
+    for name in ALLOWED:
+        ids = [statement["Sid"] for statement in statements(name)]
+        assert len(ids) == len(set(ids))
+        assert all(re.fullmatch(r"[A-Za-z0-9]+", each) for each in ids)
+    (trust,) = statements("service-role-trust.json")
+    assert set(trust) == {"Effect", "Principal", "Action", "Condition"}
