@@ -214,9 +214,7 @@ def test_completion_knows_commands_and_choices(monkeypatch: pytest.MonkeyPatch) 
 #: A process for each call, forked from one that has imported everything: that takes seconds.
 FORKING = """
 import json, os, sys
-import prefect.server.api.server as server
 from flows.cli.main import main
-server.SubprocessASGIServer.start = None
 for place, call in enumerate(json.loads(sys.argv[1])):
     if not os.fork():
         for number, name in ((1, "out"), (2, "err")):
@@ -239,7 +237,7 @@ def test_check_and_estimate_start_no_server(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKING, json.dumps([call for call, _ in calls])],
         cwd=tmp_path,
-        env={**os.environ, "PREFECT_API_URL": "", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PREFECT_API_URL": "", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "0", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -163,7 +163,7 @@ plain_body = st.fixed_dictionaries(
 @pytest.mark.parametrize("invocation", ["auto", "InvokeModel", "Converse"])
 @pytest.mark.parametrize("model", CHAT_MODELS)
 @occurring(answered=2, refused=3)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(body=body | plain_body, unsupported=st.sampled_from(["error", "drop"]))
 def test_chat(model: str, invocation: str, body: dict[str, Any], unsupported: str) -> None:
     try:
@@ -215,9 +215,10 @@ def test_padding_is_accepted(model: str) -> None:
 
 @pytest.mark.parametrize("model", EMBEDDING_MODELS)
 def test_embeddings(model: str) -> None:
-    texts = [f"Text number {i}" for i in range(100)]
+    # More than Cohere takes in one call.
+    texts = [f"Text number {i}" for i in range(100 if model.startswith("cohere") else 12)]
     floats = round_trip(model, EMBEDDINGS, {"input": texts}, "error")
-    assert [entry["index"] for entry in floats["data"]] == list(range(100))
+    assert [entry["index"] for entry in floats["data"]] == list(range(len(texts)))
     packed = round_trip(model, EMBEDDINGS, {"input": texts, "encoding_format": "base64"}, "error")
     for entry, other in zip(floats["data"], packed["data"], strict=True):
         data = base64.b64decode(other["embedding"])

@@ -412,8 +412,8 @@ def test_a_run_may_die_at_any_of_its_calls(
     path = write_lines(tmp_path / "in.jsonl", lines)
     ids = [line["custom_id"] for line in lines]
     died, largest = 0, 0
-    # Of the larger ones, some calls before and others after: they take a tenth of a second each.
-    step = 1 if len(lines) <= 100 else 5
+    # Of the larger ones, some calls before and others after.
+    step = 1 if scenario in ("a job", "on demand") else 7
     for number in range(1 + after * (step // 2), 400, step):
         cloud = install(monkeypatch)
         service = Service(cloud)
@@ -438,7 +438,7 @@ def test_a_run_may_die_at_any_of_its_calls(
         left = [key for key in cloud.s3.keys("prefix/") if "/results/" in key or "/again/" in key or "/open/" in key]
         assert not left, number
         assert not cloud.s3.uploads, number
-    assert died > 100 // (4 * step), "this is about a run of many calls"
+    assert died > 90 // (4 * step), "this is about a run of many calls"
     assert number < 390, "to its end"
     assert (largest >= 3) == ("parts" in scenario)
 

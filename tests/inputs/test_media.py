@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A local server under a name that is taken for a public one; all other names go through the guard."""
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 
     def resolve(host: str, port: int) -> str:
         return "127.0.0.1" if host == "public.test" else public_address(host, port)
@@ -146,7 +146,7 @@ def test_one_deadline_for_all_of_a_fetch(monkeypatch: pytest.MonkeyPatch, path: 
     monkeypatch.setattr(media, "public_address", lambda *_: "127.0.0.1")
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         began = time.monotonic()
         with pytest.raises(RequestError, match=r"longer than 0\.3 seconds"):
             Media(allow_http=True).fetch(f"http://public.test:{server.server_address[1]}{path}")
@@ -221,7 +221,7 @@ def test_over_tls_the_name_in_the_certificate_counts(tmp_path: Path, monkeypatch
     monkeypatch.setattr(media, "public_address", lambda *_: "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = ours.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with pytest.raises(RequestError, match="SSLCertVerificationError"):
             Media(allow_http=True).fetch(f"https://public.test:{server.server_port}/dot.png")
         monkeypatch.setattr(media, "_tls", lambda: trusting)
