@@ -7,10 +7,12 @@ from typing import Any, Literal
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.check import ALL_REFUSED, FAILS, FINE, SOME_REFUSED, Check, examine
+from tasks.check import ALL_REFUSED, FAILS, FINE, SOME_REFUSED, Check, ModelCheck, ReferenceFit, examine
 from tasks.errors import ConfigurationError
-from tasks.inputs.estimate import require_within
+from tasks.inputs.estimate import Estimate, require_within
+from tasks.inputs.routes import Routes
 from tasks.inputs.survey import Survey
+from tasks.support.causes import Cause
 from tasks.validate import validate_input
 from tests.conftest import NOVA, chat, write_lines
 
@@ -242,3 +244,216 @@ def test_texts_that_an_embedding_model_cannot_hold_are_told(tmp_path: Path) -> N
 
 def embedding(custom_id: str, texts: list[str]) -> dict[str, Any]:
     return {"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": texts}}
+
+
+# The words of it
+
+
+def guess(**fields: Any) -> Estimate:
+    usual: dict[str, Any] = {
+        "model": CLAUDE,
+        "requests": 90,
+        "records": 90,
+        "jobs": 1,
+        "route": "batch",
+        "input_tokens": 9,
+        "max_output_tokens": 90,
+        "input_cost_usd": None,
+        "max_cost_usd": None,
+        "batch_cost_usd": 1.0,
+        "on_demand_cost_usd": None,
+        "rate": None,
+    }
+    return Estimate(**usual | fields)
+
+
+def model_check(**fields: Any) -> ModelCheck:
+    usual: dict[str, Any] = {
+        "label": CLAUDE,
+        "model": CLAUDE,
+        "family": "anthropic",
+        "nearest": None,
+        "unknown": False,
+        "foreign": False,
+        "availability": None,
+        "requests": 100,
+        "refused": 0,
+        "causes": [],
+        "dropped": {},
+        "mapped": {},
+        "estimate": guess(),
+        "routes": Routes(None, None, None, None),
+        "exact": True,
+    }
+    return ModelCheck(**usual | fields)
+
+
+def check(*models: ModelCheck, **fields: Any) -> Check:
+    usual: dict[str, Any] = {
+        "files": ["in.jsonl"],
+        "requests": 100,
+        "invalid": 0,
+        "mistake": None,
+        "causes": [],
+        "endpoint": "/v1/chat/completions",
+        "on_invalid": "fail",
+    }
+    return Check(models=list(models), **usual | fields)
+
+
+def causes(count: int) -> list[Cause]:
+    return [Cause("c", f"Wrong <{number}>.", None, 20 - number, 2, "in.jsonl") for number in range(count)]
+
+
+def test_all_that_is_said_of_a_file() -> None:
+    found = check(
+        files=["a.jsonl", "b.jsonl"],
+        requests=1200,
+        invalid=30,
+        mistake="b.jsonl is a table.",
+        causes=causes(11),
+        on_invalid="skip",
+        reference=ReferenceFit(labels=70, matched=50, strangers=20, requests=1200),
+    )
+    assert str(found).splitlines() == [
+        "2 files: 1,200 requests for /v1/chat/completions",
+        "  b.jsonl is a table.",
+        "  30 bad lines: they would go to the error file",
+        *(f"    {20 - n} lines: Wrong <{n}>, first line 2" for n in range(10)),
+        "    and 1 more cause",
+        "  Reference: 50 of 1,200 requests have a label; 20 labels of no request",
+    ]
+    assert found.markdown().splitlines()[:5] == [
+        "# Check",
+        "",
+        "- 2 files\\: 1,200 requests for /v1/chat/completions",
+        "  - b.jsonl is a table.",
+        "  - 30 bad lines\\: they would go to the error file",
+    ]
+    assert "    - 20 lines\\: Wrong &lt;0&gt;, first line 2" in found.markdown().splitlines()
+    long = check(files=["x" * 1800])
+    assert "x" * 1800 in long.markdown(), "a line is as long as it needs to be, within bounds"
+    empty = check(requests=0, endpoint=None)
+    assert str(empty).splitlines() == ["in.jsonl: 0 requests", "  The input is empty: it holds no request."]
+    whole = ReferenceFit(labels=100, matched=100, strangers=0, requests=100)
+    assert str(whole) == "100 of 100 requests have a label"
+
+
+def test_all_that_is_said_of_a_model() -> None:
+    found = model_check(
+        label="small",
+        nearest="us.anthropic.claude",
+        unknown=True,
+        foreign=True,
+        availability="It is not for batches.",
+        window="2 requests are too long.",
+        refused=19,
+        causes=causes(11),
+        dropped={"seed": 19},
+        mapped={"n is sent as records": 40},
+        exact=False,
+    )
+    assert list(check(found).lines())[1:] == [
+        f"small ({CLAUDE}), anthropic",
+        f"  {CLAUDE} is not a model id that is known; did you mean us.anthropic.claude?",
+        "  It is not for batches.",
+        "  2 requests are too long.",
+        "  about 19 of 100 requests would be refused, the others sent",
+        *(f"    {20 - n} lines: Wrong <{n}>, first line 2" for n in range(10)),
+        "    and 1 more cause",
+        "  n is sent as records (about 40 requests)",
+        f"  {guess()}",
+    ]
+
+
+def test_what_is_said_of_a_model_that_is_not_in_the_list() -> None:
+    list_only, foreign, known = (
+        list(check(model_check(**fields)).lines())[1:3]
+        for fields in ({"unknown": True}, {"unknown": True, "foreign": True}, {})
+    )
+    assert list_only[1] == f"  {CLAUDE} is not in the list of known models: Bedrock decides whether there is one."
+    assert "does not begin as Bedrock's ids do" in foreign[1]
+    assert "us.anthropic.claude-haiku-4-5-20251001-v1:0: Bedrock decides" in foreign[1]
+    assert known == [f"{CLAUDE}, anthropic", f"  {guess()}"]
+
+
+def test_what_is_said_of_requests_that_are_sent_or_not() -> None:
+    lines = list(check(model_check(dropped={"seed": 1, "user": 1200})).lines())
+    assert lines[2] == "  Would be left out, and counted: seed (1 request), user (1,200 requests)"
+    none = list(check(model_check(refused=100, dropped={"seed": 100}, estimate=guess(requests=0))).lines())
+    assert none[2:] == ["  Not one request would be sent: every one of them is refused."]
+    few = guess(route="on_demand", jobs=0, on_demand_cost_usd=2.0)
+    said = "  Fewer than a job takes: they would be asked on demand, at the full price."
+    assert list(check(model_check(estimate=few)).lines())[2:] == [f"  {few}", said]
+    unpriced = guess(route="on_demand", jobs=0, batch_cost_usd=None)
+    assert said not in list(check(model_check(estimate=unpriced)).lines())
+    routes = Routes(1.0, 2.0, 2.0, 4.0, 0.5, 1.5, 6000, 90, 100)
+    assert list(check(model_check(routes=routes)).lines())[-1] == f"  Advice: {routes.advice}"
+    assert routes.advice
+
+
+@pytest.mark.parametrize(
+    ("fields", "models", "code"),
+    [
+        ({}, [{}, {}], FINE),
+        ({}, [{"refused": 1}, {}], SOME_REFUSED),
+        ({}, [{"refused": 100}, {}], ALL_REFUSED),
+        ({}, [{"refused": 0, "requests": 0}], FINE),
+        ({"invalid": 1}, [{}], FAILS),
+        ({"invalid": 1, "on_invalid": "skip"}, [{}], SOME_REFUSED),
+        ({"requests": 0}, [{}], FAILS),
+        ({"mistake": "x", "on_invalid": "skip"}, [{}], FAILS),
+    ],
+)
+def test_how_the_command_ends(fields: dict[str, Any], models: list[dict[str, Any]], code: int) -> None:
+    found = check(*(model_check(**each) for each in models), **fields)
+    assert (found.exit_code, found.ok, found.to_dict()["exit_code"]) == (code, code == FINE, code)
+
+
+def test_exit_codes_are_for_ever() -> None:
+    assert (FINE, FAILS, SOME_REFUSED, ALL_REFUSED) == (0, 1, 3, 4)
+
+
+def test_what_was_seen_is_put_together(tmp_path: Path) -> None:
+    """Requests of the file with the bad ones, of a model without; each with its causes."""
+    texts = [{"type": "json_object"}] * 3
+    lines: list[Any] = [chat("r0", n=2), "{", *(chat(f"r{n}", response_format=each) for n, each in enumerate(texts, 1))]
+    lines += [chat("refused", **SEED)]
+    found = look(lines, tmp_path, CLAUDE, on_invalid="skip")
+    (model,) = found.models
+    assert (found.files, found.endpoint, found.on_invalid) == (["in.jsonl"], "/v1/chat/completions", "skip")
+    assert (found.requests, found.invalid, model.requests, model.refused, model.exact) == (6, 1, 5, 1, True)
+    assert list(model.mapped.values()) == [3, 1], "the most frequent first"
+    assert [cause.param for cause in model.causes] == ["seed"]
+    assert model.estimate.requests == 4
+    assert [cause.code for cause in found.causes] == ["invalid_json_line"]
+
+
+def test_every_file_is_named_and_who_made_a_model_is_looked_at(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_lines(tmp_path / f"{name}.jsonl", [chat(name)])
+    models = {"anthropic.unheard-of-v9:0": False, "claude-x": True, CLAUDE: False}
+    surveys = {model: Survey(parse_model(model), "error") for model in models}
+    summary = validate_input(str(tmp_path / "?.jsonl"), None, ENDPOINTS, tmp_path, None, list(surveys.values()))
+    found = examine(summary, surveys)
+    assert found.files == ["a.jsonl", "b.jsonl"]
+    assert {each.model: each.foreign for each in found.models} == models
+    assert [each.unknown for each in found.models] == [True, True, False]
+
+
+def test_a_batch_job_is_doubted_only_where_there_is_to_be_one(tmp_path: Path) -> None:
+    model = "amazon.titan-text-express-v1"
+    lines = [chat(f"r{n}", max_tokens=10) for n in range(200)]
+    jobs, at_once = (look(lines, tmp_path, model, immediate=now).models[0] for now in (False, True))
+    assert jobs.availability
+    assert (at_once.availability, at_once.estimate.route) == (None, "on_demand")
+
+
+def test_labels_are_counted_by_request(tmp_path: Path) -> None:
+    lines: list[Any] = [chat("a"), "", "{", chat("a"), chat("b")]
+    found = look(lines, tmp_path, labels={"a", "z"}, on_invalid="skip")
+    assert found.reference == ReferenceFit(labels=2, matched=2, strangers=0, requests=4)
+    twice = look(lines, tmp_path, labels={"a"}, on_invalid="skip").reference
+    assert twice == ReferenceFit(labels=1, matched=1, strangers=0, requests=4)
+    assert look(lines, tmp_path, labels=()).reference == ReferenceFit(labels=0, matched=0, strangers=0, requests=4)
+    assert look(lines, tmp_path).reference is None

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -10,11 +11,12 @@ import pytest
 
 from tasks.batch.result import result_of
 from tasks.errors import ConfigurationError
-from tasks.openai_format.batch import RequestCounts
+from tasks.openai_format.batch import BatchUsage, RequestCounts
 from tasks.report import Extras, _extras, batch_markdown, batches_table, merged_causes, report, summary_markdown
 from tasks.results.totals import RangeResult
 from tasks.settings import summary_settings
 from tasks.storage.console import Console
+from tasks.storage.uris import parse_input_uri
 from tests.builders import REF, document, job, shard
 from tests.fakes import BUCKET, Cloud
 
@@ -138,3 +140,156 @@ def test_an_answer_that_failed_is_none_to_show(cloud: Cloud, monkeypatch: pytest
     cloud.s3.put("pre/results.parquet", (tmp_path / "t").read_bytes())
     monkeypatch.setenv("BEDROCK_BATCH_SUMMARY_ANSWERS", "5")
     assert _extras(done()).answers == [("b", "an answer")]
+
+
+def test_a_whole_summary() -> None:
+    folder = f"s3://{BUCKET}/prefix/batches/{REF.batch_id}"
+    console = Console("https://s3.us-east-1.amazonaws.com", "us-east-1")
+    stored = done(
+        request_counts=RequestCounts(total=1200, completed=1190, failed=10),
+        usage=BatchUsage(input_tokens=12_000, output_tokens=3400),
+        output_file=f"{folder}/output.jsonl",
+        model="<m>",
+    )
+    stored.bedrock.model = "<m>"
+    stored.bedrock.shards = [
+        shard("00000", invocation="InvokeModel", jobs=[job("Failed", 0), job("Completed", 1, total=7, processed=5, errored=2)]),
+        shard("00001", invocation="Converse"),
+    ]  # fmt: skip
+    links = {stored.output_file: "https://x/output"}
+    shown = summary_markdown(REF, stored, [], Extras(console, links, [("a_b", "*c*")]))
+    place = console.object(parse_input_uri(stored.output_file))
+    table = console.object(parse_input_uri(PARQUET))
+    assert shown.splitlines() == [
+        "# Batch completed",
+        "",
+        f"`{REF.batch_id}` · /v1/chat/completions · **&lt;m&gt;** (anthropic, Converse and InvokeModel)",
+        "",
+        "| requests | answered | failed | input tokens | output tokens | cost | took |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| 1,200 | 1,190 | 10 | 12,000 | 3,400 | $1.50 | 1 h 2 min |",
+        "",
+        "## Files",
+        "",
+        f"- Output: `{stored.output_file}` ([console]({place})) ([download, for an hour](https://x/output))",
+        "- Errors: none",
+        f"- Parquet: `{PARQUET}` ([console]({table}))",
+        f"- State: `{folder}/batch.json` ([folder]({console.folder(REF.folder)}))",
+        "",
+        f"## Jobs ([in the console]({console.jobs()}))",
+        "",
+        "| job | state | records | errors |",
+        "|---|---|---:|---:|",
+        "| `job-0` | Failed | 0 | 0 |",
+        "| `job-1` | Completed | 5 | 2 |",
+        "",
+        "## Some answers",
+        "",
+        "| request | answer |",
+        "|---|---|",
+        "| a\\_b | \\*c\\* |",
+    ]
+
+
+def test_a_summary_of_a_batch_that_is_not_over() -> None:
+    stored = document(status="in_progress")
+    assert "| 0 | 0 | 0 | 0 | 0 | unknown |  |" in summary_markdown(REF, stored, []).splitlines()
+    ten = [RangeResult(0, causes={f"cause {n}": (1, "x", n) for n in range(10)})]
+    shown = summary_markdown(REF, stored, ten)
+    assert sum(line.startswith("| 1 | cause ") for line in shown.splitlines()) == 10
+    assert "more cause" not in shown
+    assert "## Dropped" not in shown
+    assert "## Warnings" not in shown
+    assert "carr" not in shown
+    assert "cut off" not in shown
+    stored.bedrock.shards = [shard(jobs=[job("Completed", n) for n in range(20)])]
+    assert "before them" not in summary_markdown(REF, stored, [])
+
+
+def test_a_row_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are UTC, wherever the reader's machine is."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        rows_of_batches()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def rows_of_batches() -> None:
+    stored = done(request_counts=RequestCounts(total=1200, completed=1190, failed=10), created_at=1_790_000_000)
+    assert batches_table([result_of(stored), result_of(document(status="in_progress", model=None))]) == [
+        {
+            "batch": f"`{REF.batch_id}`",
+            "status": "completed",
+            "model": "",
+            "requests": "1,200",
+            "answered": "1,190",
+            "failed": "10",
+            "cost": "$1.50",
+            "created": "2026-09-21 14:13 UTC",
+            "input": "in.jsonl",
+        },
+        {
+            "batch": f"`{REF.batch_id}`",
+            "status": "in_progress",
+            "model": "",
+            "requests": "0",
+            "answered": "0",
+            "failed": "0",
+            "cost": "",
+            "created": "1970-01-01 00:00 UTC",
+            "input": "in.jsonl",
+        },
+    ]
+    unpriced = result_of(done(cost_usd=None, input_file_id="<b>"))
+    assert batches_table([unpriced])[0]["cost"] == "unknown"
+    assert "| requests | 1,200\\: 1,190 answered, 10 failed |" in batch_markdown(result_of(stored))
+
+
+def test_what_a_summary_shows_of_the_files(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many answers as were asked for, of the first group of rows that has any; links to each file that there is."""
+    # More than are read at a time.
+    rows = {"custom_id": ["x"] * 70_000, "content": ["", "half"] * 35_000, "ok": [True, False] * 35_000}
+    more = {"custom_id": ["a", None, "c"], "content": ["A", "B", "C"], "ok": [True] * 3}
+    with pq.ParquetWriter(tmp_path / "t", pa.table(more).schema) as writer:
+        writer.write_table(pa.table(rows, schema=pa.table(more).schema))
+        writer.write_table(pa.table(more))
+    cloud.s3.put("pre/results.parquet", (tmp_path / "t").read_bytes())
+    uris = {kind: f"s3://{BUCKET}/pre/{kind}" for kind in ("output_file", "error_file")}
+    stored = done(**uris)
+    monkeypatch.setenv("BEDROCK_BATCH_SUMMARY_ANSWERS", "2")
+    assert _extras(stored).links == {}
+    monkeypatch.setenv("BEDROCK_BATCH_SUMMARY_LINKS", "1")
+    extras = _extras(stored)
+    assert extras.answers == [("a", "A"), ("", "B")]
+    assert list(extras.links) == [*uris.values(), PARQUET]
+    assert [link.partition("?")[0].rsplit("/", 1)[-1] for link in extras.links.values()] == [
+        "output_file",
+        "error_file",
+        "results.parquet",
+    ]
+    assert not caplog.messages
+    cloud.s3.refuse("GetObject", "AccessDenied", 403)
+    assert _extras(stored) == Extras()
+    (said,) = caplog.messages
+    assert said.startswith("The summary lacks its links and answers: AWS denied access")
+    monkeypatch.setenv("BEDROCK_BATCH_SUMMARY_ANSWERS", "0")
+    cloud.s3.calls.clear()
+    assert _extras(stored).answers == []
+    assert cloud.s3.count("GetObject") == 0
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_the_summary_that_is_left_has_what_the_settings_ask_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.report.create_markdown_artifact", lambda **given: made.append(given))
+    monkeypatch.setenv("BEDROCK_BATCH_SUMMARY_LINKS", "1")
+    stored = done(usage=BatchUsage(input_tokens=1, output_tokens=1234))
+    report(REF, stored, [])
+    (artifact,) = made
+    assert artifact["description"] == f"Batch {REF.batch_id}"
+    assert "download, for an hour" in artifact["markdown"]
