@@ -47,7 +47,6 @@ class Rates:
         left, since = self._buckets.get(tenant.name, (most, now))
         left = min(most, left + (now - since) * rate / 60)
         if left < 1:
-            self._buckets[tenant.name] = (left, now)
             raise TooManyError("Rate limit reached for this key; slow down.", code="rate_limit_exceeded")
         self._buckets[tenant.name] = (left - 1, now)
 

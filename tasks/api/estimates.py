@@ -20,8 +20,6 @@ from tasks.storage.uris import parse_input_uri
 _STRETCHES, _STRETCH_BYTES = 16, 256 << 10
 #: So much is read in all of lines that begin in a stretch and end beyond it: images in base64 make long ones.
 _REST_BYTES = 64 << 20
-#: Of a compressed file, whose middle cannot be read by itself, its beginning.
-_HEAD_BYTES = 4 << 20
 
 
 class _Url(msgspec.Struct):
@@ -79,7 +77,7 @@ def _sample(source: Source) -> tuple[list[bytes], float]:
     size = source.bytes
     if size <= _STRETCHES * _STRETCH_BYTES:
         data = read_head(source, size) if size else b""
-        return [line for line in data.split(b"\n") if line.strip()], 1.0
+        return data.split(b"\n"), 1.0
     step = (size - _STRETCH_BYTES) // (_STRETCHES - 1)
     lines: list[bytes] = []
     most = _REST_BYTES

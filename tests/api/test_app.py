@@ -3,11 +3,13 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
@@ -77,7 +79,8 @@ def test_an_answer_of_nobodys_key_is_401() -> None:
 
 def test_codes_at_the_gate(cloud: Cloud) -> None:
     with client_of(key=None) as client:
-        assert error_of(client.get("batches"), 401)["code"] == "invalid_api_key"
+        for path in ("batches", "files/healthz", "files/readyz", "openapi.json", "http://server/metrics"):
+            assert error_of(client.get(path), 401)["code"] == "invalid_api_key"
     with client_of(tenant(requests_per_minute=4)) as client:
         client.get("batches")
         reply = client.get("batches")
@@ -236,6 +239,20 @@ def test_readiness_looks_at_s3_every_five_seconds(cloud: Cloud, monkeypatch: pyt
         assert cloud.s3.count("ListObjectsV2") == listings
 
 
+def test_a_hundred_requests_wait_for_s3_at_once(client: TestClient) -> None:
+    async def threads() -> float:
+        return to_thread.current_default_thread_limiter().total_tokens
+
+    assert client.portal is not None
+    assert client.portal.call(threads) == 100
+
+
+def test_what_a_page_needs_is_read_at_once() -> None:
+    all_there = threading.Barrier(32, timeout=20)
+    server = Server(Tenants((tenant(),)), Dispatcher())
+    assert sorted(server.side_by_side(lambda _: all_there.wait(20), range(32))) == list(range(32))
+
+
 def test_a_fault_of_ours_is_in_the_log_by_its_type_and_place(
     client: TestClient, cloud: Cloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,7 +305,9 @@ def test_metrics_count_requests_bytes_and_orders(cloud: Cloud, monkeypatch: pyte
     update_order(owner, orders[0].id, lambda current: setattr(current, "created_at", 1_789_999_000))
     end = ended(orders[3], document(status="completed", completed_at=5).public())
     update_order(owner, orders[3].id, lambda current: setattr(current, "final", end))
+    monkeypatch.setattr(time, "time", lambda: 1_790_000_005.0)
     create(owner, file, metadata={"n": "young"})
+    monkeypatch.setattr(time, "time", lambda: 1_790_000_010.0)
     lines = metrics.text(Tenants((owner,))).decode().splitlines()
     for line in (
         'bedrock_batch_api_requests_total{method="GET",route="/files",status="200"} 1.0',
@@ -299,7 +318,7 @@ def test_metrics_count_requests_bytes_and_orders(cloud: Cloud, monkeypatch: pyte
         'bedrock_batch_api_open_batches{state="cancelling"} 1.0',
         'bedrock_batch_api_open_batches{state="in_progress"} 1.0',
         'bedrock_batch_api_open_batches{state="ended"} 1.0',
-        "bedrock_batch_api_queue_age_seconds 1000.0",
+        "bedrock_batch_api_queue_age_seconds 1010.0",
     ):
         assert line in lines, line
 
@@ -331,8 +350,21 @@ def test_bodies_are_bounded_as_they_say_and_as_they_come() -> None:
         asyncio.run(_all(_request(b"ab", b"cd"), 3))
     with pytest.raises(TooLargeError):
         asyncio.run(_all(_request(headers=[(b"content-length", b"4")]), 3))
+    assert asyncio.run(_all(_request(b"abc", headers=[(b"content-length", b"3")]), 3)) == [b"abc", b""]
     with pytest.raises(SlowBodyError):
         asyncio.run(_all(_request(b"ab", body_seconds=0.01), 3))
+
+
+def test_each_block_of_a_body_has_the_time_that_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for, given = asyncio.wait_for, []
+
+    def noted(coming: Any, seconds: float) -> Any:
+        given.append(seconds)
+        return wait_for(coming, seconds)
+
+    monkeypatch.setattr(asyncio, "wait_for", noted)
+    asyncio.run(_all(_request(b"ab", b"cd", body_seconds=7.0), 9))
+    assert set(given) == {7.0}
 
 
 def test_a_body_that_need_not_be_there() -> None:
@@ -398,7 +430,9 @@ def test_an_answer_that_breaks_off_breaks_the_connection(cloud: Cloud, caplog: p
 
     with pytest.raises(RuntimeError, match="an answer broke off"):
         asyncio.run(_through(Gate(app, Tenants((tenant(),)), Metrics()), "/v1/files"))
-    assert json.loads(caplog.records[-1].getMessage())["error"] == "KeyError"
+    line = json.loads(caplog.records[-1].getMessage())
+    assert line["error"] == "KeyError"
+    assert f"Request {line['request_id']}: KeyError at " in caplog.text
     assert "TEXT OF A REQUEST" not in caplog.text
 
 

@@ -130,6 +130,7 @@ def test_an_endpoint_by_any_of_its_names(cloud: Cloud, given: str, endpoint: str
         ({"role_arn": []}, "role_arn"),
         ({"role_arn": "arn:aws:iam::123456789012:role/Admin"}, "role_arn"),
         ({"on_invalid": "maybe"}, "on_invalid"),
+        ({"on_invalid": ""}, "on_invalid"),
         ({"unsupported": "skip"}, "unsupported"),
         ({"below_minimum": True}, "below_minimum"),
         ({"reuse": "no"}, "reuse"),
@@ -220,8 +221,9 @@ def test_the_model_of_a_call_goes_before_that_of_the_lines(cloud: Cloud) -> None
     assert create(owner, file.id, model="short").model == "us.amazon.nova-lite-v1:0"
     assert create(owner, file.id).model == "another"
     body = {"input_file_id": file.id}
-    call = read_call(owner, body, {"x-portkey-aws-bedrock-model": "p", "x-amzn-bedrock-modelid": "a"})
-    assert call.model == "p"
+    headers = {"x-portkey-aws-bedrock-model": "p", "x-amzn-bedrock-modelid": "a"}
+    assert read_call(owner, body, headers).model == "p"
+    assert read_call(owner, {**body, "model": "of the body"}, headers).model == "of the body"
     assert read_call(owner, body, {"x-amzn-bedrock-modelid": "a", "x-amzn-bedrock-tags": "k=v"}).metadata == {"k": "v"}
 
 
@@ -230,7 +232,9 @@ def test_the_model_of_a_call_goes_before_that_of_the_lines(cloud: Cloud) -> None
     [
         ("team=search, stage = prod", {"team": "search", "stage": "prod"}),
         ("team=a%2Cb%3D,empty=", {"team": "a,b=", "empty": ""}),
+        ("te%61m=a=b,", {"team": "a=b"}),
         ('{"team": "search"}', {"team": "search"}),
+        (' {"team": "search"}', {"team": "search"}),
         ("", {}),
         ("team", None),
         ("=search", None),
@@ -268,8 +272,9 @@ def test_a_key_of_kms_in_a_header_is_kept_or_refused(cloud: Cloud, header: str) 
 
 def test_a_region_that_is_not_the_servers_is_refused(cloud: Cloud) -> None:
     assert read_call(tenant(), {"input_file_id": "x"}, {"x-portkey-aws-region": "us-east-1"})
-    with pytest.raises(InvalidCallError, match="us-east-1"):
+    with pytest.raises(InvalidCallError, match="us-east-1") as error:
         read_call(tenant(), {"input_file_id": "x"}, {"x-portkey-aws-region": "eu-west-1"})
+    assert error.value.param == "x-portkey-aws-region"
 
 
 def test_options_and_unknown_fields(cloud: Cloud) -> None:

@@ -1,7 +1,10 @@
 """Small documents in S3, changed by conditional writes only."""
 
+import threading
+
 import pytest
 
+from tasks import aws
 from tasks.api.documents import (
     Document,
     exists,
@@ -11,7 +14,7 @@ from tasks.api.documents import (
     update_document,
     write_document,
 )
-from tasks.errors import PipelineError, StateConflictError
+from tasks.errors import MissingObjectError, PipelineError, StateConflictError
 from tasks.storage.uris import S3Uri
 from tests.fakes import BUCKET, Cloud
 
@@ -32,6 +35,7 @@ def test_what_was_written_is_read(cloud: Cloud) -> None:
     assert write_document(URI, Count(count=1), "key")
     stored = cloud.s3.objects[URI.key]
     assert (stored.body, stored.options["SSEKMSKeyId"]) == (b'{"count":1}', "key")
+    assert stored.options["ContentType"] == "application/json"
     assert read_document(URI, Count) == (Count(count=1), stored.etag)
 
 
@@ -61,8 +65,9 @@ def test_a_change_is_made_again_on_the_newer_one(cloud: Cloud) -> None:
     def change(document: Count) -> None:
         document.count += 1
 
-    assert update_document(URI, Count, change, None) == Count(count=11)
-    assert cloud.s3.objects[URI.key].body == b'{"count":11}'
+    assert update_document(URI, Count, change, "key") == Count(count=11)
+    stored = cloud.s3.objects[URI.key]
+    assert (stored.body, stored.options["SSEKMSKeyId"]) == (b'{"count":11}', "key")
 
 
 def test_nothing_is_written_where_nothing_changes_or_there_is_nothing(cloud: Cloud) -> None:
@@ -73,7 +78,10 @@ def test_nothing_is_written_where_nothing_changes_or_there_is_nothing(cloud: Clo
     assert cloud.s3.count("PutObject") == writes
 
 
-def test_a_document_that_others_change_all_the_time(cloud: Cloud) -> None:
+def test_a_document_that_others_change_all_the_time(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are given time, more and more of it up to a bound."""
+    waits: list[int] = []
+    monkeypatch.setattr(aws, "back_off", waits.append)
     put(Count(count=1))
     cloud.s3.refuse("PutObject", "PreconditionFailed", 412, times=None)
 
@@ -83,6 +91,7 @@ def test_a_document_that_others_change_all_the_time(cloud: Cloud) -> None:
     with pytest.raises(StateConflictError, match="being changed by others all the time"):
         update_document(URI, Count, change, None)
     assert cloud.s3.count("PutObject") == 21
+    assert waits == [0, 1, 2, 3] + 16 * [4]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"count":"many"}'])
@@ -97,12 +106,22 @@ def test_trouble_names_the_document(cloud: Cloud) -> None:
     cloud.s3.refuse("PutObject", "AccessDenied", 403)
     with pytest.raises(PipelineError, match=f"writing {URI}"):
         put(Count())
+    cloud.s3.refuse("PutObject", "NoSuchKey", 404)
+    with pytest.raises(MissingObjectError):
+        put(Count(), IfNoneMatch="*")
 
 
 def test_several_are_read_in_their_order(cloud: Cloud) -> None:
     put(Count(count=1))
     assert list(read_documents([S3Uri(BUCKET, "none"), URI], Count)) == [None, Count(count=1)]
     assert list(read_documents([], Count)) == []
+
+
+def test_those_of_a_page_are_read_at_once(cloud: Cloud) -> None:
+    put(Count(count=1))
+    all_there = threading.Barrier(32, timeout=20)
+    cloud.s3.before("GetObject", all_there.wait, times=None)
+    assert len(list(read_documents([URI] * 32, Count))) == 32
 
 
 def test_names_come_in_pages(cloud: Cloud) -> None:
@@ -112,10 +131,15 @@ def test_names_come_in_pages(cloud: Cloud) -> None:
     cloud.s3.put("fx/other", b"")
     names, more = list_names(folder, limit=2400)
     assert (names[0], names[-1], more) == ("00001", "02400", True)
+    names, more = list_names(folder, limit=1000)
+    assert (names[-1], more) == ("01000", True)
+    cloud.s3.calls.clear()
     assert list_names(folder, after="02400") == (["02401"], False)
     assert list_names(folder, after="00002", limit=2) == (["00003", "00004"], True)
     assert list_names(folder, prefix="0240") == (["02400", "02401"], False)
     assert list_names(S3Uri(BUCKET, "none")) == ([], False)
+    asked = [given["MaxKeys"] for _, given in cloud.s3.calls]
+    assert asked == [1000, 3, 1000, 1000], "one more than is wanted, no more of S3's time"
 
 
 def test_an_empty_object(cloud: Cloud) -> None:

@@ -1,6 +1,7 @@
 """How orders end: files first, once, as their callers asked, and announced to who wants to hear of it."""
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -100,11 +101,105 @@ def test_a_notice_that_nobody_takes_is_given_up(cloud: Cloud, monkeypatch: pytes
     assert not list(open_orders(owner))
 
 
+def test_each_notice_is_delivered_by_itself(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that was taken is not sent again with another that was not, of which the log says why."""
+    told: list[str] = []
+
+    def deliver(hook: Webhook, *_: object) -> str | None:
+        told.append(hook.url)
+        return "HTTP 500" if hook.url.endswith("/down") else None
+
+    monkeypatch.setattr("tasks.api.endings.deliver", deliver)
+    urls = [f"http://x.example/{name}" for name in ("up", "down", "other")]
+    owner = tenant(webhooks=tuple(Webhook(url=url, secret="whsec_c2VjcmV0") for url in urls))
+    order = create(owner, upload(owner).id)
+    close_order(owner, order, end_of(order))
+    assert told == urls
+    notices = get_order(owner, order.id).notices
+    assert [(each.hook, each.tries, each.done, each.failed) for each in notices] == [
+        (0, 1, True, False),
+        (1, 1, False, False),
+        (2, 1, True, False),
+    ]
+    assert len({each.event_id for each in notices}) == 3
+    assert all(re.fullmatch("evt_[0-9a-f]{32}", each.event_id) for each in notices)
+    assert f"The end of order {order.id} was not announced (HTTP 500)" in caplog.text
+    assert [each.id for each in open_orders(owner)] == [order.id]
+
+    def hurry(current: Order) -> None:
+        for each in current.notices:
+            each.due = 0.0
+
+    announce(owner, update_order(owner, order.id, hurry))
+    assert told == [*urls, urls[1]]
+
+
+def test_a_batch_that_was_cancelled_keeps_the_time_of_its_cancel(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    cancel_order(owner, order.id)
+    at = order.created_at + 5
+    close_order(owner, order, ended(order, document(id=BATCH, status="cancelled", cancelled_at=at).public()))
+    final = get_order(owner, order.id).final
+    assert final
+    assert (final.status, final.cancelled_at) == ("cancelled", at)
+
+
+def test_a_result_file_is_as_old_as_its_batchs_end(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time begins there, too: what ran for days may be kept for an hour."""
+    owner = tenant()
+    seconds = {"anchor": "created_at", "seconds": 3600}
+    order = create(owner, upload(owner).id, output_expires_after=seconds)
+    later = order.created_at + 90_000
+    cloud.s3.put("x/errors.jsonl", b"{}\n{}\n")
+    monkeypatch.setattr("tasks.api.endings.time.time", lambda: later + 0.7)
+    end = end_of(order, error_file="s3://bucket/x/errors.jsonl")
+    close_order(owner, order, end)
+    assert end.error_file_id == f"file-{order.id[6:]}-errors"
+    stored = get_file(owner, end.error_file_id, later)
+    assert stored.public() == {
+        "id": end.error_file_id,
+        "object": "file",
+        "bytes": 6,
+        "created_at": later,
+        "expires_at": later + 3600,
+        "filename": f"{order.id}_error.jsonl",
+        "purpose": "batch_output",
+        "status": "processed",
+        "status_details": None,
+    }
+    assert stored.etag == cloud.s3.objects["x/errors.jsonl"].etag
+
+
+@pytest.mark.parametrize(("written_with", "copied"), [("arn:key/own", False), ("arn:key/other", True), (None, True)])
+def test_a_call_with_a_key_of_its_own_has_files_that_are_encrypted_with_it(
+    cloud: Cloud, written_with: str | None, copied: bool
+) -> None:
+    """Also where the batch was written for an equal call with another key: keys may be named by their last part."""
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    order = update_order(owner, order.id, lambda current: setattr(current, "kms_key", "own"))
+    written = cloud.s3.put("x/output.jsonl", b"{}\n", **({"SSEKMSKeyId": written_with} if written_with else {}))
+    written.etag = '"of the original"'
+    end = end_of(order, output_file="s3://bucket/x/output.jsonl")
+    close_order(owner, order, end)
+    assert end.output_file_id
+    stored = get_file(owner, end.output_file_id)
+    mine = f"prefix/acme/api/results/{end.output_file_id}"
+    assert stored.uri == f"s3://bucket/{mine if copied else 'x/output.jsonl'}"
+    assert b"".join(read_bytes(stored)) == b"{}\n"
+    if copied:
+        assert cloud.s3.objects[mine].options["SSEKMSKeyId"] == "own"
+
+
 def test_a_hook_that_its_tenant_has_no_more_is_not_waited_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.api.endings.deliver", lambda *_: "HTTP 500")
     owner = tenant(webhooks=HOOKS)
     order = create(owner, upload(owner).id)
     close_order(owner, order, end_of(order))
     assert list(open_orders(owner))
-    announce(tenant(), update_order(owner, order.id, lambda _: None) or order)
+    order = update_order(owner, order.id, lambda current: setattr(current.notices[0], "due", 0.0))
+    announce(tenant(), order)
     assert not list(open_orders(owner))

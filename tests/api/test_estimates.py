@@ -68,6 +68,25 @@ def test_a_large_file_is_looked_at_in_places(cloud: Cloud, monkeypatch: pytest.M
     assert found["requests"] == pytest.approx(2000, rel=0.25)
 
 
+def test_a_large_file_is_looked_at_from_end_to_end(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    stretches, of, rest = estimates._STRETCHES, estimates._STRETCH_BYTES, estimates._REST_BYTES
+    assert (stretches, of, rest) == (16, 256 << 10, 64 << 20)
+    monkeypatch.setattr("tasks.api.estimates._STRETCH_BYTES", len(LINE))
+    stored = upload(tenant(), LINE * 31)
+    cloud.s3.calls.clear()
+    cost_estimate(stored, NOVA)
+    begins = [int(str(given["Range"])[6:].split("-")[0]) for _, given in cloud.s3.calls if "Range" in given]
+    assert sorted(set(begins))[:16] == [2 * number * len(LINE) for number in range(16)]
+
+
+def test_a_last_line_that_nothing_ends_counts_as_well(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.api.estimates._STRETCH_BYTES", 4096)
+    long = LINE.replace(b'"x"', b'"%s"' % (b"word " * 40_000))
+    whole, cut = (cost_estimate(upload(tenant(), body), NOVA) for body in (LINE * 9 + long, LINE * 9 + long[:-1]))
+    assert cut["input_tokens"] == pytest.approx(whole["input_tokens"], rel=0.01)
+    assert cut["input_tokens"] > 20_000
+
+
 def test_of_a_file_of_just_the_bytes_of_the_sample_every_line_is_looked_at(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,13 +2,16 @@
 
 import gzip
 import itertools
+import re
 import time
 
 import pytest
 
 from tasks.api.errors import InvalidCallError, NotFoundError, TooLargeError
 from tasks.api.files import (
+    MOST_LISTED,
     FileUpload,
+    FirstLine,
     byte_range,
     delete_expired,
     delete_file,
@@ -19,7 +22,10 @@ from tasks.api.files import (
     get_file,
     list_files,
     read_bytes,
+    results_uri,
+    save_file,
 )
+from tasks.api.ids import new_id, result_file_id
 from tasks.errors import TransientError
 from tasks.storage.uris import S3Uri, parse_input_uri
 from tests.api.callers import LINE, tenant, upload
@@ -71,8 +77,12 @@ def test_too_large_a_file_is_refused_while_it_comes(cloud: Cloud) -> None:
 def test_another_tenants_file_is_not_there(cloud: Cloud) -> None:
     stored = upload(tenant())
     for wrong in (stored.id.replace("file-", "batch_"), "file-nothing", "../" + stored.id, ""):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError, match=re.escape(f"No such File object: {wrong}")) as error:
             get_file(tenant(), wrong)
+        assert error.value.param == "id"
+    with pytest.raises(NotFoundError) as error:
+        get_file(tenant(), "x" * 10_000)
+    assert str(error.value) == "No such File object: " + "x" * 80
     with pytest.raises(NotFoundError):
         get_file(tenant("other"), stored.id)
 
@@ -159,8 +169,30 @@ def test_the_first_line_of_a_compressed_object(cloud: Cloud) -> None:
     assert first_line_of(S3Uri(BUCKET, "in/a.jsonl.gz")).model == CLAUDE
     cloud.s3.put("in/folder/a.jsonl", LINE)
     for key in ("in/folder", "in/*.jsonl.gz", "in/nothing"):
-        with pytest.raises(InvalidCallError):
+        with pytest.raises(InvalidCallError) as error:
             first_line_of(S3Uri(BUCKET, key))
+        assert error.value.param == "input_file_id"
+
+
+def test_a_first_line_of_megabytes_is_read_as_well(cloud: Cloud) -> None:
+    """As of images in base64; of an upload, so much is kept in memory that all but those are known at once."""
+    long = LINE.replace(b'"messages"', b'"user": "%s", "messages"' % (b"u" * 7_000_000))
+    cloud.s3.put("in/long.jsonl", long)
+    assert first_line_of(S3Uri(BUCKET, "in/long.jsonl")).model == CLAUDE
+    assert upload(tenant(), LINE.replace(b'"x"', b'"%s"' % (b"x" * 250_000))).model == CLAUDE
+    assert upload(tenant(), long).model is None
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b'{"url": "/chat/completions/"}', FirstLine(None, "/v1/chat/completions")),
+        (b'{"body": {"model": "m"}}', FirstLine("m", None)),
+        (b'{"url": "", "body": {"model": ""}}\n{"url": "/v1/embeddings"}', FirstLine(None, "/v1/embeddings")),
+    ],
+)
+def test_a_first_line_that_says_a_part(line: bytes, found: FirstLine) -> None:
+    assert first_line(line + b"\n" + LINE) == found
 
 
 @pytest.mark.parametrize(
@@ -175,6 +207,10 @@ def test_the_first_line_of_a_compressed_object(cloud: Cloud) -> None:
         ("bytes=1-2,4-5", 10, None),
         ("bytes=0-,4-5", 10, None),
         ("bytes=a-b", 10, None),
+        ("bytes=1-b", 10, None),
+        ("bytes=-", 10, None),
+        ("bytes=5", 10, None),
+        ("1-2", 10, None),
         ("lines=1-2", 10, None),
     ],
 )
@@ -241,11 +277,36 @@ def test_what_expires_first_is_removed_first(cloud: Cloud) -> None:
         f"{late.created_at + 7200:012x}-{late.id}",
     ]
     home = "prefix/acme/api/expiring/"
-    for name in ("000000000001-../../elsewhere", "000000000001-", "rubbish"):
+    for name in ("000000000001-../../elsewhere", "000000000001-", " rubbish", "rubbish"):
         cloud.s3.put(home + name, b"")
     cloud.s3.calls.clear()
     assert delete_expired(tenant(), early.created_at + 3600) == 1
     assert not [given for name, given in cloud.s3.calls if name == "DeleteObject" and ".." in given["Key"]]
+
+
+def test_a_result_file_that_expires_goes_with_its_copy(cloud: Cloud) -> None:
+    """The batch's own output stays: others may stand on it."""
+    stored = upload(tenant())
+    result_id = result_file_id(new_id("batch"), "output")
+    place = results_uri(tenant(), result_id)
+    for key in (place.key, "of/the/batch.jsonl"):
+        cloud.s3.put(key, b"{}")
+    more = {"id": result_id, "purpose": "batch_output", "expires_at": 5, "uri": str(place)}
+    save_file(tenant(), stored.model_copy(update=more))
+    assert delete_expired(tenant(), 5) == 1
+    assert not list(filter(lambda key: result_id in key, cloud.s3.keys()))
+    save_file(tenant(), stored.model_copy(update={**more, "uri": f"s3://{BUCKET}/of/the/batch.jsonl"}))
+    assert delete_expired(tenant(), 4) == 0
+    assert delete_expired(tenant(), 5) == 1
+    assert "of/the/batch.jsonl" in cloud.s3.objects
+    assert get_file(tenant(), stored.id)
+
+
+def test_a_page_of_what_is_none_of_ours_is_the_end(cloud: Cloud) -> None:
+    cloud.s3.put("prefix/acme/api/files/batch/ rubbish.json", b"{}")
+    upload(tenant())
+    assert list_files(tenant(), purpose=None, limit=1, after=None, ascending=False) == ([], False)
+    assert MOST_LISTED == 1000
 
 
 def test_a_page_has_no_more_files_than_may_be_listed_and_none_that_is_not_ours(

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
 
-from deployments.api.gate import Rates, _Exchange, presented_key
+from deployments.api.gate import Rates, _Exchange, audit, presented_key
 from tasks.api.errors import TooManyError
 from tests.api.callers import tenant
 
@@ -88,12 +89,23 @@ def test_an_exchange_is_counted_and_named() -> None:
     assert exchange().id != found.id
 
 
-def test_a_line_of_the_log_is_one_line_and_bounded() -> None:
+def test_a_change_is_noted_by_who_and_which(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bedrock_batch.api.audit")
+    audit(tenant(), "req_1", "file.delete", "é" * 5000)
+    (record,) = caplog.records
+    assert record.getMessage().isascii()
+    entry = {"audit": "file.delete", "tenant": "acme", "id": "é" * 200, "request_id": "req_1"}
+    assert json.loads(record.getMessage()) == entry
+
+
+def test_a_line_of_the_log_is_one_line_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
     found = exchange(path="/" + "é\n" * 500, method="M" * 50, client=("10.0.0.1", 5))
+    monkeypatch.setattr(time, "perf_counter", lambda: 5.25)
     found.cause = "ZeroDivisionError"
     text = found.line()
     assert text.isascii()
     assert "\n" not in text
     line = json.loads(text)
     assert (len(line["path"]), len(line["method"]), line["client"]) == (200, 16, "10.0.0.1")
-    assert line["error"] == "ZeroDivisionError"
+    assert (line["error"], line["ms"]) == ("ZeroDivisionError", 250)

@@ -1,5 +1,6 @@
 """Orders: one for equal calls, each tenant's own, listed at the cost of a page, ended once."""
 
+import gzip
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,7 +30,9 @@ from tasks.api.orders import (
     unclaim,
     update_order,
 )
+from tasks.api.uploads import PartUpload, begin_upload
 from tasks.api.views import ended, ended_alone, view
+from tasks.batch.paths import BatchRef
 from tests.api.callers import LINE, create, tenant, upload
 from tests.builders import REF, document
 from tests.conftest import CLAUDE
@@ -165,9 +168,19 @@ def test_a_page_costs_one_listing_and_its_orders(cloud: Cloud, count: int) -> No
     assert max(each.id for each in following) < min(each.id for each in page)
 
 
+def test_what_is_no_order_of_ours_is_in_no_list(cloud: Cloud) -> None:
+    owner = tenant()
+    order = create(owner, upload(owner).id)
+    folder = order_key(order).rpartition("/")[0]
+    for name in (" rubbish.json", "rubbish.json", f"{order.id}.json"):
+        cloud.s3.put(f"{folder}/{name}", b"{}")
+    assert list_orders(owner, limit=5, after=None) == ([order], False)
+
+
 def test_after_must_be_an_id(cloud: Cloud) -> None:
-    with pytest.raises(InvalidCallError):
+    with pytest.raises(InvalidCallError) as error:
         list_orders(tenant(), limit=5, after="../x")
+    assert error.value.param == "after"
     assert list_orders(tenant(), limit=5, after=new_id("batch")) == ([], False)
 
 
@@ -198,13 +211,17 @@ def test_one_runner_reads_an_input_at_a_time(cloud: Cloud) -> None:
 
 def test_a_retry_is_a_new_order_for_what_has_no_answer(cloud: Cloud) -> None:
     owner = tenant()
-    order = create(owner, upload(owner).id, metadata={"a": "b"})
+    file = upload(owner).id
+    order = create(owner, file, metadata={"a": "b"}, unsupported="drop")
     with pytest.raises(ConflictError):
         retry_order(owner, order.id)
     _finish(order)
     again = retry_order(owner, order.id)
     assert again.id == retry_order(owner, order.id).id != order.id
-    assert again.options["retry_failed"] is True
+    assert again.options == {"unsupported": "drop", "retry_failed": True}
+    another = create(owner, file)
+    _finish(another)
+    assert retry_order(owner, another.id).id != again.id
     assert (again.retry_of, again.metadata) == (order.id, {"a": "b"})
 
 
@@ -280,6 +297,25 @@ def test_what_the_document_of_a_file_says_is_not_read_again(cloud: Cloud) -> Non
     order = create(owner, file.id)
     assert (order.model, order.endpoint) == (CLAUDE, "/v1/chat/completions")
     assert not [given for _, given in cloud.s3.calls if given.get("Key") == file.uri.partition(f"{BUCKET}/")[2]]
+
+
+def test_what_neither_the_call_nor_the_document_says_is_read(cloud: Cloud) -> None:
+    """Of a compressed file nothing is known when it comes."""
+    owner = tenant()
+    file = upload(owner, gzip.compress(LINE)).id
+    for given in ({}, {"model": CLAUDE}, {"endpoint": "/v1/chat/completions"}):
+        order = create(owner, file, **given)
+        assert (order.model, order.endpoint) == (CLAUDE, "/v1/chat/completions"), given
+
+
+def test_an_object_that_has_changed_is_another_call(cloud: Cloud) -> None:
+    """As far as its first line says so: what it is run on, and as what, is part of the call."""
+    owner, ids = tenant(), set[str]()
+    for line in (LINE, LINE.replace(CLAUDE.encode(), b"us.amazon.nova-lite-v1:0"), LINE.replace(b"chat/c", b"c")):
+        cloud.s3.put("in/a.jsonl", line)
+        for _ in range(2):
+            ids.add(create(owner, f"s3://{BUCKET}/in/a.jsonl").id)
+    assert len(ids) == 3
 
 
 def test_a_result_file_is_no_input(cloud: Cloud) -> None:
@@ -359,10 +395,11 @@ def test_an_order_that_stands_is_not_written_over(cloud: Cloud) -> None:
     assert get_order(owner, first.id).batch_id == REF.batch_id
 
 
-@pytest.mark.parametrize("identifier", ["", "nothing", "batch_x", "file-" + "0" * 32])
+@pytest.mark.parametrize("identifier", ["", "nothing", "batch_x", "file-" + "0" * 32, "x" * 10_000])
 def test_what_is_no_id_is_not_found(cloud: Cloud, identifier: str) -> None:
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError) as error:
         get_order(tenant(), identifier)
+    assert (str(error.value), error.value.param) == (f"No batch found with id '{identifier[:80]}'.", "id")
     assert not cloud.s3.calls
 
 
@@ -383,6 +420,8 @@ def test_a_stop_is_forgotten_once_and_only_where_it_was_noted(cloud: Cloud) -> N
     owner = tenant()
     assert forget_stopped(owner, REF) is False
     note_stopped(owner, REF)
+    sample = BatchRef(REF.root.join("samples", "batch_x"), REF.batch_id)
+    assert forget_stopped(owner, sample) is False, "the same requests, asked by themselves"
     assert forget_stopped(owner, REF) is True
     assert forget_stopped(owner, REF) is False, "from now on it was not"
     note_stopped(owner, REF)
@@ -441,6 +480,27 @@ def test_a_name_that_was_exchanged_meanwhile_is_not_written_over(cloud: Cloud) -
     assert over.id not in others
     assert [mine.id] == others
     assert [order.id for order in open_orders(owner) if not order.finished] == others
+
+
+def test_all_that_is_written_is_encrypted_with_the_tenants_key(cloud: Cloud) -> None:
+    """Marks as well: their names tell of a customer's batches, and buckets may refuse what is not encrypted so."""
+    settings = msgspec.structs.replace(tenant().settings, kms_key="arn:key/tenant")
+    owner = tenant(settings=settings)
+    file = upload(owner, expires_after=3600)
+    order = create(owner, file.id, key="k")
+    cancel_order(owner, order.id)
+    note_stopped(owner, REF)
+    _finish(order)
+    retry_order(owner, order.id)
+    assert begin_upload(owner, {"bytes": 3, "filename": "x", "purpose": "batch"})
+    part = PartUpload(owner, begin_upload(owner, {"bytes": 1, "filename": "x", "purpose": "batch"}).id)
+    part.write(b"x")
+    part.finish()
+    kinds = {key.split("/")[3] for key in cloud.s3.keys("prefix/acme/api/")}
+    assert kinds == {"data", "files", "expiring", "same", "open", "batches", "stopped", "uploads"}
+    written = [given for name, given in cloud.s3.calls if name in ("PutObject", "CreateMultipartUpload")]
+    plain = {given["Key"] for given in written if given.get("SSEKMSKeyId") != "arn:key/tenant"}
+    assert plain == {order_key(order)}, "_finish writes as another tenant"
 
 
 def order_key(order: Order) -> str:

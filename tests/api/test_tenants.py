@@ -107,6 +107,10 @@ def test_tenants_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         ),
         (f'[tenants.a]\nkeys = ["{DIGEST}"]\nmax_file_bytes = 0', "max_file_bytes: Input should be greater than 0"),
         (f'[tenants.a]\nkeys = ["{DIGEST}"]\ninputs = ["/etc"]', "no s3:// URI"),
+        (f'[tenants.a]\nkeys = ["{DIGEST}00"]', "SHA-256"),
+        (f'[tenants.a]\nkeys = ["{DIGEST}"]\nconcurrent_uploads = 0', "concurrent_uploads: Input should be greater"),
+        (f'[tenants.a]\nkeys = ["{DIGEST}"]\nrequests_per_minute = -1', "requests_per_minute: Input should be greater"),
+        ("body_seconds = 0", "body_seconds: Input should be greater"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(
@@ -114,6 +118,20 @@ def test_what_is_wrong_with_a_file_is_said(
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):
         _configured(monkeypatch, tmp_path / "api.toml", text)
+
+
+def test_a_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "api.toml"
+    path.write_bytes(b'[tenants."\xff"]')
+    for place, said in ((path, "is no TOML"), (tmp_path, "cannot be read"), (tmp_path / "none", "cannot be read")):
+        monkeypatch.setenv("BEDROCK_BATCH_API_CONFIG", str(place))
+        with pytest.raises(ConfigurationError, match=f"BEDROCK_BATCH_API_CONFIG: {place} {said}"):
+            load_tenants()
+
+
+def test_the_bucket_of_another_is_another_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    two = f'[tenants.a]\nkeys = ["{DIGEST}"]\nprefix = "x"\n[tenants.b]\nkeys = ["{"1" * 64}"]\nprefix = "x/api"\n'
+    assert _configured(monkeypatch, tmp_path / "api.toml", f'{two}bucket = "elsewhere"').named("b")
 
 
 @pytest.mark.parametrize("uri", [f"s3://{BUCKET}/in/a.jsonl", f"s3%3A%2F%2F{BUCKET}%2Fin%2Fa.jsonl"])
@@ -146,12 +164,15 @@ def test_no_other_object_may_be_named(uri: str) -> None:
         f"s3://{BUCKET}/in/",
         f"s3://{BUCKET}",
         f"s3://{BUCKET}/in/\0",
-        f"s3://{BUCKET}/in/" + "a" * 2000,
+        f"s3://{BUCKET}/in/" + "a" * 1022,
+        f"s3://{BUCKET}/in/" + "é" * 511,
     ],
 )
 def test_folders_are_no_input(uri: str) -> None:
-    with pytest.raises(InvalidCallError):
+    with pytest.raises(InvalidCallError) as error:
         tenant().input_uri(uri)
+    assert error.value.param == "input_file_id"
+    assert tenant().input_uri(f"s3://{BUCKET}/in/" + "é" * 510 + "a"), "1,024 bytes"
 
 
 def test_outputs_go_to_allowed_places_only() -> None:
@@ -160,9 +181,10 @@ def test_outputs_go_to_allowed_places_only() -> None:
         with pytest.raises(ForbiddenError):
             tenant().check_output({"s3OutputDataConfig": {"s3Uri": uri}})
     configs: list[Any] = [{}, [], "s3://x", {"s3OutputDataConfig": None}, {"s3OutputDataConfig": {"s3Uri": 5}}]
-    for config in configs:
-        with pytest.raises(InvalidCallError):
+    for config in [*configs, {"s3OutputDataConfig": {"s3Uri": "/etc"}}]:
+        with pytest.raises(InvalidCallError) as error:
             tenant().check_output(config)
+        assert error.value.param == "output_data_config"
     with pytest.raises(ForbiddenError):
         tenant().check_output({"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/out/", "s3EncryptionKeyId": "k"}})
 
@@ -236,13 +258,17 @@ def test_what_a_table_leaves_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("BEDROCK_BATCH_KMS_KEY", "arn:key/base")
     monkeypatch.setenv("BEDROCK_BATCH_API_KEY", "k" * 16)
     text = f'[tenants.acme]\nkeys = ["{DIGEST}"]\n[[webhooks]]\nurl = "https://x.example"\nsecret = "s"'
-    default, acme = _configured(monkeypatch, tmp_path / "api.toml", text).all
+    tenants = _configured(monkeypatch, tmp_path / "api.toml", f'model_names = {{ "a" = "x.general" }}\n{text}')
+    default, acme = tenants.all
+    assert (tenants.body_seconds, tenants.keyless) == (60, None)
+    assert load_tenants(keyless=True).keyless == default, "the other ones have keys"
     for each in (default, acme):
         assert (each.role_arns, each.kms_keys) == ((ROLE,), ("arn:key/base",))
         assert (each.settings.role_arn, each.settings.kms_key) == (ROLE, "arn:key/base")
         assert (each.max_file_bytes, each.requests_per_minute, each.concurrent_uploads) == (8 << 30, 0, 16)
         assert each.closed == (default.settings.root, acme.settings.root)
         assert each.settings.closed_folders == each.closed
+        assert each.model_names == {"a": "x.general"}
     assert (default.name, default.operator, acme.operator) == ("default", True, False)
     assert default.inputs == default.outputs == (S3Uri(BUCKET, ""),)
     assert not (*acme.inputs, *acme.outputs, *acme.models, *acme.webhooks)
@@ -257,11 +283,15 @@ def test_without_a_role_of_its_own_no_role_may_be_named() -> None:
         with pytest.raises(ForbiddenError) as error:
             owner.check_role(f"{ROLE}2")
         assert (error.value.param, error.value.code) == ("role_arn", "role_not_allowed")
-    with pytest.raises(InvalidCallError):
+    with pytest.raises(InvalidCallError) as wrong:
         tenant().check_role(5)
+    assert wrong.value.param == "role_arn"
 
 
 def test_codes_of_what_a_key_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant(models=("us.*",)).may_use("us.x")
+    with pytest.raises(ForbiddenError):
+        tenant(models=("us.*",)).may_use("US.x")
     with pytest.raises(ForbiddenError) as error:
         tenant(models=("us.*",)).may_use("eu.x")
     assert (error.value.param, error.value.code) == ("model", "model_not_allowed")
@@ -307,6 +337,8 @@ def test_a_key_of_sixteen_characters_will_do(monkeypatch: pytest.MonkeyPatch) ->
         load_tenants()
     monkeypatch.setenv("BEDROCK_BATCH_API_KEY", "k" * 16)
     assert load_tenants().of_key("k" * 16)
+    monkeypatch.setenv("BEDROCK_BATCH_API_KEY", "k" * 16 + "\n")
+    assert load_tenants().of_key("k" * 16), "as out of a file"
 
 
 def test_a_webhook_without_its_secret_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:

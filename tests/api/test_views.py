@@ -52,7 +52,8 @@ def test_a_batch_that_is_over_is_finalizing_until_its_end_is_kept() -> None:
     assert view(_order(), document(status="completed", completed_at=5))["status"] == "finalizing"
     assert view(_order(), document(status="cancelled", cancelled_at=5))["status"] == "in_progress"
     assert view(_order(), document(status="cancelling"))["status"] == "in_progress"
-    assert view(_order(cancelling_at=5), document(status="cancelling"))["status"] == "cancelling"
+    mine = view(_order(cancelling_at=5), document(status="cancelling"))
+    assert (mine["status"], mine["cancelling_at"]) == ("cancelling", 5)
 
 
 def test_an_order_without_a_batch_is_validating() -> None:
@@ -123,6 +124,8 @@ def test_what_a_later_round_asks_again_has_not_failed() -> None:
 def test_no_more_is_counted_than_there_are() -> None:
     every = shard(jobs=[job(succeeded=100, errored=100)])
     assert _counts(every, last_round=1) == {"total": 100, "completed": 100, "failed": 0}
+    again = shard("00001", jobs=[job(succeeded=50)], round=2)
+    assert _counts(every, again, last_round=2) == {"total": 100, "completed": 100, "failed": 0}
 
 
 def test_each_time_is_told_when_its_step_was_reached() -> None:
@@ -135,6 +138,7 @@ def test_each_time_is_told_when_its_step_was_reached() -> None:
     assert times(status="finalizing", in_progress_at=2000) == [2000, None]
     assert times(status="finalizing", in_progress_at=2000, finalizing_at=1500) == [2000, 2000]
     assert times(status="completed", in_progress_at=2000, finalizing_at=3000) == [2000, 3000]
+    assert times(status="finalizing", finalizing_at=3000) == [1000, 3000], "each step was taken"
 
 
 def test_an_end_has_all_of_the_batch_and_ids_of_the_order() -> None:
@@ -172,6 +176,7 @@ def test_an_end_is_not_before_what_it_follows(status: str, monkeypatch: pytest.M
     assert getattr(ended(_order(), document(**at)), f"{status}_at") == 7000
     early = ended(_order(created_at=9000), document(**at, in_progress_at=9500))
     assert getattr(early, f"{status}_at") == 9500
+    assert getattr(ended(_order(created_at=9000), document(**at)), f"{status}_at") == 9000
     monkeypatch.setattr(time, "time", lambda: 8000.5)
     assert getattr(ended(_order(), document(status=status)), f"{status}_at") == 8000
 
@@ -203,6 +208,8 @@ def test_where_an_output_is_and_that_there_will_never_be_one() -> None:
     there = ended(_order(), document(status="completed", output_file="s3://b/output.jsonl"))
     assert output_uri(_order(final=there)) == "s3://b/output.jsonl"
     assert output_uri(_order(final=ended(_order(), document(status="expired")))) is None
+    half = ended(_order(), document(status="failed", output_file="s3://b/output.jsonl"))
+    assert output_uri(_order(final=half)) == "s3://b/output.jsonl", "what was answered is there"
     order = _order()
     order.final = failed(order, "bad", "It is bad.")
     with pytest.raises(NotFoundError, match=f"{order.id} failed") as error:

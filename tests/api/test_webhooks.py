@@ -25,6 +25,7 @@ def test_signatures_are_those_of_standard_webhooks() -> None:
 def test_a_secret_that_is_no_base64_is_taken_as_it_is() -> None:
     assert signature("s!", "id", 1, b"x") == signature("whsec_s!", "id", 1, b"x")
     assert signature("whsec_cyE=", "id", 1, b"x") == signature("whsec_s!", "id", 1, b"x")
+    assert signature("c2Vj!cmV0", "id", 1, b"x") != signature("c2VjcmV0", "id", 1, b"x")
 
 
 def test_an_event_in_openais_shape() -> None:
@@ -56,7 +57,7 @@ class _Receiver:
             return httpx.Response(answer, headers={"location": "http://elsewhere.example/"})
 
         def made(**options: Any) -> httpx.Client:
-            assert options["trust_env"] is False
+            assert options == {"trust_env": False, "follow_redirects": False, "timeout": 10.0}
             return client(transport=httpx.MockTransport(handle), **options)
 
         monkeypatch.setattr(httpx, "Client", made)
@@ -79,3 +80,11 @@ def test_what_a_reply_means(monkeypatch: pytest.MonkeyPatch, answer: Any, said: 
     assert (str(sent.url), sent.content) == (HOOK.url, b"{}")
     assert (sent.headers["webhook-id"], sent.headers["webhook-timestamp"]) == ("evt_1", "7")
     assert sent.headers["webhook-signature"] == signature("whsec_c2VjcmV0", "evt_1", 7, b"{}")
+    assert (sent.headers["content-type"], sent.headers["user-agent"]) == ("application/json", "bedrock-batch-pipeline")
+
+
+def test_a_secret_of_the_environment_signs_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "whsec_c2VjcmV0")
+    receiver = _Receiver(monkeypatch, HTTPStatus.OK)
+    assert deliver(Webhook(url=HOOK.url, secret_env="HOOK_SECRET"), "evt_1", b"{}", 7) is None
+    assert receiver.seen[0].headers["webhook-signature"] == signature("whsec_c2VjcmV0", "evt_1", 7, b"{}")

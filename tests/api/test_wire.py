@@ -68,7 +68,9 @@ def test_limits(query: str, limit: int) -> None:
     assert limit_of(asked(query), 100, 20) == limit
 
 
-@pytest.mark.parametrize("text", ["0", "101", "-1", "x", "", "1.5", "%D9%A1", "9" * 5000, "1e1", "%2B5"])
+@pytest.mark.parametrize(
+    "text", ["0", "101", "-1", "x", "", "1.5", "%D9%A1", "9" * 5000, "1e1", "%2B5", "000000001999"]
+)
 def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(InvalidCallError, match="from 1 to 100") as caught:
         limit_of(asked(f"limit={text}"), 100, 20)
