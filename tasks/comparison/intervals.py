@@ -3,18 +3,20 @@
 `python -m tests.bench_verdict` holds each to a truth that it knows; its figures are in deployments/docs/comparing.md.
 scipy has what is standard. Neither it nor statsmodels has Tango's score interval of paired shares (Tango 1998,
 Statistics in Medicine 17), the mid-p McNemar test (Fagerland, Lydersen and Laake 2013) and its extension to clusters.
+Its parts are imported when they are first asked for: 0.7 s, for which a comparison that begins need not wait.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 LEVEL = 0.95
-_Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+_Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 _RESAMPLES = 2000
 #: A mean of so many values or more, up to as many, is bootstrapped; of fewer, Student's t knows no less.
 _BOOTSTRAP_FROM, _BOOTSTRAP_UP_TO = 30, 2000
@@ -44,11 +46,11 @@ def proportion(count: float, total: float) -> Interval | None:
     if min(count, total - count) < _FEW:
         low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
         return (
-            float(stats.beta.ppf(low, count, total - count + 1)) if count > 0 else 0.0,
-            float(stats.beta.ppf(high, count + 1, total - count)) if count < total else 1.0,
+            float(scipy.stats.beta.ppf(low, count, total - count + 1)) if count > 0 else 0.0,
+            float(scipy.stats.beta.ppf(high, count + 1, total - count)) if count < total else 1.0,
         )
     if float(count).is_integer() and float(total).is_integer():
-        interval = stats.binomtest(int(count), int(total)).proportion_ci(LEVEL, method="wilson")
+        interval = scipy.stats.binomtest(int(count), int(total)).proportion_ci(LEVEL, method="wilson")
         return float(interval.low), float(interval.high)
     share, z2 = count / total, _Z**2
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
@@ -66,7 +68,7 @@ def mean(values: Any) -> Interval | None:
         return None
     values = np.asarray(values, dtype=float)
     middle, error = float(values.mean()), float(np.std(values, ddof=1)) / math.sqrt(count)
-    low = high = float(stats.t.ppf(0.5 + LEVEL / 2, count - 1))
+    low = high = float(scipy.stats.t.ppf(0.5 + LEVEL / 2, count - 1))
     if _BOOTSTRAP_FROM <= count <= _BOOTSTRAP_UP_TO:
         drawn = _studentised(values)
         if len(drawn) > _RESAMPLES // 2:
@@ -117,7 +119,7 @@ def _effective(sums: Any, sizes: Any, variance: float, telling: int) -> float:
         # What is in one cluster is not more telling than what is not.
         effect = max(effect, 1.0)
     # With few clusters, their variance is not well known: Student's t.
-    return count / effect * (_Z / float(stats.t.ppf(0.5 + LEVEL / 2, len(sums) - 1))) ** 2
+    return count / effect * (_Z / float(scipy.stats.t.ppf(0.5 + LEVEL / 2, len(sums) - 1))) ** 2
 
 
 def by_cluster(values: Any, clusters: Any) -> Any:
@@ -211,12 +213,12 @@ def sign_flip(differences: Sequence[int]) -> float:
         return 1.0
     if total > _EXACT_SUM:
         deviation = math.sqrt(sum(size**2 * count for size, count in sizes.items()))
-        return float(2 * stats.norm.sf(seen / deviation))
+        return float(2 * scipy.stats.norm.sf(seen / deviation))
     chances = np.ones(1)
     for size, count in sizes.items():
         # The sum of `count` signs, in steps of 2 * size.
         steps = np.zeros(2 * size * count + 1)
-        steps[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        steps[:: 2 * size] = scipy.stats.binom.pmf(np.arange(count + 1), count, 0.5)
         chances = _convolved(chances, steps)
     beyond, at = float(chances[total + seen + 1 :].sum()), float(chances[total + seen])
     return min(1.0, 2 * beyond + at if seen else 1 - at / 2)
@@ -225,14 +227,12 @@ def sign_flip(differences: Sequence[int]) -> float:
 def _convolved(one: Any, other: Any) -> Any:
     if len(one) == 1 or len(other) == 1:
         return one[0] * other if len(one) == 1 else other[0] * one
-    from scipy.signal import fftconvolve
-
-    return np.maximum(fftconvolve(one, other), 0.0)
+    return np.maximum(scipy.signal.fftconvolve(one, other), 0.0)
 
 
 def sign_test(wins: int, losses: int) -> float:
     """The exact sign test: the chance of so uneven a split if both are as likely to win."""
-    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -270,14 +270,14 @@ def paired_difference(only_first: float, only_second: float, total: float) -> In
 
         if excess(middle) * excess(edge) >= 0:
             return float(round(edge))
-        return float(optimize.brentq(excess, middle, edge, xtol=1e-10))
+        return float(scipy.optimize.brentq(excess, middle, edge, xtol=1e-10))
 
     return bound(-1 + 1e-9, _Z), bound(1 - 1e-9, -_Z)
 
 
 def above(only_first: float, only_second: float, total: float, least: float) -> float:
     """One-sided p-value: how likely such a difference, or a larger one, is if the true one is `least`."""
-    return float(stats.norm.sf(_tango(only_first, only_second, total, least))) if total else 1.0
+    return float(scipy.stats.norm.sf(_tango(only_first, only_second, total, least))) if total else 1.0
 
 
 class PairedScores:
@@ -324,7 +324,7 @@ class PairedScores:
         """How many requests would show this difference in four cases of five (Connor 1987); None if it is nil."""
         if not self.difference:
             return None
-        z = float(stats.norm.isf(0.05 / (2 * max(1, tests)))) + float(stats.norm.ppf(_POWER))
+        z = float(scipy.stats.norm.isf(0.05 / (2 * max(1, tests)))) + float(scipy.stats.norm.ppf(_POWER))
         spread = self._error * math.sqrt(self.total) if not self._single else self._spread
         return max(self.total, math.ceil((z * spread / abs(self.difference)) ** 2)) if spread else None
 
