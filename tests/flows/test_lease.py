@@ -25,7 +25,7 @@ from tests.flows.processes import ROOT, Nursery
 from tests.waiting import until
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.usefixtures("without_prefect"),
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them"),
 ]
 #: A second of silence is enough.
@@ -165,7 +165,7 @@ def test_two_threads_of_one_process_do_not_both_drive(sandbox: Sandbox, tmp_path
 
 
 @pytest.fixture
-def in_a_container(sandbox: Sandbox, tmp_path: Path) -> Any:
+def in_a_container(sandbox: Sandbox, prefect_server: None, tmp_path: Path) -> Any:
     """Starts a driver in a PID namespace of its own, as containers have."""
     from prefect.settings import PREFECT_API_URL
 

@@ -20,7 +20,6 @@ from tests.flows.processes import Nursery
 from tests.waiting import until
 
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
-pytestmark = pytest.mark.usefixtures("prefect_server")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,6 +66,7 @@ def test_worker_processes_end_with_a_killed_run(
     assert (sandbox.journal()["paid"], sandbox.journal()["most_often"]) == (400, 1)
 
 
+@pytest.mark.usefixtures("without_prefect")
 def test_a_job_whose_reply_was_lost_is_found_by_its_token_alone(sandbox: Sandbox, tmp_path: Path, prefix: str) -> None:
     """Cut off between Bedrock's acceptance and our note of it, by a caller who may not list jobs."""
     path = str(write_chats(tmp_path / "in.jsonl", 100))
@@ -81,7 +81,9 @@ def test_a_job_whose_reply_was_lost_is_found_by_its_token_alone(sandbox: Sandbox
     assert sandbox.journal()["most_often"] == 1
 
 
-def test_a_script_without_a_main_guard(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_without_a_main_guard(
+    sandbox: Sandbox, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Worker processes import no main module: they would run the script again."""
     from prefect.settings import PREFECT_API_URL
 
@@ -101,7 +103,7 @@ def test_a_script_without_a_main_guard(sandbox: Sandbox, tmp_path: Path, monkeyp
     assert len(sandbox.jobs(os.environ["BEDROCK_BATCH_PREFIX"])) == 3
 
 
-def test_the_command_line_runs_in_the_sandbox(tmp_path: Path) -> None:
+def test_the_command_line_runs_in_the_sandbox(prefect_server: None, tmp_path: Path) -> None:
     from prefect.settings import PREFECT_API_URL
 
     path = write_chats(tmp_path / "in.jsonl", 120)
@@ -125,7 +127,7 @@ def test_the_command_line_runs_in_the_sandbox(tmp_path: Path) -> None:
 
 
 def test_what_several_ranges_have_too_little_of_is_one_job(
-    sandbox: Sandbox, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, prefect_server: None, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two ranges of 83 requests with tools each: together they make a job, and none is paid for at the full price."""
     monkeypatch.setenv("BEDROCK_BATCH_MAX_RECORDS_PER_JOB", "250")

@@ -22,7 +22,8 @@ from tests.conftest import CLAUDE, NOVA, Sandbox, account, write_chats
 from tests.flows.processes import Nursery
 from tests.waiting import until
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+# What Prefect makes of a run is for those of `runs`: what this process itself calls, it calls without an engine.
+pytestmark = pytest.mark.usefixtures("without_prefect")
 FAST: dict[str, Any] = {"poll_seconds": 0.05}
 FOLLOWS = "this one follows"
 IDS = [f"req-{i}" for i in range(150)]
