@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from flows import aio
 from flows import check as check_module
 from flows.check import Check, check, check_file, doctor
 from tasks.batch.result import BatchResult
+from tasks.comparison.reference import read_reference as real_reference
+from tasks.comparison.variants import changer as real_changer
+from tasks.doctor import Diagnosis, Finding
 from tasks.errors import ConfigurationError
 from tasks.inputs.summary import InputSummary
 from tasks.inputs.survey import Survey
-from tasks.validate import read_input
+from tasks.validate import read_input, validate
 from tests.builders import ROLE
 from tests.conftest import NOVA, Sandbox, chat, write_lines
 from tests.fakes import BUCKET, Cloud
@@ -184,3 +188,132 @@ def test_the_doctor_says_what_it_found(
     assert {record.levelno for record in caplog.records if record.getMessage().startswith("ok ")} == {logging.INFO}
     with pytest.raises(ConfigurationError, match="is no Bedrock model"):
         doctor(["no such model"], ROLE)
+
+
+# The flow, outside of Prefect
+
+
+def test_the_flow_passes_on_all_that_it_was_given(
+    said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    given: list[Any] = []
+    plain = looked_at(tmp_path, SEEDED)
+
+    def look(read: Any, **named: Any) -> Check:
+        given.append((read.func, read.keywords, named))
+        return plain
+
+    monkeypatch.setattr(check_module, "check_file", look)
+    named: dict[str, Any] = {
+        "input_file": "in.jsonl",
+        "models": [HAIKU],
+        "reference": "labels.csv",
+        "endpoint": "/v1/completions",
+        "completion_window": "immediate",
+        "on_invalid": "skip",
+        "unsupported": "drop",
+        "below_minimum": "pad",
+        "invocation": "Converse",
+        "fetch_images": True,
+        "variants": [{"label": "x", "model": NOVA}],
+        "every": 3,
+        "label_column": "truth",
+    }
+    assert check.fn(**named) is plain
+    assert check.fn("a" * 300, [HAIKU]) is plain
+    usual = {
+        "input_file": "a" * 300,
+        "models": [HAIKU],
+        "reference": None,
+        "endpoint": None,
+        "completion_window": "24h",
+        "on_invalid": "fail",
+        "unsupported": "error",
+        "below_minimum": "on_demand",
+        "invocation": "auto",
+        "fetch_images": False,
+        "variants": [],
+        "every": 1,
+        "label_column": None,
+    }
+    # What a run would do with bad lines, the check does.
+    assert given == [
+        (validate, {"on_invalid": "skip"}, named),
+        (validate, {"on_invalid": "fail"}, usual),
+    ]
+    first, second = said
+    assert first == {"key": "check", "markdown": plain.markdown(), "description": "Check of in.jsonl"}
+    # Prefect's column has an end.
+    assert len(second["description"]) == 200
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert lines == 2 * [" ".join(line.split()) for line in plain.lines()]
+
+
+def test_every_is_one_or_more_in_the_form_too() -> None:
+    assert check.parameters.properties["every"]["minimum"] == 1
+
+
+def test_a_check_is_called_by_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "current_run", SimpleNamespace(parameters={"input_file": "a/b/in.jsonl"}))
+    monkeypatch.setattr(check_module, "run_name", lambda usual: usual)
+    name: Any = check.flow_run_name
+    assert name() == "check in.jsonl"
+
+
+def test_the_endpoint_the_label_column_and_variants_are_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[Any, ...]] = []
+    changes: list[tuple[Any, ...]] = []
+    columns: list[tuple[Any, ...]] = []
+    plain_change, plain_reference = real_changer, real_reference
+
+    def read(*args: Any, **options: Any) -> InputSummary:
+        given.append(args)
+        return read_input(*args, **options)
+
+    def changer(*args: Any) -> Any:
+        changes.append(args)
+        return plain_change(*args)
+
+    def reference(*args: Any) -> Any:
+        columns.append(args)
+        return plain_reference(*args)
+
+    monkeypatch.setattr(check_module, "changer", changer)
+    monkeypatch.setattr(check_module, "read_reference", reference)
+    labels = write_lines(tmp_path / "labels.jsonl", [{"custom_id": "r1", "label": "a", "truth": "b"}])
+    overrides = {"temperature": 0}
+    found = looked_at(
+        tmp_path,
+        [chat(f"r{i}") for i in range(5)],
+        read=read,
+        endpoint="/v1/chat/completions",
+        reference=str(labels),
+        label_column="truth",
+        variants=[{"model": NOVA, "label": "second", "overrides": overrides}],
+    )
+    assert [model.label for model in found.models] == [HAIKU, "second"]
+    ((file, endpoint, served),) = given
+    assert (file, endpoint) == (str(tmp_path / "in.jsonl"), "/v1/chat/completions")
+    assert "/v1/chat/completions" in served
+    assert changes == [(overrides, "/v1/chat/completions")]
+    assert columns == [(str(labels), "truth")]
+
+
+def test_the_doctors_remedies_are_in_its_table(said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = [
+        Finding("bucket", "ok", "It is there."),
+        Finding("role", "error", "Nobody | trusts it.", "Add *this*."),
+    ]
+    monkeypatch.setattr(check_module, "diagnose", lambda settings, models: Diagnosis(findings))
+    doctor([], ROLE)
+    ((artifact),) = said
+    assert artifact["markdown"].split("\n")[2:] == [
+        "| | what | found | remedy |",
+        "|---|---|---|---|",
+        "| ok | bucket | It is there. |  |",
+        r"| error | role | Nobody \| trusts it. | Add \*this\*. |",
+        "",
+    ]

@@ -7,7 +7,7 @@ import pytest
 from prefect import flow
 
 from flows import forms
-from flows.forms import described_by, run_name
+from flows.forms import described_by, run_name, titled
 from tasks.batch.parameters import Help, Parameters
 
 
@@ -60,8 +60,55 @@ def test_a_function_may_take_some_of_them_and_say_nothing() -> None:
         ("nightly", "nightly"),
         ("run 7", "run 7"),
         ("A-b", "A-b"),
+        # Prefect gives two words, and people three.
+        ("weekly-eval-run", "weekly-eval-run"),
+        ("brave-otter 2", "brave-otter 2"),
     ],
 )
 def test_a_run_is_called_what_somebody_typed(monkeypatch: pytest.MonkeyPatch, typed: str | None, name: str) -> None:
     monkeypatch.setattr(forms, "current_run", SimpleNamespace(name=typed))
     assert run_name("usual") == name
+
+
+def test_titles_are_words_and_an_arn_is_one() -> None:
+    @titled
+    def bare(role_arn: str, batch_id: str, collect: bool = True) -> None: ...
+
+    properties: dict[str, Any] = flow(bare).parameters.properties
+    assert [properties[name]["title"] for name in properties] == ["Role ARN", "Batch id", "Collect"]
+
+
+def test_its_own_arguments_come_last() -> None:
+    @described_by(_Two)
+    def own(first: str, other: bool) -> None:
+        """Do it.
+
+        Args:
+            other: Or not.
+
+        Raises:
+            ValueError: Never.
+        """
+
+    assert (own.__doc__ or "").split("\n") == [
+        *("Do it.", "", "Args:", "    first: Must be given.", "    other: Or not.", ""),
+        *("Raises:", "    ValueError: Never."),
+    ]
+
+
+def test_before_whichever_section_is_first() -> None:
+    @described_by(_Two)
+    def both(first: str) -> None:
+        """Do it.
+
+        Returns:
+            Nothing.
+
+        Raises:
+            ValueError: Never.
+        """
+
+    text = both.__doc__ or ""
+    assert [text.index(part) for part in ("Args:", "first:", "Returns:", "Raises:")] == sorted(
+        text.index(part) for part in ("Args:", "first:", "Returns:", "Raises:")
+    )

@@ -12,6 +12,7 @@ from flows.hooks import stop_all_on_cancel, stop_on_cancel
 from tasks.errors import PipelineError
 from tasks.support.run_context import run_log
 from tests.builders import REF
+from tests.cli.helpers import batch
 
 
 class _Run(SimpleNamespace):
@@ -148,3 +149,107 @@ def test_a_variant_that_fails_leaves_the_others_theirs(done: list[Any], monkeypa
         *[("stop",), ("collect",), ("show", OTHER.id), ("forget", OTHER.id)],
         *[("end", run.id, "Cancelling", [RUN.id]) for run in (CHILD, OTHER)],
     ]
+
+
+def test_what_cannot_be_collected_of_one_variant_leaves_the_others_theirs(
+    done: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = SimpleNamespace(id=REF.batch_id, status="cancelled", finished=True)
+    answers: list[Any] = [PipelineError("S3 is out of reach"), ended]
+
+    def collect(_: Any) -> Any:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(hooks, "cancel", collect)
+    cancelled(stop_all_on_cancel)
+    assert done == [
+        *[("stop",), ("stop",), ("show", OTHER.id), ("forget", OTHER.id)],
+        *[("end", run.id, "Cancelling", [RUN.id]) for run in (CHILD, OTHER)],
+    ]
+
+
+def test_the_others_are_those_of_the_same_batch(done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def others(*given: Any) -> list[Any]:
+        asked.append(given)
+        return []
+
+    monkeypatch.setattr(hooks, "load_settings", lambda: "settings")
+    monkeypatch.setattr(hooks, "others_at_work", others)
+    cancelled()
+    assert asked == [("settings", RUN.id, REF.batch_id)]
+
+
+def test_a_variants_own_log_has_what_collecting_says(done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect shows it under the variant's run, not under the comparison's."""
+    kept: list[str] = []
+
+    def collect(_: Any) -> Any:
+        kept.append(run_log().name)
+        return SimpleNamespace(id=REF.batch_id, status="cancelled", finished=True)
+
+    monkeypatch.setattr(hooks, "flow_run_logger", lambda run, flow: logging.getLogger(f"of {run.name}"))
+    monkeypatch.setattr(hooks, "cancel", collect)
+    cancelled(stop_all_on_cancel)
+    assert kept == ["of lite", "of pro"]
+
+
+# What Prefect is asked and told
+
+SHOW, CHILDREN = hooks._show, hooks._children
+
+
+class _Client:
+    """Prefect's client: notes what it is asked and told."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def __enter__(self) -> "_Client":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read_flow_runs(self, flow_run_filter: Any) -> list[Any]:
+        self.said.append(flow_run_filter.model_dump(exclude_none=True, exclude_defaults=True))
+        return [CHILD]
+
+    def create_artifact(self, artifact: Any) -> None:
+        self.said.append(artifact)
+
+    def read_artifacts(self, artifact_filter: Any) -> list[Any]:
+        self.said.append((artifact_filter.flow_run_id.any_, artifact_filter.key.any_))
+        return [SimpleNamespace(id=UUID(int=7)), SimpleNamespace(id=UUID(int=8))]
+
+    def update_artifact(self, id: UUID, update: Any) -> None:
+        self.said.append((id, update.data, update.description))
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> _Client:
+    made = _Client()
+    monkeypatch.setattr(hooks, "get_client", lambda sync_client: made)
+    return made
+
+
+def test_the_variants_are_the_runs_within_this_one(client: _Client) -> None:
+    run: Any = SimpleNamespace(id=RUN.id, flow_id=UUID(int=99))
+    assert CHILDREN(run) == [CHILD]
+    assert client.said == [{"parent_flow_run_id": {"any_": [RUN.id]}}]
+
+
+def test_what_was_collected_is_shown_in_the_run_itself(client: _Client) -> None:
+    found: Any = batch("cancelled", total=1200, completed=1000, failed=200)
+    SHOW(RUN, found)  # type: ignore[arg-type]
+    artifact, asked, *updates = client.said
+    assert (artifact.key, artifact.type, artifact.flow_run_id) == ("batch-summary", "markdown", RUN.id)
+    assert found.id in artifact.description
+    assert found.id in artifact.data
+    # The bars that stood where they were.
+    assert asked == ([RUN.id], ["bedrock-jobs"])
+    over = f"{found.id}: cancelled, 1,000 of 1,200 requests answered"
+    assert updates == [(UUID(int=7), 100.0, over), (UUID(int=8), 100.0, over)]

@@ -244,3 +244,43 @@ def test_a_run_that_cannot_be_ended_fails_nobody(prefect: Prefect, caplog: pytes
     run = prefect.run(Cancelling())
     end_cancelled([run])
     assert f"Run {run.id} could not be set to Cancelled (ConnectError)" in caplog.text
+
+
+def test_a_parent_that_others_need_is_not_ended(cloud: Cloud, prefect: Prefect) -> None:
+    """Of two sub-flows of one cancelled comparison, one has yet to be collected."""
+    parent = prefect.run(Cancelling())
+    collected, waiting = prefect.run(Running(), parent), prefect.run(Running(), parent)
+    for run, number, status in ((collected, 1, "cancelled"), (waiting, 2, "cancelling")):
+        ref = BatchRef(REF.root, note(cloud, run, number))
+        store(cloud, document(id=ref.batch_id, status=status), ref)
+    tidy_notes(SETTINGS, read_notes(SETTINGS))
+    assert prefect.given == [(collected.id, "Cancelled")]
+    assert notes(cloud) == [waiting.id]
+
+
+def test_a_task_of_no_run_ends_the_line(cloud: Cloud, prefect: Prefect) -> None:
+    run = prefect.run(Running(), prefect.run(Running()))
+    assert run.parent_task_run_id is not None
+    prefect.parents[run.parent_task_run_id] = None
+    note(cloud, run)
+    (found,) = read_notes(SETTINGS)
+    assert found.line == [run]
+
+
+def test_a_note_that_cannot_be_removed_leaves_the_others_theirs(
+    cloud: Cloud, prefect: Prefect, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = prefect.run(Completed()), prefect.run(Completed())
+    for run in (first, second):
+        note(cloud, run)
+    forgotten: list[uuid.UUID] = []
+
+    def forget(_: Any, run: uuid.UUID) -> None:
+        if not forgotten and not caplog.messages:
+            raise PipelineError("denied")
+        forgotten.append(run)
+
+    monkeypatch.setattr(noted_runs, "forget_run", forget)
+    tidy_notes(SETTINGS, read_notes(SETTINGS))
+    (stays,) = {first.id, second.id} - set(forgotten)
+    assert caplog.messages == [f"The note of run {stays} stays (denied)"]
