@@ -148,6 +148,8 @@ def test_a_user_adds_a_row_and_overrides_one(monkeypatch: pytest.MonkeyPatch, tm
         ("default = 3", "default"),
         ('[default]\nmax_jobs = "many"', "max_jobs"),
         (FAMILY.replace('["acme."]', '"acme."'), "'ids' of .*'Acme'"),
+        (FAMILY.replace('["acme."]', "[]"), "'ids' of .*'Acme'"),
+        (FAMILY.replace('["acme."]', "[7]"), "'ids' of .*'Acme'"),
         (FAMILY.replace("converse", "convers"), "Acme.*codec must be one of"),
     ],
 )

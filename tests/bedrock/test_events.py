@@ -24,7 +24,9 @@ def test_a_job_of_ours_names_half_of_its_batch(wanted: str | None, shard: int) -
     assert batch_of_event(event(job_name(batch, shard, 12, wanted))) == batch[:22]
 
 
-@pytest.mark.parametrize("name", ["other", "x-0123456789abcdeF-00000-1", "x-0123456789abcdef-0000-1", ""])
+@pytest.mark.parametrize(
+    "name", ["other", "x-0123456789abcdeF-00000-1", "x-0123456789abcdeg-00000-1", "x-0123456789abcdef-0000-1", ""]
+)
 def test_a_job_of_others(name: str) -> None:
     assert batch_of_event(event(name)) is None
 

@@ -6,6 +6,7 @@ import pytest
 
 from deployments.sandbox import patterns
 from tasks.bedrock.jobs import (
+    FINAL_STATUSES,
     OPEN_STATUSES,
     JobRequest,
     NoFreeSlot,
@@ -36,6 +37,11 @@ def request(**fields: Any) -> JobRequest:
     return JobRequest(**given)
 
 
+def test_what_a_job_may_be() -> None:
+    assert OPEN_STATUSES == ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
+    assert {"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"} == FINAL_STATUSES
+
+
 def test_a_job_is_found_by_its_whole_name_and_its_token(cloud: Cloud) -> None:
     """Among names that hold it, those of other batches, and several pages."""
     for name, token in (("job-10", "token-1"), ("job-1", "token-9"), ("a-job-1", "token-1"), ("job-1", "token-8")):
@@ -44,6 +50,13 @@ def test_a_job_is_found_by_its_whole_name_and_its_token(cloud: Cloud) -> None:
     arn = cloud.bedrock.put(jobName="job-1", clientRequestToken="token-1")
     assert find_job("job-1", "token-1") == arn
     assert cloud.bedrock.count("ListModelInvocationJobs") > 3
+
+
+def test_a_list_without_tokens_tells_a_job_by_its_name(cloud: Cloud) -> None:
+    arn = cloud.bedrock.put(jobName="job-1")
+    del cloud.bedrock.jobs[arn]["clientRequestToken"]
+    assert find_job("job-1", "token-1") == arn
+    assert cloud.bedrock.calls[0][1]["nameContains"] == "job-1", "the account may have thousands"
 
 
 def test_a_token_is_one_job(cloud: Cloud) -> None:
@@ -68,6 +81,12 @@ def test_a_conflict_about_a_job_that_is_not_there_is_an_error(cloud: Cloud) -> N
         ("The sum of in-progress and submitted batch inference jobs exceeds the limit", True),
         ("The number of records exceeds the limit of the model.", False),
         ("The file size exceeds the quota.", False),
+        ("The total size exceeds the quota.", False),
+        ("The input file exceeds the quota.", False),
+        ("One record exceeds the quota.", False),
+        # It names records, and is of jobs all the same.
+        ("The number of records of jobs in flight exceeds the quota.", True),
+        ("Files of concurrent jobs: quota exceeded.", True),
     ],
 )
 def test_only_a_quota_of_jobs_frees_itself(cloud: Cloud, message: str, waits: bool) -> None:
@@ -85,6 +104,8 @@ def test_jobs_in_flight_are_counted_by_model(cloud: Cloud) -> None:
     assert count_open_jobs(CLAUDE) == count_open_jobs(arn) == 3 * len(OPEN_STATUSES)
     assert count_open_jobs(NOVA) == len(OPEN_STATUSES)
     cloud.bedrock.refuse("ListModelInvocationJobs", "AccessDeniedException", 403)
+    assert count_open_jobs(CLAUDE) is None
+    cloud.bedrock.put(modelId="of no form")
     assert count_open_jobs(CLAUDE) is None
 
 
@@ -151,9 +172,10 @@ def job_body() -> dict[str, object]:
 
 
 def test_metadata_become_tags_that_aws_takes() -> None:
-    metadata = {"aws:x": "1", "AWS:y": "1", "é": "ü!", "k" * 200: "v" * 300, "": "x", "team": "a b/c"}
+    metadata = {"aws:x": "1", "AWS:y": "1", "é": "ü!", "k" * 200: "v" * 300, "": "x", "team": "a b/c", "+": "a+b@c"}
     tags = job_tags(metadata, "batch_1")
-    assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "bedrock-batch-id": "batch_1"}
+    assert tags == {"_": "__", "k" * 128: "v" * 256, "team": "a b/c", "+": "a+b@c", "bedrock-batch-id": "batch_1"}
+    assert job_tags({"bedrock-batch-id": "mine"}, "batch_1") == {"bedrock-batch-id": "batch_1"}
     request = {**job_body(), "tags": [{"key": key, "value": value} for key, value in tags.items()]}
     assert patterns.problem(request) is None
     request["tags"] = [{"key": "aws:x", "value": "1"}]

@@ -137,6 +137,9 @@ def test_a_list_of_the_users_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert found is not None
         assert (found.input, found.output, found.seen, found.source) == (*wanted, "today", "the user's file")
     assert rate("x.b") is None, "an id of its own speaks alone"
+    assert rate("y.a") is None
+    assert rate("us.x.a") is not None
+    assert (rate("us.x.a") or Rate(0, 0, "batch", "", "")).input == 3, "a pattern goes before another's id"
     assert rate("amazon.nova-micro-v1:0") is not None, "what it leaves open is ours"
     (tmp_path / "wrong.json").write_text(json.dumps({"models": [{"id": "x", "on_demnd": [1, 2]}]}))
     monkeypatch.setenv("BEDROCK_BATCH_PRICES", str(tmp_path / "wrong.json"))

@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from tasks.bedrock.records import RecordError, decode_output_line, encode_error_line
+from tasks.bedrock.records import (
+    RecordError,
+    decode_output_line,
+    decode_output_lines,
+    encode_error_line,
+    encode_output_line,
+)
 from tasks.results.answers import ANSWERED, MISSING, REFUSED, RETRYABLE, Answers, decode_record_error
 from tasks.support.surrogates import without_lone_surrogates
 
@@ -165,3 +171,54 @@ def test_an_error_goes_before_an_output() -> None:
     line = b'{"recordId":"r000000001","modelOutput":{"a":1},"error":{"errorCode":400,"errorMessage":"no"}}'
     assert decode_output_line(line).outcome == RecordError(400, "no")
     assert decode_output_line(line.replace(b'{"errorCode":400,"errorMessage":"no"}', b"null")).outcome == b'{"a":1}'
+
+
+def test_lines_that_are_nobodys_are_counted_and_blank_ones_are_not() -> None:
+    data = b"\n".join([GOOD, b"", b" \t", b"<html>", CUT, b'{"x":1}', GOOD])
+    for whole in (data, data + b"\n"):
+        records, unreadable = decode_output_lines(whole)
+        assert ([record.record_id for record in records], unreadable) == (["r000000001"] * 3, 2)
+        assert [isinstance(record.outcome, RecordError) for record in records] == [False, True, False]
+    assert decode_output_lines(b"") == ([], 0)
+    assert [len(decode_output_lines(end.join([GOOD, GOOD]))[0]) for end in (b"\n", b"\n\n")] == [2, 2]
+
+
+def test_two_records_on_a_line_are_not_taken_for_two_lines() -> None:
+    records, unreadable = decode_output_lines(GOOD + GOOD + b"\n" + GOOD)
+    assert ([isinstance(record.outcome, RecordError) for record in records], unreadable) == ([True, False], 0)
+
+
+def test_an_answer_with_half_a_pair_is_repaired() -> None:
+    line = b'{"recordId":"r000000001","modelOutput":{"a":"x\\ud800"}}'
+    assert json.loads(decode_output_line(line).outcome) == {"a": "x\ufffd"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reply", "line"),
+    [
+        (b'{"a":1}', b'{"recordId":"r1","modelOutput":{"a":1}}\n'),
+        # A line is one line, whatever the model writes between its tokens.
+        (b'{\r\n "a":\n1}', b'{"recordId":"r1","modelOutput":{   "a": 1}}\n'),
+        (b"null", b'{"recordId":"r1","reply":"bnVsbA=="}\n'),
+        (b"", b'{"recordId":"r1","reply":""}\n'),
+        (b'{"a":"\xff"}', b'{"recordId":"r1","reply":"eyJhIjoi/yJ9"}\n'),
+        (b"<html>", b'{"recordId":"r1","reply":"PGh0bWw+"}\n'),
+    ],
+)
+def test_a_reply_becomes_a_line(reply: bytes, line: bytes) -> None:
+    assert encode_output_line("r1", reply) == line
+
+
+@pytest.mark.parametrize(
+    ("reply", "size"), [("bnVsbA==", 4), ("", 0), ("eyJhIjoi/yJ9", 9), ("PGh0bWw+", 6), ("no base64!", 0)]
+)
+def test_a_reply_that_is_no_json_was_paid_for(reply: str, size: int) -> None:
+    outcome = decode_output_line(b'{"recordId":"r1","reply":"%b"}' % reply.encode()).outcome
+    why = f"The model's output cannot be read: a reply of {size} bytes that is no JSON"
+    assert outcome == RecordError(502, why, unreadable=True)
+
+
+def test_a_reply_with_half_a_pair_in_its_bytes_is_repaired() -> None:
+    kept = encode_output_line("r1", b'{"a":"\xed\xa0\x80"}')
+    assert b'"reply"' in kept
+    assert decode_output_line(kept).outcome == '{"a":"\ufffd"}'.encode()

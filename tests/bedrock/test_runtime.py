@@ -1,10 +1,20 @@
 """Replies on demand: whatever came is the record's outcome, and nothing that may be paid for is called again unasked."""
 
+import base64
+import http.client
 import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+import urllib3
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from tasks import aws
 from tasks.bedrock import runtime
@@ -13,9 +23,10 @@ from tasks.bedrock.records import RecordError, decode_output_lines
 from tasks.bedrock.runtime import LostReplyError, Reply, invoke
 from tasks.codecs.base import Answer, DecodeError
 from tasks.codecs.decoder import Decoder
+from tasks.errors import ConfigurationError, PipelineError
 from tasks.openai_format.requests import CHAT
 from tests.conftest import CLAUDE, LLAMA, NOVA, Sandbox
-from tests.fakes import Cloud
+from tests.fakes import Cloud, raising
 
 BODIES: dict[str, Any] = {
     CLAUDE: {
@@ -146,3 +157,192 @@ def test_a_service_tier_goes_with_the_call(cloud: Cloud, model: str, invocation:
     invoke("r000000000", body, model, invocation, "flex")
     given = [parameters.get("serviceTier") for _, parameters in cloud.runtime.calls]
     assert given == [None, {"type": "flex"} if invocation == "Converse" else "flex"]
+
+
+OPERATIONS = {"InvokeModel": CLAUDE, "Converse": LLAMA}
+
+
+def ready(cloud: Cloud) -> None:
+    """Have replies of Converse carry their bytes, as the real client's do."""
+    usual = cloud.runtime.answer
+    cloud.runtime.answer = lambda model, body: {**usual(model, body), aws.REPLY: b"{}"} if model == LLAMA else {}
+
+
+def test_how_often_and_how_long_a_call_is_tried() -> None:
+    assert (runtime._TRIES, runtime._BACK_OFF_SECONDS) == (9, 20.0)
+
+
+@pytest.mark.parametrize("invocation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("code", "status", "calls", "retryable"),
+    [
+        ("ThrottlingException", 429, 9, True),
+        ("ServiceUnavailableException", 503, 9, True),
+        ("InternalServerException", 500, 9, True),
+        # Left for another round: the model failed, or took too long.
+        ("ModelTimeoutException", 408, 1, True),
+        ("ModelErrorException", 424, 1, False),
+        ("ValidationException", 400, 1, False),
+        # A gateway's own word for a reply that it did not get has no name; Bedrock's has.
+        ("InternalFailure", 502, 9, True),
+        ("ServiceUnavailable", 504, 9, True),
+        ("503", 503, 9, True),
+    ],
+)
+def test_what_is_called_again_and_how_often(
+    cloud: Cloud, invocation: Any, code: str, status: int, calls: int, retryable: bool
+) -> None:
+    waited: list[tuple[Any, ...]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aws, "back_off", lambda *given: waited.append(given))
+        cloud.runtime.refuse(invocation, code, status, "no", times=None)
+        reply = ask(OPERATIONS[invocation], invocation)
+    assert outcome_of(reply) == RecordError(status, "no")
+    assert (len(cloud.runtime.calls), reply.retryable) == (calls, retryable)
+    assert waited == [(attempt, 20.0) for attempt in range(1, calls)]
+
+
+@pytest.mark.parametrize("invocation", OPERATIONS)
+def test_what_is_answered_in_the_end_is_answered(cloud: Cloud, invocation: Any) -> None:
+    ready(cloud)
+    cloud.runtime.refuse(invocation, "ThrottlingException", 429, times=8)
+    reply = ask(OPERATIONS[invocation], invocation)
+    assert (outcome_of(reply), reply.retryable, len(cloud.runtime.calls)) == (b"{}", False, 9)
+
+
+@pytest.mark.parametrize("invocation", OPERATIONS)
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_gateway_that_got_no_reply_may_have_passed_the_call_on(cloud: Cloud, invocation: Any, status: int) -> None:
+    cloud.runtime.refuse(invocation, str(status), status)
+    with pytest.raises(LostReplyError, match=str(status)):
+        ask(OPERATIONS[invocation], invocation)
+    assert len(cloud.runtime.calls) == 1
+
+
+def read_timeout() -> Exception:
+    return ReadTimeoutError(endpoint_url="http://nowhere.invalid")
+
+
+@pytest.mark.parametrize("invocation", OPERATIONS)
+@pytest.mark.parametrize("error", [read_timeout(), urllib3.exceptions.ProtocolError("x")], ids=["ours", "urllib3"])
+def test_a_call_without_a_reply_may_have_been_carried_out(cloud: Cloud, invocation: Any, error: Exception) -> None:
+    cloud.runtime.before(invocation, raising(error))
+    with pytest.raises(LostReplyError, match=f"^{type(error).__name__}$"):
+        ask(OPERATIONS[invocation], invocation)
+    assert len(cloud.runtime.calls) == 1
+
+
+@pytest.mark.parametrize("invocation", OPERATIONS)
+def test_a_call_that_was_never_sent_is_sent_again(cloud: Cloud, invocation: Any) -> None:
+    ready(cloud)
+    cloud.runtime.before(invocation, raising(EndpointConnectionError(endpoint_url="http://nowhere.invalid")))
+    assert outcome_of(ask(OPERATIONS[invocation], invocation)) == b"{}"
+    assert len(cloud.runtime.calls) == 2
+
+
+@pytest.mark.parametrize("invocation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("code", "status", "message"),
+    [
+        ("AccessDeniedException", 403, "You don't have access."),
+        ("ResourceNotFoundException", 404, "The model is not there."),
+        ("ValidationException", 400, "The provided model identifier is invalid."),
+        ("ValidationException", 400, "Invocation of model ID x with on-demand throughput isn't supported."),
+    ],
+)
+def test_what_no_record_would_be_answered_for_ends_the_run(
+    cloud: Cloud, invocation: Any, code: str, status: int, message: str
+) -> None:
+    cloud.runtime.refuse(invocation, code, status, f'{message} It was "TEXT OF A REQUEST".')
+    with pytest.raises(ConfigurationError, match=f"cannot answer with model .*{code}") as caught:
+        ask(OPERATIONS[invocation], invocation)
+    assert OPERATIONS[invocation] in str(caught.value)
+    assert "TEXT" not in str(caught.value)
+    assert len(cloud.runtime.calls) == 1
+
+
+def test_a_prompt_that_speaks_of_models_ends_no_run(cloud: Cloud) -> None:
+    cloud.runtime.refuse("InvokeModel", "ValidationException", 400, 'Malformed: "the model id is wrong"')
+    assert outcome_of(ask(CLAUDE, "InvokeModel")) == RecordError(400, 'Malformed: "the model id is wrong"')
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
+def test_credentials_that_end_are_not_the_models_fault(cloud: Cloud, code: str) -> None:
+    cloud.runtime.refuse("InvokeModel", code, 403)
+    with pytest.raises(ConfigurationError, match=code) as caught:
+        ask(CLAUDE, "InvokeModel")
+    assert "cannot answer with model" not in str(caught.value)
+
+
+def test_without_credentials_nothing_is_called_again(cloud: Cloud) -> None:
+    cloud.runtime.before("InvokeModel", raising(NoCredentialsError()), times=None)
+    with pytest.raises(PipelineError, match="No usable AWS credentials"):
+        ask(CLAUDE, "InvokeModel")
+    assert len(cloud.runtime.calls) == 1
+
+
+def test_what_does_not_fit_converse_is_that_records_error(cloud: Cloud) -> None:
+    """It was never sent, and asking again changes nothing."""
+    image = {"image": {"format": "png", "source": {"bytes": "no base64!"}}}
+    for body in ({"messages": 5}, {"messages": [{"role": "user", "content": [image]}]}):
+        reply = invoke("r000000000", json.dumps(body).encode(), LLAMA, "Converse")
+        outcome = outcome_of(reply)
+        assert isinstance(outcome, RecordError)
+        assert (outcome.status, outcome.retryable, reply.retryable) == (400, False, False)
+        assert outcome.message.startswith("The request does not fit the Converse API (")
+    assert cloud.runtime.calls == []
+
+
+def test_converse_gets_bytes_where_a_record_has_base64(cloud: Cloud) -> None:
+    ready(cloud)
+    text = base64.b64encode(b"\x00\xff").decode()
+    image = {"image": {"format": "png", "source": {"bytes": text}}}
+    thought = {"reasoningContent": {"redactedContent": text}}
+    messages = [{"role": "user", "content": [{"text": text}, image]}, {"role": "assistant", "content": [thought]}]
+    invoke("r000000000", json.dumps({"messages": messages}).encode(), LLAMA, "Converse")
+    ((_, given),) = cloud.runtime.calls
+    asked, answered = (message["content"] for message in given["messages"])
+    assert asked == [{"text": text}, {"image": {"format": "png", "source": {"bytes": b"\x00\xff"}}}]
+    assert answered == [{"reasoningContent": {"redactedContent": b"\x00\xff"}}]
+
+
+class BrokenOff:
+    """A body that ends before its length, or with its connection."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def iter_chunks(self, _size: int) -> Any:
+        yield b'{"content":'
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseStreamingError(error="x"),
+        urllib3.exceptions.ProtocolError("x"),
+        ConnectionResetError(),
+        read_timeout(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_reply_that_breaks_off_is_the_records_reply(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(cloud.runtime, "InvokeModel", lambda **_: {"body": BrokenOff(error)})
+    reply = ask(CLAUDE, "InvokeModel")
+    outcome = outcome_of(reply)
+    assert isinstance(outcome, RecordError)
+    assert (outcome.status, outcome.unreadable, reply.retryable) == (502, True, False)
+    assert "a reply of 11 bytes" in outcome.message
+    assert len(cloud.runtime.calls) == 1
+
+
+def test_a_reply_of_converse_that_breaks_off_is_paid_for(cloud: Cloud) -> None:
+    broken = urllib3.exceptions.ProtocolError("x", http.client.IncompleteRead(b"{"))
+    cloud.runtime.before("Converse", raising(HTTPClientError(error=broken)), times=None)
+    reply = ask(LLAMA, "Converse")
+    outcome = outcome_of(reply)
+    assert isinstance(outcome, RecordError)
+    assert (outcome.unreadable, reply.retryable, len(cloud.runtime.calls)) == (True, False, 1)

@@ -21,6 +21,7 @@ def line(**body: Any) -> bytes:
         ({"messages": [{"content": [{"type": "text", "text": "one"}, PICTURE, {"text": "two"}]}]}, "one\n\ntwo"),
         ({"instructions": "I", "input": [{"role": "user", "content": "U"}]}, "I\n\nU"),
         ({"input": "text"}, "text"),
+        ({"prompt": "P", "input": "U", "messages": [{"content": "M"}], "instructions": "I"}, "I\n\nM\n\nU\n\nP"),
         ({"input": ["a", "b"]}, "a\n\nb"),
         ({"prompt": "P"}, "P"),
         ({"input": [1, 2, 3]}, ""),
@@ -48,6 +49,7 @@ def test_what_the_model_reads_first_stands_first() -> None:
     request = line(messages=[{"content": "M"}], instructions="I", tools=tools)
     assert prefix_of(request, 100) == '[{"type":"function"}]IM'
     assert prefix_of(request, 3) == '[{"'
+    assert prefix_of(line(prompt="P", input="U", messages=[{"content": "M"}], instructions="I"), 9) == "IMUP"
     assert prefix_of(line(prompt="P" * 50, tools=[]), 7) == "P" * 7
 
 

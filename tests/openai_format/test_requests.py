@@ -10,6 +10,7 @@ from tasks.openai_format.requests import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    KNOWN_ENDPOINTS,
     MAX_LINE_BYTES,
     RESPONSES,
     Envelope,
@@ -90,6 +91,10 @@ def test_other_endpoints_need_other_fields(url: str, body: dict[str, Any]) -> No
         ({"url": "/v2/chat/completions"}, "invalid_url", "url", "a"),
         ({"url": "https://api.openai.com/v1/chat/completions"}, "invalid_url", "url", "a"),
         ({"url": EMBEDDINGS}, "mismatched_url", "url", "a"),
+        # Of several mistakes, the first in this order.
+        ({"url": "/v1/videos"}, "mismatched_url", "url", "a"),
+        ({"url": "/v1/nothing", "method": "GET"}, "invalid_method", "method", "a"),
+        ({"custom_id": "", "method": "GET"}, "missing_required_parameter", "custom_id", None),
         ({"body": None}, "missing_required_parameter", "body", "a"),
         ({"body": "Hi"}, "invalid_type", "body", "a"),
         ({"body": {"model": "m"}}, "missing_required_parameter", "body.messages", "a"),
@@ -134,7 +139,13 @@ def test_what_is_no_json_object(data: bytes, message: str) -> None:
     assert message in bad.message
 
 
+def test_the_endpoints_that_openais_batches_know() -> None:
+    words = "chat/completions completions responses embeddings moderations images/generations images/edits videos"
+    assert {f"/v1/{word}" for word in words.split()} == KNOWN_ENDPOINTS
+
+
 def test_the_longest_line() -> None:
+    assert MAX_LINE_BYTES == 25_000_000
     longest = line() + b" " * (MAX_LINE_BYTES - len(line()))
     assert check_line(longest, CHAT, SERVED, "m").custom_id == "a"
     assert error(longest + b" ").code == "request_too_large"
