@@ -147,6 +147,9 @@ def test_fewer_than_a_job_takes_go_at_the_full_price(tmp_path: Path) -> None:
     assert "at the full price" in str(found)
     padded = look([chat(f"r{i}", max_tokens=10) for i in range(20)], tmp_path, below_minimum="pad").models[0].estimate
     assert (padded.route, padded.jobs) == ("batch", 1)
+    at_once = look([chat(f"r{i}", max_tokens=10) for i in range(20)], tmp_path, immediate=True)
+    assert at_once.models[0].estimate.route == "on_demand"
+    assert "at the full price" not in str(at_once), "as was asked for"
 
 
 def test_a_budget_is_held_before_anything_is_uploaded(tmp_path: Path) -> None:

@@ -38,11 +38,8 @@ class Estimate(msgspec.Struct, frozen=True):
     batch_cost_usd: float | None
     on_demand_cost_usd: float | None
     rate: Rate | None
-
-    @property
-    def below_minimum(self) -> bool:
-        """Whether it is asked on demand because it is less than a job takes."""
-        return self.route == "on_demand" and self.jobs == 0 and self.requests > 0
+    #: Whether it is asked on demand because it is less than a job takes.
+    below_minimum: bool = False
 
     def __str__(self) -> str:
         what = f"{counted(self.requests, 'request')} in {counted(self.jobs, 'job')}"
@@ -96,6 +93,7 @@ def estimate(
         batch_cost_usd=batch_rate.cost(*tokens) if batch_rate else None,
         on_demand_cost_usd=on_demand_rate.cost(*tokens) if on_demand_rate else None,
         rate=rate,
+        below_minimum=small and not immediate and sent > 0,
     )
 
 

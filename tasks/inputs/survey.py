@@ -16,7 +16,6 @@ from tasks.codecs import codec_for
 from tasks.codecs.base import Context, RequestError
 from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.encoder import EncodedRequest, Encoder
-from tasks.errors import PipelineError
 from tasks.fast.line import encoder_for
 from tasks.inputs.tokens import BYTES_PER_TOKEN, count_tokens, most_written
 from tasks.openai_format.prompts import prefix_of
@@ -100,10 +99,7 @@ class Survey:
             self.refused += weight
             self.causes.add(error.code, error.message, error.param, number, file, weight)
             return
-        except PipelineError:
-            # Something to fetch that is out of reach now.
-            encoded = None
-        if encoded is not None and encoded.dropped:
+        if encoded.dropped:
             named = DroppedFields()
             named.add(encoded.dropped)
             fields = list(named.as_dict())
@@ -114,9 +110,8 @@ class Survey:
                     why = self._why(field, line, endpoint, alone=len(fields) == 1)
                     self.causes.add("unsupported_parameter", why, field, number, file, weight)
                 return
-        if encoded is not None:
-            self.mapped.update(dict.fromkeys(_mapped(encoded, encoder), weight))
-            self.records += weight * len(encoded.model_inputs)
+        self.mapped.update(dict.fromkeys(_mapped(encoded, encoder), weight))
+        self.records += weight * len(encoded.model_inputs)
         self._count(line, endpoint, weight, encoded)
 
     @property
@@ -144,13 +139,11 @@ class Survey:
             except RequestError as error:
                 if alone or error.param == field:
                     self._reasons[field] = error.message
-            except PipelineError:
-                pass
         return self._reasons[field]
 
-    def _count(self, line: bytes, endpoint: str, weight: int, encoded: EncodedRequest | None) -> None:
+    def _count(self, line: bytes, endpoint: str, weight: int, encoded: EncodedRequest) -> None:
         facts = capabilities_of(self.model)
-        record = encoded.model_inputs[0] if encoded is not None and encoded.model_inputs else None
+        record = encoded.model_inputs[0] if encoded.model_inputs else None
         tokens = count_tokens(line, lambda: most_written(facts, record))
         if tokens is None:
             return

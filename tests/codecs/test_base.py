@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from tasks.codecs.base import (
+    UNFORESEEN,
     Chat,
     ConversionFault,
     Policy,
@@ -88,6 +89,12 @@ def test_errors_cross_processes_whole() -> None:
 )
 def test_what_uses_tools(chat: Chat, uses: bool) -> None:
     assert chat.uses_tools is uses
+
+
+def test_what_data_can_raise_that_nobody_thought_of() -> None:
+    """And none of what the machine, S3 or an account can: OSError, MemoryError, our own."""
+    given = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+    assert set(UNFORESEEN) == set(given)
 
 
 def test_thoughts_are_left_out_and_counted_once() -> None:

@@ -73,7 +73,9 @@ def test_what_lies_beside_a_closed_network_is_public(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8%eth0", "example.com", "8.8.8", "8.8.8.8:80", "[2600::1]", ""])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8%eth0", "2600::1%eth0", "example.com", "8.8.8", "8.8.8.8:80", "[2600::1]", ""]
+)
 def test_what_is_no_address(address: str) -> None:
     assert not is_public(address)
 

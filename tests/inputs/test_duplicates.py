@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.fast.match import MOST_ID_BYTES
-from tasks.inputs.duplicates import find_duplicates, hash_of, hashes_of
+from tasks.inputs.duplicates import _Known, find_duplicates, hash_of, hashes_of
 from tasks.inputs.summary import InvalidLine
 from tasks.storage.sources import find_sources
 from tests.conftest import chat, write_lines
@@ -63,6 +63,19 @@ def test_a_duplicate_over_files_names_the_first_file(tmp_path: Path) -> None:
         "line 1 of b.jsonl",
         "line 2 of a.jsonl",
     ]
+
+
+def test_the_last_line_of_a_file_needs_no_end(tmp_path: Path) -> None:
+    lines = [b'{"url":"/v1/chat/completions","custom_id":"x"}'] * 2
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    offsets = array("q", [0, len(lines[0]) + 1])
+    column = np.array([7, 7], dtype=np.uint64)
+    bad = list(find_duplicates(find_sources(str(tmp_path / "a.jsonl")), [0, 2], column, offsets, array("q", [1, 2])))
+    assert [(each.request, each.custom_id) for each in bad] == [(1, "x")]
+
+
+def test_nobody_can_foresee_which_ids_are_taken_for_the_same() -> None:
+    assert len({_Known(1)._key for _ in range(3)}) == 3
 
 
 def test_equal_hashes_are_no_duplicates(tmp_path: Path) -> None:

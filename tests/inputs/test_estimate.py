@@ -60,9 +60,22 @@ def test_what_is_too_little_for_a_job() -> None:
     assert (padded.route, padded.jobs, padded.below_minimum) == ("batch", 1, False)
 
 
-def test_immediately() -> None:
-    found = estimate(survey(LINE), 5000, LIMITS, immediate=True)
+@pytest.mark.parametrize("requests", [5000, 5])
+def test_immediately(requests: int) -> None:
+    """On demand because that is what was asked for, however few they are."""
+    found = estimate(survey(LINE), requests, LIMITS, immediate=True)
     assert (found.route, found.jobs, found.max_cost_usd) == ("on_demand", 0, found.on_demand_cost_usd)
+    assert not found.below_minimum
+
+
+@pytest.mark.parametrize(("tier", "cost"), [("default", (0.8, 3.2)), ("flex", (0.4, 1.6)), ("priority", (1.4, 5.6))])
+def test_on_demand_a_tier_has_its_own_price(tier: str, cost: tuple[float, float]) -> None:
+    found = estimate(survey(LINE, model="amazon.nova-pro-v1:0"), 10_000, LIMITS, immediate=True, tier=tier)
+    assert found.rate is not None
+    assert (found.rate.input, found.rate.output) == cost
+    assert found.max_cost_usd == found.on_demand_cost_usd == pytest.approx(cost[0] + cost[1] / 2)
+    # A job has no tier.
+    assert found.batch_cost_usd == pytest.approx(0.4 + 1.6 / 2)
 
 
 def test_what_is_refused_is_not_sent() -> None:
@@ -75,6 +88,8 @@ def test_nothing() -> None:
     assert (found.requests, found.records, found.jobs, found.max_cost_usd) == (0, 0, 0, 0.0)
     assert not found.below_minimum
     require_within(found, 0.0)
+    # Nor does it matter that nobody knows the price.
+    require_within(estimate(survey(model="x.unheard-of-v1"), 0, LIMITS), 0.0)
 
 
 def test_a_model_without_a_price() -> None:
@@ -89,6 +104,9 @@ def test_a_model_without_a_price() -> None:
 def test_the_limit() -> None:
     found = estimate(survey(LINE, weight=2500), 2500, LIMITS)
     require_within(found, 0.4375)
+    require_within(found, None)
+    with pytest.raises(ConfigurationError, match=r"more than max_cost_usd=0\.00"):
+        require_within(found, 0.0)
     with pytest.raises(ConfigurationError) as caught:
         require_within(found, 0.43)
     assert str(caught.value) == (

@@ -6,19 +6,23 @@ import random
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from tasks.batch.document import Segment
 from tasks.bedrock.limits import Limits
-from tasks.errors import InputFileError
+from tasks.errors import InputFileError, PipelineError
 from tasks.fast.line import FastEncoder
 from tasks.fast.match import LineBlock
-from tasks.inputs.layout import Layout
+from tasks.inputs.layout import Layout, Stretch, read_layout, store_layout
 from tasks.inputs.plan import plan_ranges
 from tasks.inputs.summary import InputSummary
 from tasks.storage.sources import find_sources
 from tasks.validate import validate_input
+from tests.builders import REF, range_of
 from tests.conftest import chat, write_lines
+from tests.fakes import Cloud
 
 CHAT = frozenset({"/v1/chat/completions"})
 
@@ -137,3 +141,50 @@ def test_cuts_lie_between_lines(tmp_path: Path) -> None:
     ]
     assert len(segments) > 10
     assert all(left.end == right.start for left, right in pairwise(segments))
+
+
+def test_stretches_of_a_segment_are_those_it_has_bytes_of() -> None:
+    stretches = [Stretch(0, 0, 10, 0), Stretch(0, 10, 10, 1), Stretch(0, 20, 10, 2), Stretch(1, 10, 10, 3)]
+
+    def digests(source: int, start: int, end: int) -> list[int]:
+        segment = Segment(source=source, start=start, end=end, first_request=0, first_line=1, requests=1)
+        return [each.digest for each in Layout([], stretches).within(segment)]
+
+    assert digests(0, 10, 20) == [1]
+    assert digests(0, 9, 21) == [0, 1, 2]
+    assert digests(0, 0, 10) == [0]
+    assert digests(1, 0, 100) == [3]
+
+
+@pytest.mark.parametrize("most", [255, 256])
+def test_sizes_of_slots_are_kept_whatever_they_are(most: int) -> None:
+    starts, ends = np.array([0, 400]), np.array([399, 799])
+    block = LineBlock(starts, ends, np.array([1, 1], dtype=np.uint8), np.array([[3, most], [0, 1]]))
+    layout = Layout([], [])
+    layout.add(0, 0, b"x" * 800, block)
+    found = layout.stretches[0].block()
+    assert found is not None
+    assert found.sizes.tolist() == [[3, most], [0, 1]]
+    assert (found.starts.tolist(), found.ends.tolist()) == ([0, 400], [399, 799])
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_lines_of_a_block_that_was_held_against_nothing(tmp_path: Path, end: str) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"a\n\nb" + end.encode())
+    (source,) = find_sources(str(tmp_path / "in.jsonl"))
+    layout, size = Layout([], []), 4 + len(end)
+    layout.add(0, 0, (tmp_path / "in.jsonl").read_bytes(), None)
+    segment = Segment(source=0, start=0, end=size, first_request=0, first_line=1, requests=2)
+    ((_, lines),) = layout.read(source, segment)
+    assert lines == [b"a", b"", b"b", *([b""] if end == "\n\n" else [])]
+
+
+def test_a_range_has_its_own_layout_encrypted_as_the_batch_is(cloud: Cloud) -> None:
+    keyed, range_ = msgspec.structs.replace(REF, kms_key="key"), range_of()
+    store_layout(keyed, [range_], Layout([], [Stretch(0, 0, 1, 5), Stretch(0, 1, 9, 6), Stretch(1, 0, 1, 7)]))
+    ((key, stored),) = cloud.s3.objects.items()
+    assert stored.options["SSEKMSKeyId"] == "key"
+    assert read_layout(keyed, range_).stretches == [Stretch(0, 0, 1, 5)]
+    cloud.s3.put(key, b"\x90")
+    with pytest.raises(PipelineError, match="another version wrote it"):
+        read_layout(keyed, range_)

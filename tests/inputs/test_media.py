@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.codecs.base import RequestError
+from tasks.errors import ConfigurationError, TransientError
 from tasks.inputs import media
 from tasks.inputs.addresses import public_address
 from tasks.inputs.media import Media
@@ -28,6 +30,11 @@ from tests.fakes import BUCKET, Cloud
 #: Where paths lead: a status, and what stands in Location.
 REDIRECTS = {
     "/here": (302, "/dot.png"),
+    "/two": (303, "/here"),
+    "/three": (308, "/two"),
+    "/four": (307, "/three"),
+    "/partial": (206, None),
+    "/unchanged": (304, "/dot.png"),
     "/round": (301, "/round"),
     "/inside": (302, "http://127.0.0.1:{port}/dot.png"),
     "/metadata": (307, "http://169.254.169.254/latest/meta-data"),
@@ -45,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
             "/big": b"x" * (media.MAX_BYTES + 1),
             "/short": host.encode(),
             "/host": host.encode(),
+            "/asked": str(self.headers).encode(),
+            "/dot.png?size=1&x=a%20b": b"queried",
             "/compressed": gzip.compress(b"x" * 100),
         }
         body = bodies.get(self.path, b"")
@@ -76,20 +85,130 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.mark.parametrize("path", ["/dot.png", "/here"])
+@pytest.mark.parametrize("path", ["/dot.png", "/here", "/two", "/three"])
 def test_what_is_fetched(site: str, path: str) -> None:
     assert Media(allow_http=True).fetch(site + path) == base64.b64decode(PNG)
 
 
 @pytest.mark.parametrize(
     ("path", "why"),
-    [("/big", "larger than"), ("/round", "redirects more than"), ("/inside", "not a public one"),
+    [("/big", "larger than"), ("/four", "redirects more than 3 times"), ("/partial", "status 206"),
+     ("/unchanged", "status 304"), ("/round", "redirects more than"), ("/inside", "not a public one"),
      ("/metadata", "not a public one"), ("/file", "not a plain http"), ("/none", "status 404"),
      ("/s3", "not a plain http"), ("/nowhere", "no URL"), ("/compressed", "compressed"), ("/short", "broke off")],
 )  # fmt: skip
 def test_what_is_refused(site: str, path: str, why: str) -> None:
     with pytest.raises(RequestError, match=why):
         Media(allow_http=True).fetch(site + path)
+
+
+def test_what_is_asked_of_a_site(site: str) -> None:
+    asked = Media(allow_http=True).fetch(f"{site}/asked").decode().split()
+    host = site.removeprefix("http://")
+    assert (
+        asked
+        == f"Host: {host} Accept: */* Accept-Encoding: identity User-Agent: bedrock-batch Connection: close".split()
+    )
+    assert Media(allow_http=True).fetch(f"{site}/dot.png?size=1&x=a b#part") == b"queried"
+
+
+def test_how_much_and_how_long() -> None:
+    assert (media.MAX_BYTES, media._REDIRECTS, media._SECONDS) == (5_000_000, 3, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "target", "header"),
+    [
+        ("http://X.test", "x.test", "/", "x.test"),
+        ("https://x.test:443/a", "x.test", "/a", "x.test"),
+        ("https://x.test:8443/a?b=c#d", "x.test", "/a?b=c", "x.test:8443"),
+        ("http://[2600::1]:81/", "2600::1", "/", "[2600::1]:81"),
+        ("https://bücher.test/ü", "xn--bcher-kva.test", "/%C3%BC", "xn--bcher-kva.test"),
+    ],
+)
+def test_where_a_url_leads(url: str, host: str, target: str, header: str) -> None:
+    place = media._parse(url)
+    assert (place.host, place.target, place.host_header) == (host, target, header)
+
+
+@pytest.mark.parametrize("host", ["x!y", "x'y", "x|y", "a" * 256, "x,y", "user@x", ":@x"])
+def test_hosts_that_are_none(host: str) -> None:
+    with pytest.raises(RequestError, match="not a plain http or https URL"):
+        media._parse(f"http://{host}/")
+
+
+class Reply:
+    """What is left of a reply: so many bytes by its own word, and these pieces."""
+
+    def __init__(self, length: int | None, pieces: list[bytes]) -> None:
+        self.length, self.pieces = length, pieces
+
+    def read1(self, _size: int) -> bytes:
+        assert self.pieces, "it is read no further"
+        piece = self.pieces.pop(0)
+        if self.length is not None:
+            self.length -= len(piece)
+        return piece
+
+
+def body_of(length: int | None, *pieces: bytes, seconds: float = 60) -> bytes:
+    reply: Any = Reply(length, list(pieces))
+    return media._body(reply, time.monotonic() + seconds)
+
+
+def test_a_body_ends_where_it_must() -> None:
+    most = b"x" * media.MAX_BYTES
+    assert body_of(None, b"a", b"b", b"") == b"ab"
+    assert body_of(len(most), most, b"") == most
+    with pytest.raises(RequestError, match="broke off"):
+        body_of(3, b"ab", b"")
+    with pytest.raises(RequestError, match="larger than 5,000,000 bytes"):
+        body_of(len(most) + 1)
+    with pytest.raises(RequestError, match="larger than 5,000,000 bytes"):
+        body_of(None, most, b"x")
+    with pytest.raises(RequestError, match="longer than 10 seconds"):
+        body_of(None, b"a", seconds=0)
+
+
+def test_what_goes_wrong_names_no_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("SECRET")
+
+    monkeypatch.setattr(media, "_get", fail)
+    with pytest.raises(RequestError) as caught:
+        Media(allow_http=True).fetch("http://public.test/a?token=SECRET")
+    assert caught.value.message == "it is not a usable URL (ValueError)."
+
+
+def test_only_the_buckets_that_were_named(cloud: Cloud) -> None:
+    cloud.s3.put("a.png", b"x")
+    for buckets in ([], ["other"]):
+        with pytest.raises(RequestError, match="BEDROCK_BATCH_IMAGE_BUCKETS"):
+            Media(allow_http=True, buckets=buckets).fetch(f"s3://{BUCKET}/a.png")
+    # Folders stand for themselves.
+    assert Media(allow_http=False, folders=[S3Uri(BUCKET, "")]).fetch(f"s3://{BUCKET}/a.png") == b"x"
+    for url, why in ((f"s3://{BUCKET}", "no object"), (f"s3://{BUCKET}/", "no object"), ("s3://", "no bucket")):
+        with pytest.raises(RequestError, match=f"it names {why}; write"):
+            Media(allow_http=False, buckets=[BUCKET]).fetch(url)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("SlowDown", 503, TransientError),
+        ("ExpiredToken", 400, ConfigurationError),
+        ("AccessDenied", 403, RequestError),
+        ("NoSuchKey", 404, RequestError),
+    ],
+)
+def test_what_is_the_requests_fault_and_what_is_not(
+    cloud: Cloud, code: str, status: int, error: type[Exception]
+) -> None:
+    """S3 that is down, and credentials that ended, would befall every other line."""
+    cloud.s3.put("a.png", b"x")
+    cloud.s3.refuse("GetObject", code, status, times=None)
+    with pytest.raises(error, match=code):
+        Media(allow_http=False, buckets=[BUCKET]).fetch(f"s3://{BUCKET}/a.png")
 
 
 def test_nothing_is_fetched_unasked(site: str) -> None:

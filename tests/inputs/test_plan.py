@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tasks.bedrock.limits import Limits
+from tasks.codecs.encoder import Encoder
 from tasks.inputs.plan import plan_ranges, size_sampler
 from tests.builders import call, summary
 from tests.fakes import Cloud
@@ -94,3 +95,27 @@ def test_what_a_line_becomes_without_its_images(
     found, size = size_sampler(call(fetch_images=fetch_images))(line, "/v1/chat/completions")
     assert found == records
     assert 0 < size < 1000 if records else size == 0
+
+
+def test_a_segment_begins_at_its_own_line() -> None:
+    """Blank lines count as lines, and as no requests."""
+    read = summary(requests=4, offsets=array("q", [0, 5, 20, 30]), lines=array("q", [1, 3, 8, 9]), records=4,
+                   source_starts=[0, 4], source_bytes=[40])  # fmt: skip
+    ranges = plan_ranges(read, Limits(min_records_per_job=1, max_records_per_job=2))
+    assert [(s.first_line, s.start, s.end) for range_ in ranges for s in range_.segments] == [(1, 0, 20), (8, 20, 40)]
+
+
+@pytest.mark.parametrize("invocation", ["InvokeModel", "Converse"])
+def test_what_a_line_becomes_is_measured_as_it_is_sent(cloud: Cloud, invocation: str) -> None:
+    """The record with its id, for the type of job that was asked for; each of several."""
+    line = msgspec.json.encode({"custom_id": "a", "body": {"messages": [{"role": "user", "content": "Hi"}], "n": 3}})
+    resolved = call(invocation=invocation)
+    model_inputs = Encoder(resolved.model, "/v1/chat/completions", "error", invocation).encode(line).model_inputs  # type: ignore[arg-type]
+    written = sum(len(b'{"recordId":"r000000000","modelInput":%b}\n' % each) for each in model_inputs)
+    assert size_sampler(resolved)(line, "/v1/chat/completions") == (3, written)
+
+
+def test_what_is_refused_is_not_planned_for_unless_it_is_left_out(cloud: Cloud) -> None:
+    line = msgspec.json.encode({"custom_id": "a", "body": {"messages": [{"role": "user", "content": "x"}], "seed": 1}})
+    assert size_sampler(call())(line, "/v1/chat/completions") == (0, 0)
+    assert size_sampler(call(unsupported="drop"))(line, "/v1/chat/completions")[0] == 1

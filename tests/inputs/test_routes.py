@@ -1,14 +1,16 @@
 """Which way of asking is the cheapest, where prompts begin alike."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.models import parse_model
+from tasks.bedrock.prices import Rate
 from tasks.inputs.estimate import Estimate, estimate
-from tasks.inputs.routes import Routes, routes_of
+from tasks.inputs.routes import _CACHES, Routes, _factors, routes_of
 from tasks.inputs.survey import Survey
 from tests.conftest import chat
 
@@ -107,3 +109,42 @@ def test_no_advice_where_it_is_never_cheaper() -> None:
     assert found.break_even_tokens is None
     assert found.advice is None
     assert Routes(None, None, 1.0, 1.0).advice is None
+
+
+@pytest.mark.parametrize(
+    ("model", "cache"),
+    [
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", (0.1, 1.25, 4096)),
+        ("anthropic.claude-opus-4-6-v1", (0.1, 1.25, 4096)),
+        ("anthropic.claude-opus-5", (0.1, 1.25, 4096)),
+        ("anthropic.claude-opus-4-1-20250805-v1:0", (0.1, 1.25, 1024)),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", (0.1, 1.25, 1024)),
+        ("anthropic.claude-3-7-sonnet-20250219-v1:0", (0.1, 1.25, 1024)),
+        ("anthropic.claude-3-haiku-20240307-v1:0", None),
+        ("amazon.nova-pro-v1:0", (0.25, 1.0, 1024)),
+        ("amazon.titan-text-lite-v1", None),
+    ],
+)
+def test_what_caching_costs_by_the_pages_of_the_vendors(model: str, cache: tuple[float, float, int] | None) -> None:
+    found = next((each for each in _CACHES if re.match(each.models, model)), None)
+    assert (found and (found.read, found.write, found.least)) == cache
+
+
+def test_the_price_list_goes_before_them() -> None:
+    cache = _CACHES[0]
+    assert _factors(Rate(2.0, 9.0, "on_demand", "", "", cached=0.5, written=3.0), cache) == (0.25, 1.5)
+    assert _factors(Rate(2.0, 9.0, "on_demand", "", ""), cache) == (0.1, 1.25)
+    assert _factors(Rate(0.0, 9.0, "on_demand", "", "", cached=0.5, written=3.0), cache) == (0.1, 1.25)
+
+
+def test_of_several_beginnings_the_largest_is_named() -> None:
+    found = Survey(parse_model(HAIKU), "error")
+    number = 0
+    for word, size in (("abcd", 5000), ("efgh", 9000), ("ijkl", 4000)):
+        for _ in range(50):
+            number += 1
+            messages = [{"role": "system", "content": word * size}, {"role": "user", "content": f"{number:08d}"[::-1]}]
+            line = json.dumps(chat(f"r{number}", messages=messages, max_tokens=10)).encode()
+            found.add(line, "/v1/chat/completions", number, "in.jsonl")
+    routes = routes_of(found, estimate(found, number, Limits()))
+    assert (routes.shared_tokens, routes.shared_requests) == (9000, 100)

@@ -67,6 +67,24 @@ def test_a_line_may_stand_for_many() -> None:
     assert [lines for _, lines, _ in causes(found)] == [16, 16]
     assert list(found.mapped.values()) == [16]
     assert found.dropped == {"seed": 16}
+    assert found.prefixes == [], "one prompt shares nothing, however many it stands for"
+    found.add(json.dumps(chat("d")).encode(), CHAT, 4, "in.jsonl")
+    assert not found.exact, "once a part, always a part"
+
+
+def test_requests_that_a_model_cannot_hold() -> None:
+    long = json.dumps(chat("a", "x" * 300_000, max_tokens=4000)).encode()
+    found = Survey(parse_model("meta.llama3-8b-instruct-v1:0"), "error")
+    assert found.window_warning is None
+    found.add(long, CHAT, 1, "in.jsonl")
+    found.add(json.dumps(chat("b")).encode(), CHAT, 2, "in.jsonl")
+    assert (found.window_warning or "").startswith(
+        "1 request with its answer may be longer than the 8,192 tokens that meta.llama3-8b-instruct-v1:0 holds"
+    )
+    found.add(long, CHAT, 3, "in.jsonl", weight=16)
+    assert (found.too_long, (found.window_warning or "")[:18]) == (17, "about 17 requests ")
+    found.clear()
+    assert (found.too_long, found.window_warning) == (0, None)
 
 
 def test_lines_are_forgotten() -> None:
@@ -102,6 +120,30 @@ def test_what_a_request_needs_decides_how_it_is_sent() -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     found = survey(chat("a", tools=tools), model="cohere.command-r-v1:0")
     assert found.mapped == {"sent by InvokeModel for what the request needs": 1}
+
+
+def test_the_type_of_job_that_was_asked_for_is_the_one_that_is_looked_at() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    assert survey(chat("a", tools=tools)).refused == 0
+    assert causes(survey(chat("a", tools=tools), invocation="Converse")) == [("tools", 1, 1)]
+
+
+def test_fields_that_are_left_out_are_told_the_most_frequent_first() -> None:
+    lines = [chat(f"r{i}", logit_bias={"1": 1}, seed=1 if i else None) for i in range(3)]
+    found = survey(chat("a", seed=2), chat("b", seed=3), *lines)
+    assert list(found.dropped.items()) == [("seed", 4), ("logit_bias", 3)]
+
+
+def test_arguments_by_other_names_are_told() -> None:
+    schema = {"type": "object", "properties": {"a b": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    what = "tools: arguments of other names than the model takes, as one argument"
+    assert survey(chat("a", tools=tools)).mapped == {what: 1}
+
+
+def test_texts_to_embed_share_no_prompt() -> None:
+    lines = [{"custom_id": f"{i}", "url": "/v1/embeddings", "body": {"input": "the same"}} for i in range(2)]
+    assert survey(*lines, endpoint="/v1/embeddings", model="amazon.titan-embed-text-v2:0").prefixes == []
 
 
 def test_an_echo_is_put_before_the_answer() -> None:

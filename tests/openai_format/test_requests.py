@@ -139,6 +139,12 @@ def test_what_is_no_json_object(data: bytes, message: str) -> None:
     assert message in bad.message
 
 
+def test_what_json_cannot_hold_is_named_by_its_place() -> None:
+    bad = error(b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"temperature":NaN}}')
+    assert (bad.code, bad.param) == ("invalid_json_line", "body.temperature")
+    assert bad.message.startswith("'body.temperature' holds a number that JSON or a 64-bit float cannot hold (")
+
+
 def test_the_endpoints_that_openais_batches_know() -> None:
     words = "chat/completions completions responses embeddings moderations images/generations images/edits videos"
     assert {f"/v1/{word}" for word in words.split()} == KNOWN_ENDPOINTS

@@ -41,6 +41,11 @@ def test_an_http_error() -> None:
     )
 
 
+def test_a_line_has_the_status_of_its_error() -> None:
+    for status in (408, 429, 500, 502):
+        assert json.loads(error_line("7", "a", http_error(status, "m")))["response"]["status_code"] == status
+
+
 def test_a_request_that_was_never_answered() -> None:
     assert error_line("7", None, RunError("batch_expired", "too late")) == (
         b'{"id":"batch_req_7","custom_id":null,"response":null,"error":{"code":"batch_expired","message":"too late"}}\n'

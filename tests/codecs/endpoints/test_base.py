@@ -1,6 +1,7 @@
 """What endpoints have in common: records of a body, and answers put right by what is known of their request."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -48,6 +49,28 @@ def test_what_decoding_needs_goes_into_the_index() -> None:
     assert encode_context(Context(echo="P")) == b'{"echo":"P"}'
     ((_, context),) = write(CLAUDE, response_format={"type": "json_object"}).records
     assert context == b'{"json_tool":"json_response"}'
+    ((_, context),) = write(NOVA, response_format={"type": "json_object"}).records
+    assert context == b'{"json_tool":"json_response","json_key":"response"}'
+    schema = {"type": "object", "properties": {"a b": {"type": "string"}}}
+    ((_, context),) = write(
+        CLAUDE, tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    ).records
+    assert context == b'{"wrapped":{"f":"arguments"}}'
+
+
+def test_a_format_needs_another_job_only_where_it_is_asked_for_by_a_tool(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = {"response_format": {"type": "json_schema", "json_schema": {"name": "j", "schema": {"type": "string"}}}}
+    with pytest.raises(RequestError, match="Command R has no structured output"):
+        write(COMMAND_R, **asked)
+    rows = tmp_path / "models.toml"
+    row = f'id = "{COMMAND_R}"\nseen = "2026-11-26"\nsource = "here"\nstructured_output = true\n'
+    rows.write_text(f"[[model]]\n{row}")
+    monkeypatch.setenv("BEDROCK_BATCH_MODELS", str(rows))
+    written = write(COMMAND_R, **asked)
+    assert written.invocation == "Converse"
+    assert "outputConfig" in json.loads(written.records[0][0])
 
 
 def test_the_policy_names_the_family_whose_body_is_written() -> None:
@@ -114,6 +137,23 @@ def test_tools_are_called_what_the_request_called_them() -> None:
 
 def test_calls_beside_stop_are_calls() -> None:
     assert read(**called("f") | {"stop_reason": "end_turn"}).finish_reason == "tool_calls"
+    assert read(**called("f") | {"stop_reason": "max_tokens"}).finish_reason == "length", "they may be cut off"
+    assert read(stop_reason="tool_use").finish_reason == "stop", "there is no call to look for"
+
+
+def test_arguments_are_taken_out_by_the_name_that_was_sent() -> None:
+    known = Context(tool_names={"f_x_": "f(x)"}, wrapped={"f_x_": "arguments"})
+    assert read(known, **called("f_x_", arguments={"a b": 1})).tool_calls == [ToolCall("1", "f(x)", b'{"a b": 1}')]
+    for kept in ({"arguments": "text"}, {"arguments": [1]}, {"a b": 1}):
+        (call,) = read(known, **called("f_x_", **kept)).tool_calls
+        assert json.loads(call.arguments) == kept, "the model did not keep to it"
+    assert read(known, **called("g", arguments={"a": 1})).tool_calls[0].arguments == b'{"arguments": {"a": 1}}'
+
+
+def test_of_two_calls_of_the_forced_tool_the_first_is_the_content() -> None:
+    calls = [{"type": "tool_use", "id": f"{n}", "name": "json_response", "input": {"n": n}} for n in (1, 2)]
+    answer = read(Context(json_tool="json_response"), content=calls, stop_reason="tool_use")
+    assert (answer.content, answer.tool_calls, answer.finish_reason) == ('{"n": 1}', [], "stop")
 
 
 @pytest.mark.parametrize(("tokens", "kept"), [(0, True), (1 << 36, True), ((1 << 36) + 1, False), (-1, False)])
@@ -147,6 +187,13 @@ def test_vectors_that_no_client_can_take(embedding: list[float]) -> None:
         read_vectors(msgspec.json.encode({"embedding": embedding}), None)
 
 
+@pytest.mark.parametrize("embeddings", [[], [[]], [[1.0], []]])
+def test_no_vector_is_empty(embeddings: list[list[float]]) -> None:
+    read_vectors = EMBEDDINGS.reader(parse_model("cohere.embed-english-v3"), "InvokeModel")
+    with pytest.raises(DecodeError, match="an embedding without numbers"):
+        read_vectors(msgspec.json.encode({"embeddings": embeddings}), None)
+
+
 def test_sums() -> None:
     whole = Answer("a", "stop", Usage(1, 2, 3, 4, 5))
     assert sum_usage([whole]) == Usage(1, 2, 3, 4, 5)
@@ -162,6 +209,12 @@ def test_sums() -> None:
 def test_fields_that_ask_for_nothing_are_no_leftovers() -> None:
     body = {"model": "m", "stream": True, "user": None, "messages": [], "logprobs": False, "seed": 1, "top_logprobs": 2}
     assert CHAT.leftovers(body) == {"seed": 1, "top_logprobs": 2}
+    words = (
+        "model user metadata store stream stream_options service_tier safety_identifier prompt_cache_key "
+        "prompt_cache_options prompt_cache_retention"
+    )
+    for url in ("chat/completions", "completions", "responses", "embeddings"):
+        assert endpoint_at(f"/v1/{url}").without_effect == set(words.split())
 
 
 def test_an_endpoint_has_a_frame_and_a_system_prompt_or_has_not() -> None:
