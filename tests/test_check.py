@@ -385,10 +385,12 @@ def test_what_is_said_of_requests_that_are_sent_or_not() -> None:
     assert lines[2] == "  Would be left out, and counted: seed (1 request), user (1,200 requests)"
     none = list(check(model_check(refused=100, dropped={"seed": 100}, estimate=guess(requests=0))).lines())
     assert none[2:] == ["  Not one request would be sent: every one of them is refused."]
-    few = guess(route="on_demand", jobs=0, on_demand_cost_usd=2.0)
+    few = guess(route="on_demand", jobs=0, on_demand_cost_usd=2.0, below_minimum=True)
     said = "  Fewer than a job takes: they would be asked on demand, at the full price."
     assert list(check(model_check(estimate=few)).lines())[2:] == [f"  {few}", said]
-    unpriced = guess(route="on_demand", jobs=0, batch_cost_usd=None)
+    at_once = guess(route="on_demand", jobs=0, on_demand_cost_usd=2.0)
+    assert said not in list(check(model_check(estimate=at_once)).lines())
+    unpriced = guess(route="on_demand", jobs=0, batch_cost_usd=None, below_minimum=True)
     assert said not in list(check(model_check(estimate=unpriced)).lines())
     routes = Routes(1.0, 2.0, 2.0, 4.0, 0.5, 1.5, 6000, 90, 100)
     assert list(check(model_check(routes=routes)).lines())[-1] == f"  Advice: {routes.advice}"
