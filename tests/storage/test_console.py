@@ -1,7 +1,13 @@
 """Links into AWS's console: of the right region and partition, and none where nobody would be there."""
 
-from tasks.storage.console import _SECONDS, Console
+import time
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pytest
+
+from tasks.storage.console import _SECONDS, Console, console, signed
 from tasks.storage.uris import S3Uri
+from tests.fakes import Cloud
 
 URI = S3Uri("bucket", "pre fix/batch_1/output.jsonl")
 
@@ -38,3 +44,21 @@ def test_no_console_of_another_store() -> None:
 def test_a_link_that_needs_no_console_is_good_for_an_hour() -> None:
     """Whoever has it reads the results: longer would be a door left open."""
     assert _SECONDS == 3600
+
+
+def test_the_console_is_that_of_the_jobs_region(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[object, ...]] = []
+    monkeypatch.setattr("tasks.storage.console.Console", lambda *given: made.append(given))
+    console()
+    assert made == [(cloud.s3.client.meta.endpoint_url, cloud.bedrock.client.meta.region_name)]
+    assert Console("https://s3.eu-west-1.amazonaws.com", None).jobs() is None
+
+
+def test_a_signed_link_is_to_the_object_for_an_hour(cloud: Cloud) -> None:
+    link = urlsplit(signed(URI))
+    assert unquote(link.path).endswith(URI.key)
+    assert "bucket" in link.netloc + link.path
+    (found,) = {int(value) for name, value in parse_qsl(link.query) if name in ("X-Amz-Expires",)} or {
+        round(int(value) - time.time(), -1) for name, value in parse_qsl(link.query) if name == "Expires"
+    }
+    assert found == 3600

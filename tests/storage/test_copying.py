@@ -17,6 +17,8 @@ def test_a_copy_is_whole_and_under_its_own_key(cloud: Cloud, size: int) -> None:
     copy_object(SOURCE, TARGET, "key", ACCOUNT)
     assert cloud.s3.objects["b"].body == body[:size]
     assert cloud.s3.objects["b"].options["SSEKMSKeyId"] == "key"
+    writes = [given for name, given in cloud.s3.calls if name.startswith(("Put", "Create", "Upload", "Complete"))]
+    assert {given["ExpectedBucketOwner"] for given in writes} == {ACCOUNT}
 
 
 def test_trouble_leaves_nothing(cloud: Cloud) -> None:

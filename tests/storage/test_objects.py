@@ -1,6 +1,7 @@
 """Single objects, to a caller who may list one folder only, and to one who may not delete."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from botocore.exceptions import ResponseStreamingError
 from botocore.response import StreamingBody
 
 from tasks import aws
-from tasks.errors import AccessDeniedError, ConfigurationError, MissingObjectError, TransientError
-from tasks.storage.objects import DOWNLOADS, delete_object, head_object, read_object
+from tasks.errors import AccessDeniedError, ConfigurationError, MissingObjectError, PipelineError, TransientError
+from tasks.storage.objects import DOWNLOADS, delete_object, find_object, head_object, local_copy, read_object
 from tasks.storage.uris import S3Uri
 from tests.conftest import Sandbox
 from tests.fakes import BUCKET, Cloud
@@ -118,3 +119,74 @@ def test_reads_that_break_off_are_begun_again(cloud: Cloud, monkeypatch: pytest.
     with pytest.raises(TransientError):
         read_object(PLACE)
     assert cloud.s3.count("GetObject") == 2 * aws.READ_ATTEMPTS
+
+
+def test_the_beginning_of_an_object_and_what_else_is_asked_for(cloud: Cloud) -> None:
+    cloud.s3.put(PLACE.key, b"content")
+    etag = cloud.s3.objects[PLACE.key].etag
+    assert read_object(PLACE) == (b"content", etag)
+    assert read_object(PLACE, 3)[0] == b"con"
+    assert read_object(PLACE, Range="bytes=2-4")[0] == b"nte"
+    assert cloud.s3.calls[-1] == ("GetObject", {"Bucket": BUCKET, "Key": PLACE.key, "Range": "bytes=2-4"})
+
+
+def test_what_is_not_found_is_none_and_what_is_not_told_is_an_error(cloud: Cloud) -> None:
+    assert find_object(PLACE) is None
+    cloud.s3.put(PLACE.key, b"x")
+    assert find_object(PLACE) == (b"x", cloud.s3.objects[PLACE.key].etag)
+    cloud.s3.refuse("GetObject", "AccessDenied", 403)
+    with pytest.raises(AccessDeniedError):
+        find_object(PLACE)
+
+
+def test_an_error_says_the_uri_or_what_it_was_told_to(cloud: Cloud) -> None:
+    for doing, said in (("", f"reading {PLACE}"), ("reading an image of line 3", "reading an image of line 3")):
+        with pytest.raises(MissingObjectError, match=re.escape(said)) as caught:
+            read_object(PLACE, doing=doing)
+        assert doing == "" or str(PLACE) not in str(caught.value)
+
+
+@pytest.mark.parametrize("listing", ["AccessDenied", "SlowDown"])
+def test_where_the_folder_may_not_be_listed_it_is_the_permission(cloud: Cloud, listing: str) -> None:
+    """Nobody knows that it is not there: to call it missing would begin a batch anew."""
+    cloud.s3.refuse("GetObject", "AccessDenied", 403)
+    cloud.s3.refuse("ListObjectsV2", listing, 403 if listing == "AccessDenied" else 503, times=None)
+    with pytest.raises(AccessDeniedError):
+        read_object(PLACE)
+
+
+def test_one_listing_tells_whether_it_is_there(cloud: Cloud) -> None:
+    cloud.s3.refuse("GetObject", "AccessDenied", 403)
+    with pytest.raises(MissingObjectError):
+        read_object(PLACE)
+    assert cloud.s3.calls[-1] == ("ListObjectsV2", {"Bucket": BUCKET, "Prefix": PLACE.key, "MaxKeys": 1})
+
+
+def test_a_head_that_was_refused_for_once_says_so(cloud: Cloud) -> None:
+    """The GET that asks for the reason reads one byte, and may go well."""
+    cloud.s3.put(PLACE.key, b"content")
+    cloud.s3.refuse("HeadObject", "403", 403)
+    with pytest.raises(AccessDeniedError):
+        head_object(PLACE)
+    assert cloud.s3.calls[-1] == ("GetObject", {"Bucket": BUCKET, "Key": PLACE.key, "Range": "bytes=0-0"})
+
+
+def test_each_run_and_each_bucket_is_told_once(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.storage.objects._said", set())
+    cloud.s3.refuse("DeleteObject", "AccessDenied", 403, times=None)
+    for run, bucket in ((1, BUCKET), (1, BUCKET), (2, BUCKET), (2, "other"), (2, "other")):
+        monkeypatch.setattr("tasks.storage.objects.current_run", lambda run=run: run)
+        assert not delete_object(S3Uri(bucket, "x"))
+    told = [message.partition(" ")[0] for message in caplog.messages]
+    assert told == [f"s3://{BUCKET}/x", f"s3://{BUCKET}/x", "s3://other/x"]
+
+
+def test_a_local_copy_is_read_from_its_beginning_and_is_gone_afterwards(cloud: Cloud) -> None:
+    cloud.s3.put(PLACE.key, b"content")
+    with local_copy(PLACE) as body:
+        assert body.read() == b"content"
+    assert body.closed
+    with pytest.raises(PipelineError, match=re.escape(f"reading {PLACE}b")), local_copy(S3Uri(BUCKET, f"{PLACE.key}b")):
+        pass

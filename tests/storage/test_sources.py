@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import InputFileError
+from tasks.errors import AccessDeniedError, InputFileError, TransientError
 from tasks.storage import sources
-from tasks.storage.sources import find_sources
+from tasks.storage.sources import find_sources, source_at
+from tasks.storage.uris import S3Uri
 from tests.fakes import BUCKET, Cloud
 
 
@@ -117,3 +118,81 @@ def test_as_many_files_as_an_input_may_have(cloud: Cloud, monkeypatch: pytest.Mo
     (tmp_path / "c.jsonl").unlink()
     for place in (f"s3://{BUCKET}/in", str(tmp_path)):
         assert len(find_sources(place)) == 2
+
+
+def test_what_a_file_is_packed_with_is_told_by_its_first_bytes(cloud: Cloud, tmp_path: Path) -> None:
+    """Not by its name: what a browser saved may be called anything."""
+    bodies = {"a": b"\x1f\x8b\x08\x00", "b": b"\x28\xb5\x2f\xfd", "c": b"{}\n", "d": b"", "e": b"\x28\xb5\x2f"}
+    for name, body in bodies.items():
+        cloud.s3.put(f"in/{name}.jsonl", body)
+        (tmp_path / f"{name}.jsonl").write_bytes(body)
+    expected = ["gzip", "zstd", None, None, None]
+    for place in (f"s3://{BUCKET}/in", str(tmp_path)):
+        found = find_sources(place)
+        assert [source.compression for source in found] == expected
+        assert [source.bytes for source in found] == [len(body) for body in bodies.values()]
+        # A file of the input goes by its name, what we wrote by its key.
+        assert not any(source.is_ours for source in found)
+    assert cloud.s3.count("GetObject") == 4, "of nothing, nothing is read"
+    ours = source_at(S3Uri(BUCKET, "in/c.jsonl"))
+    assert (ours.name, ours.uri, ours.bytes, ours.is_ours) == ("in/c.jsonl", f"s3://{BUCKET}/in/c.jsonl", 3, True)
+    assert ours.version == cloud.s3.objects["in/c.jsonl"].etag
+
+
+def test_a_file_of_that_very_name_goes_before_a_pattern(tmp_path: Path) -> None:
+    for name in ("a[1].jsonl", "a1.jsonl"):
+        (tmp_path / name).write_bytes(b"{}\n")
+    assert [source.name for source in find_sources(f"{tmp_path}/a[1].jsonl")] == ["a[1].jsonl"]
+    assert [source.name for source in find_sources(f"{tmp_path}/a[[]1].jsonl")] == ["a[1].jsonl"]
+    (tmp_path / "a[1].jsonl").unlink()
+    assert [source.name for source in find_sources(f"{tmp_path}/a[1].jsonl")] == ["a1.jsonl"]
+
+
+def test_of_many_other_files_three_are_named(tmp_path: Path) -> None:
+    for name in "dcba":
+        (tmp_path / f"{name}.csv").write_text("x")
+    with pytest.raises(InputFileError, match=r"\(but a\.csv, b\.csv, c\.csv, …\); name a file, or a glob"):
+        find_sources(str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputFileError, match=r"holds no \.jsonl, \.jsonl\.gz or \.jsonl\.zst file; name"):
+        find_sources(str(tmp_path / "empty"))
+
+
+def test_what_s3_does_not_have_is_told_apart(cloud: Cloud) -> None:
+    with pytest.raises(InputFileError, match=r"There is no object 's3://bucket/in/a\.jsonl', and no \.jsonl file in"):
+        find_sources(f"s3://{BUCKET}/in/a.jsonl")
+    cloud.s3.refuse("HeadObject", "NoSuchBucket", 404)
+    with pytest.raises(InputFileError, match=r"There is no bucket 'bucket': check input_file"):
+        find_sources(f"s3://{BUCKET}/in/a.jsonl")
+    cloud.s3.refuse("ListObjectsV2", "SlowDown", 503, times=None)
+    with pytest.raises(TransientError, match=r"listing s3://bucket/in/"):
+        find_sources(f"s3://{BUCKET}/in/")
+
+
+def test_who_may_list_may_name_a_pattern(cloud: Cloud) -> None:
+    """Nobody may look at an object that is called so; of one that is named, the permission is what lacks."""
+    cloud.s3.put("in/a.jsonl", b"{}\n")
+    for named, found in ((f"s3://{BUCKET}/in/*.jsonl", True), (f"s3://{BUCKET}/in/a.jsonl", False)):
+        cloud.s3.refuse("HeadObject", "403", 403)
+        cloud.s3.refuse("GetObject", "AccessDenied", 403)
+        if found:
+            cloud.s3.put(named.removeprefix(f"s3://{BUCKET}/"), b"{}\n")
+            cloud.s3.refuse("ListObjectsV2", "AccessDenied", 403)
+            assert [source.name for source in find_sources(named)] == ["*.jsonl", "a.jsonl"]
+        else:
+            with pytest.raises(AccessDeniedError):
+                find_sources(named)
+
+
+def test_a_folder_that_may_not_be_read_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.jsonl").write_bytes(b"{}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", denied)
+        with pytest.raises(InputFileError, match=r"cannot be read: Permission denied\."):
+            find_sources(str(tmp_path))
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InputFileError, match=r"a\.jsonl cannot be read: Permission denied\."):
+        find_sources(str(tmp_path))
