@@ -4,6 +4,7 @@ import copy
 import importlib
 import pickle
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import cloudpickle
 import pytest
 
 import tasks
+from tasks import errors
 from tasks.codecs.base import ConversionFault, RequestError
 from tasks.comparison.result import Comparison, ComparisonFailedError
 from tasks.errors import BatchFailedError, PipelineError
@@ -67,3 +69,25 @@ def test_what_errors_carry() -> None:
     assert pickle.loads(pickle.dumps(BatchFailedError("x", BATCH))).batch == BATCH
     line = pickle.loads(pickle.dumps(LineError(*ARGUMENTS[LineError])))
     assert (line.code, line.message, line.param, line.custom_id) == ARGUMENTS[LineError]
+
+
+def test_kinds_are_as_the_page_draws_them() -> None:
+    """Who catches one kind must not catch another by surprise."""
+    assert errors.__doc__
+    tree = [line for line in errors.__doc__.splitlines() if re.match(r"[│├└─ ]*\w+Error +\w|PipelineError", line)]
+    parents: list[str] = []
+    drawn = {}
+    for line in tree:
+        name = re.search(r"\w+", line)
+        assert name
+        depth = name.start() // 4
+        parents[depth:] = [name[0]]
+        if depth:
+            drawn[name[0]] = parents[depth - 1]
+    own = {
+        name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, PipelineError)
+    }
+    assert {name: kind.__mro__[1].__name__ for name, kind in own.items() if kind is not PipelineError} == {
+        name: parent for name, parent in drawn.items() if name in own
+    }
+    assert set(drawn) >= own.keys() - {"PipelineError"}

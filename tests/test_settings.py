@@ -12,6 +12,7 @@ from tasks.settings import (
     BedrockBatchSettings,
     Settings,
     SummarySettings,
+    account_id,
     copies_of,
     fast_enabled,
     load_settings,
@@ -172,3 +173,67 @@ def test_a_summary_that_cannot_be(monkeypatch: pytest.MonkeyPatch, name: str, va
     set_all(monkeypatch, **{"SUMMARY_ANSWERS": "1", "SUMMARY_LINKS": "1", name: value})
     with pytest.raises(ConfigurationError, match=f"BEDROCK_BATCH_{name} must be .* not '{value}'"):
         summary_settings()
+
+
+# The block itself
+
+
+def test_the_block_is_the_one_named_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People have saved it under this type and name."""
+    for name in ("BUCKET", "PREFIX", "ROLE_ARN", "KMS_KEY", "BUCKET_OWNER", "IMAGE_BUCKETS", "VPC_CONFIG"):
+        monkeypatch.delenv(f"BEDROCK_BATCH_{name}", raising=False)
+    assert (BedrockBatchSettings._block_type_name, BedrockBatchSettings._block_type_slug) == (
+        "Bedrock Batch Settings",
+        "bedrock-batch-settings",
+    )
+    asked: list[str] = []
+    found: list[Any] = [BedrockBatchSettings(bucket="of-block"), None, ValueError("Unable to find block document")]
+
+    def load(name: str) -> Any:
+        asked.append(name)
+        result = found[len(asked) - 1]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(BedrockBatchSettings, "load", load)
+    assert load_settings() == Settings(S3Uri("of-block", "bedrock-batch"), None, None)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="No bucket is set"):
+            load_settings()
+    assert asked == ["default"] * 3
+    set_all(monkeypatch, BUCKET="my-bucket")
+    assert load_settings().root.bucket == "my-bucket"
+    assert len(asked) == 3, "Prefect is asked for it only where it is needed"
+
+
+def test_what_the_block_holds() -> None:
+    fields = {name: (field.is_required(), field.default) for name, field in BedrockBatchSettings.model_fields.items()}
+    assert fields.pop("bucket")[0]
+    assert fields == {
+        "prefix": (False, "bedrock-batch"),
+        **dict.fromkeys(("role_arn", "kms_key", "bucket_owner", "image_buckets", "vpc_config"), (False, None)),
+    }
+    for name, field in BedrockBatchSettings.model_fields.items():
+        assert f"(BEDROCK_BATCH_{name.upper()})" in (field.description or ""), name
+
+
+def test_blocks_within_one_another_end_with_themselves(monkeypatch: pytest.MonkeyPatch, block: dict[str, Any]) -> None:
+    set_all(monkeypatch, BUCKET="my-bucket")
+    outer, inner = Settings(S3Uri("outer", ""), None, None), Settings(S3Uri("inner", ""), None, None)
+    with settings_in_force(outer), copies_of(["a"]):
+        with settings_in_force(inner), copies_of(["b"]), pytest.raises(KeyError):
+            assert load_settings() == inner
+            raise KeyError
+        assert load_settings() == outer
+    with copies_of(["a"]):
+        with copies_of(["b"]):
+            assert load_settings().image_buckets == ("b",)
+        assert load_settings().image_buckets == ("a",)
+
+
+@pytest.mark.parametrize("value", [None, 123456789012, "", "12345678901a", "\u0661" * 12])
+def test_what_is_no_account(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^WHOSE must be the 12 digits of an AWS account"):
+        account_id(value, "WHOSE")
+    assert account_id("123456789012", "WHOSE") == "123456789012"

@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,17 @@ def test_the_first_requests_are_looked_at_and_of_the_others_one_in_so_many(
     size = len(json.dumps(lines(1)[1]))
     expected = 2 * 800 * size if lines is unlike else 800 * (2 * size - 3 * 13 + 3 * 13)
     assert summary.record_bytes == expected
+
+
+def test_how_many_are_looked_at_where_nobody_says(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", alike(800))
+    seen = Seen()
+    surveys: Any = [seen]
+    validate_input(str(path), None, CHAT, tmp_path, None, surveys)
+    assert [entry[::3] for entry in seen.surveyed[500:]] == [(512, 128), (640, 128), (768, 128)]
+    summary = read_input(str(path), None, CHAT, None, surveys)
+    assert [entry[::3] for entry in seen.surveyed[500:]] == [(512, 128), (640, 128), (768, 128)]
+    shutil.rmtree(summary.work)
 
 
 def test_without_a_sample_a_request_is_a_record_of_its_size(tmp_path: Path) -> None:
