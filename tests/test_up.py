@@ -262,14 +262,6 @@ def test_the_sandboxs_settings_are_the_block_that_flows_look_for(monkeypatch: py
     assert did == ["registered", ("b", "r", "default", True)]
 
 
-def test_the_blocks_name_is_the_one_that_is_loaded() -> None:
-    """Saved blocks of today are found by it."""
-    from tasks.settings import BedrockBatchSettings
-
-    assert BedrockBatchSettings.get_block_type_slug() == "bedrock-batch-settings"
-    assert BedrockBatchSettings._block_type_name == "Bedrock Batch Settings"
-
-
 #: Of each deployment: its flow, parameters and tags.
 SERVED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "openai-batch": ("batch-inference", {"input_file": SAMPLE, "model": HAIKU}, ["bedrock", "openai", "sandbox"]),

@@ -1,10 +1,14 @@
 """The order of stages: who has lost the lease goes on to none."""
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL
 
 from flows import pipeline
 from flows.pipeline import drive
@@ -152,3 +156,116 @@ def test_what_was_answered_on_demand_is_not_asked_again(cloud: Cloud, called: li
     store(cloud, document([shard(route="on_demand")], holder=mine.id))
     drive(mine.ref)
     assert called.count("answer_on_demand") == 1
+
+
+# Several ranges, side by side
+
+
+class Mapped:
+    """A task that is mapped: what it was given, and in which surroundings."""
+
+    def __init__(self) -> None:
+        self.given: tuple[Any, ...] = ()
+        self.shared: dict[str, Any] = {}
+        self.found: dict[str, Any] = {}
+        self.calls: list[Any] = []
+
+    def __call__(self, ref: Any, given: Any, range_: Any, **shared: Any) -> int:
+        self.calls.append((ref, given, range_.index, shared, pipeline._TURN.locked()))
+        return int(range_.index)
+
+    def map(self, *given: Any, **shared: Any) -> Any:
+        main = sys.modules["__main__"]
+        self.given, self.shared = given, shared
+        self.found = {
+            "main": main.__spec__,
+            "server": PREFECT_API_URL.value(),
+            "turn": pipeline._TURN.locked(),
+        }
+        futures = [SimpleNamespace(wait=lambda n=n: self.calls.append(n)) for n in range(len(given[2]))]
+        return _Futures(futures)
+
+
+class _Futures(list[Any]):
+    def result(self) -> list[str]:
+        return ["of 0", "of 1"]
+
+
+class _Bar:
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    @contextlib.contextmanager
+    def stage(self, *given: Any, **named: Any) -> Iterator["_Bar"]:
+        self.told.append((given, named))
+        yield self
+
+    def advance(self, amount: int) -> None:
+        self.told.append(amount)
+
+
+RANGES = [range_of(0, requests=70), range_of(1, requests=30)]
+
+
+@pytest.fixture
+def bar(monkeypatch: pytest.MonkeyPatch) -> _Bar:
+    made = _Bar()
+    monkeypatch.setattr(pipeline, "stage", made.stage)
+    return made
+
+
+@pytest.mark.parametrize(("ranges", "within"), [(RANGES, False), (RANGES[:1], True), ([], True)])
+def test_one_range_or_no_flow_needs_no_workers(
+    monkeypatch: pytest.MonkeyPatch, bar: _Bar, ranges: list[Any], within: bool
+) -> None:
+    monkeypatch.setattr(FlowRunContext, "get", lambda: object() if within else None)
+    task = Mapped()
+    assert pipeline.over_ranges("reading", task, ranges, REF, "document", outputs=5) == [r.index for r in ranges]  # type: ignore[arg-type]
+    # One batch of a process at a time: each takes a core.
+    assert task.calls == [(REF, "document", r.index, {"outputs": 5}, True) for r in ranges]
+    assert not pipeline._TURN.locked()
+    assert bar.told == [(("reading", sum(r.requests for r in ranges)), {})]
+
+
+def test_several_ranges_are_mapped(monkeypatch: pytest.MonkeyPatch, bar: _Bar) -> None:
+    client = contextlib.nullcontext(SimpleNamespace(api_url="http://server/api/"))
+    monkeypatch.setattr(FlowRunContext, "get", object)
+    monkeypatch.setattr(pipeline, "get_client", lambda sync_client: client)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", "spec")
+    task = Mapped()
+    found = pipeline.over_ranges("converting", task, RANGES, REF, "document", outputs=[5, 6])  # type: ignore[arg-type]
+    assert found == ["of 0", "of 1"]
+    ref, given, ranges = task.given
+    assert (ref.value, given.value, ranges) == (REF, "document", RANGES)
+    assert {name: value.value for name, value in task.shared.items()} == {"outputs": [5, 6]}
+    # Workers import no main module, and know the server.
+    assert task.found == {"main": None, "server": "http://server/api/", "turn": True}
+    assert sys.modules["__main__"].__spec__ == "spec"
+    assert not pipeline._TURN.locked()
+    # Each is waited for in its turn; what workers count themselves is counted once.
+    assert task.calls == [0, 1]
+    assert bar.told == [(("converting", 100), {"inside": False}), 70, 30]
+
+
+def test_the_end_of_a_batch_is_reported_and_tidied_with_what_was_read(
+    cloud: Cloud, called: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the input's order, whichever range was settled first."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(pipeline, "report", lambda ref, done, results: given.update(report=results))
+    monkeypatch.setattr(pipeline, "tidy", lambda ref, done: given.update(tidy=done.id))
+    ranges = [range_of(0), range_of(1, first=100), range_of(2, first=200)]
+    times: list[int] = []
+
+    def normalize(_ref: Any, _document: Any, range_: Any, **_: Any) -> RangeResult:
+        times.append(range_.index)
+        left = [Remainder("00000", 1, 1, "InvokeModel")] if times == [0] else []
+        return RangeResult(range_.index, again=left)
+
+    monkeypatch.setattr(pipeline, "normalize", normalize)
+    ends = document([shard()], section={"ranges": ranges})
+    monkeypatch.setattr(pipeline, "begin_finalizing", lambda ref: ends)
+    drive(held(cloud, section={"ranges": ranges}).ref)
+    assert times == [0, 1, 2, 0]
+    assert [result.range for result in given["report"]] == [0, 1, 2]
+    assert given["tidy"] == ends.id

@@ -1,12 +1,16 @@
 """Where mapped stages run: what the environment names, how many workers there are, and what a wrong word is told."""
 
+import ctypes
+import importlib
 import os
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
+from flows import runners
 from flows.runners import TASK_RUNNER, begin_worker, chosen_task_runner, main_left_out, side_by_side_runner
 from tasks.errors import ConfigurationError
 
@@ -86,3 +90,85 @@ def test_the_main_module_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not hasattr(main, "__file__")
         raise KeyError("x")
     assert (main.__spec__, main.__file__) == (spec, "script.py")
+
+
+class _Library:
+    def __init__(self) -> None:
+        self.told: list[tuple[int, ...]] = []
+
+    def mallopt(self, *given: int) -> None:
+        self.told.append(given)
+
+
+def test_a_process_that_only_runs_stages_holds_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    library, pools, found = _Library(), list[Any](), list[Any]()
+
+    def array(_: Any) -> None:
+        """pyarrow looks for pandas at its first array."""
+        found.append(sys.meta_path[0])
+        with pytest.raises(ImportError):
+            importlib.import_module("pandas")
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr("pyarrow.set_memory_pool", pools.append)
+    monkeypatch.setattr("pyarrow.system_memory_pool", lambda: "the system's")
+    monkeypatch.setattr("pyarrow.array", array)
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    before = list(sys.meta_path)
+    runners.spare_memory()
+    assert found == [runners._NoPandas]
+    assert sys.meta_path == before, "who needs it later finds it"
+    assert pools == ["the system's"]
+    # M_ARENA_MAX of glibc's malloc.h: one arena.
+    assert library.told == [(-8, 1)]
+    monkeypatch.setitem(sys.modules, "pandas", sys)
+    found.clear()
+    runners.spare_memory()
+    assert found == [], "it is there already"
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError])
+def test_a_c_library_that_cannot_be_told_is_no_error(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def missing(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr("pyarrow.set_memory_pool", lambda _: None)
+    runners.spare_memory()
+
+
+def test_other_modules_are_found() -> None:
+    assert runners._NoPandas.find_spec("pandas.core") is None
+    assert runners._NoPandas.find_spec("json") is None
+
+
+def test_a_worker_ends_with_the_process_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed run must leave nothing behind that writes."""
+    did: list[Any] = []
+
+    class Thread:
+        def __init__(self, target: Any, name: str, daemon: bool) -> None:
+            self.target, self.daemon = target, daemon
+
+        def start(self) -> None:
+            did.append(("daemon", self.daemon))
+            self.target()
+
+    monkeypatch.setattr(runners, "spare_memory", lambda: did.append("spared"))
+    monkeypatch.setattr("threading.Thread", Thread)
+    monkeypatch.setattr("os._exit", lambda status: did.append(("exit", status)))
+    parent = SimpleNamespace(join=lambda: did.append("its parent is gone"))
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: parent)
+    begin_worker()
+    assert did == ["spared", ("daemon", True), "its parent is gone", ("exit", 1)]
+    did.clear()
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: None)
+    begin_worker()
+    assert did == ["spared"]
+
+
+def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    monkeypatch.setenv("BEDROCK_BATCH_TASK_RUNNER", "dask")
+    with pytest.raises(ConfigurationError, match=r"BEDROCK_BATCH_TASK_RUNNER=dask needs .*'prefect-dask>=0\.3\.7'"):
+        chosen_task_runner()
