@@ -233,7 +233,7 @@ def test_a_notebook_takes_its_widgets(monkeypatch: pytest.MonkeyPatch, installed
     log = logging.getLogger("prefect")
     monkeypatch.setattr(log, "handlers", [Handler(Console(file=io.StringIO()))])
     shell = type("ZMQInteractiveShell", (), {})()
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
     before = log.level
     log.setLevel(logging.INFO)
