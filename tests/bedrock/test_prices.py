@@ -70,6 +70,34 @@ def test_every_entry_is_a_price() -> None:
             assert all(b <= d for b, d in zip(entry["batch"], entry["on_demand"], strict=True)), entry
 
 
+#: Ids whose price in a batch, or flex, is rounded to cents, and no longer half of the one on demand.
+ROUNDED = {
+    "google.gemma-3-12b-it", "google.gemma-3-27b-it", "mistral.ministral-3-8b-instruct", "nvidia.nemotron-nano-9b-v2",
+    "openai.gpt-oss-safeguard-120b", "openai.gpt-oss-safeguard-20b", "qwen.qwen3-next-80b-a3b", "qwen.qwen3-vl-235b-a22b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["batch", "flex", "priority", "cached", "written"])
+def test_other_ways_cost_what_is_usual_beside_on_demand(way: str) -> None:
+    """Batches and flex the half, priority seven quarters, a write to a cache five quarters, a read a tenth or so."""
+    shares: dict[str, list[float]] = {}
+    for entry in LIST:
+        given = entry.get(way, [])
+        pairs = zip(given if isinstance(given, list) else [given], entry.get("on_demand", ()), strict=False)
+        shares[entry["id"]] = [cost / usual for cost, usual in pairs if usual]
+    found = {id: costs for id, costs in shares.items() if costs}
+    assert len(found) > 40
+    if way in ("batch", "flex"):
+        assert {id for id, costs in found.items() if costs != pytest.approx([0.5] * 2)} <= ROUNDED
+        assert all(0.42 < cost < 0.56 for costs in found.values() for cost in costs)
+    elif way == "priority":
+        assert all(1.69 < cost < 1.84 for costs in found.values() for cost in costs)
+    elif way == "written":
+        assert all(costs == pytest.approx([1.25]) for costs in found.values())
+    else:
+        assert {round(cost, 4) for costs in found.values() for cost in costs} == {0.025, 0.05, 0.1, 0.1857, 0.25}
+
+
 def test_models_of_the_table_have_a_price_but_for_those_named() -> None:
     priced = {name for name in all_models() if any(_is_of(entry["id"], name) for entry in LIST)}
     assert all_models().keys() - priced == UNPRICED
