@@ -1,6 +1,7 @@
 """Schemas as a target can hold them."""
 
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -202,3 +203,114 @@ def test_alternatives_at_the_root(key: str, required: list[str]) -> None:
     assert (fitted.schema["required"], fitted.schema["properties"]) == (required, {"a": TEXT, "b": TEXT})
     assert fitted.schema["description"].startswith(f"{{{key}: [{{")
     assert without_root_alternatives(NODE) == Fitted(NODE)
+
+
+WORDS = (
+    "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems uniqueItems "
+    "minProperties maxProperties pattern format"
+)
+BEYOND = (
+    "not if then else patternProperties propertyNames contains minContains maxContains dependentSchemas "
+    "dependentRequired dependencies prefixItems additionalItems unevaluatedItems unevaluatedProperties $dynamicRef "
+    "$recursiveRef"
+)
+FORMATS = "date-time time date duration email hostname uri ipv4 ipv6 uuid"
+
+
+@pytest.mark.parametrize("keyword", WORDS.split())
+def test_each_constraint_that_is_only_told(keyword: str) -> None:
+    fitted = fit_closed({"type": "string", keyword: 7}, "x")
+    assert fitted == Fitted({"type": "string", "description": f"{{{keyword}: 7}}"}, (keyword,))
+
+
+@pytest.mark.parametrize("keyword", BEYOND.split())
+def test_each_keyword_that_changes_what_is_meant(keyword: str) -> None:
+    with pytest.raises(UnenforceableError, match=re.escape(f"has {keyword!r}, which this model does not enforce")):
+        fit_closed({"type": "object", "properties": {"a": {"type": "string", keyword: {}}}}, "x")
+
+
+def test_each_format_that_is_enforced() -> None:
+    for name in FORMATS.split():
+        assert fit_closed({"type": "string", "format": name}, "x").described == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "simple"),
+    [
+        (r"^\d{4}-[A-Z]+\.?$", True),
+        (r"a|b", True),
+        (r"^(a|b)$", False),
+        (r"(?=a)b", False),
+        (r"\1", False),
+        (r"\bword\b", False),
+    ],
+)
+def test_patterns_that_are_enforced(pattern: str, simple: bool) -> None:
+    assert (fit_closed({"type": "string", "pattern": pattern}, "x").described == ()) is simple
+
+
+CLOSED: dict[str, Any] = {"type": "object", "properties": {"a": TEXT}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "fitted"),
+    [
+        # Whatever is an object is closed, and what may be null as well stays so.
+        ({"properties": {"a": TEXT}}, CLOSED),
+        ({"type": ["object", "null"], "properties": {"a": TEXT}}, {**CLOSED, "type": ["object", "null"]}),
+        ({"type": ["object", "null"]}, {"type": ["object", "null"], "additionalProperties": False}),
+        ({"type": "object"}, {"type": "object", "additionalProperties": False}),
+        ({"anyOf": [{"properties": {"a": TEXT}}, {"type": "null"}]}, {"anyOf": [CLOSED, {"type": "null"}]}),
+        ({"type": "array", "items": {"properties": {"a": TEXT}}}, {"type": "array", "items": CLOSED}),
+        ({"allOf": [{"properties": {"a": TEXT}, "title": "I"}], "title": "O"}, {**CLOSED, "title": "O"}),
+        ({"const": {"a": 1}}, {"const": {"a": 1}}),
+        ({"enum": ["a", 1, None]}, {"enum": ["a", 1, None]}),
+        ({"type": "object", "properties": {"minimum": TEXT, "not": TEXT, "$defs": TEXT}},
+         {**CLOSED, "properties": {"minimum": TEXT, "not": TEXT, "$defs": TEXT}}),
+        ({"type": "object", "properties": {"a": {"$ref": "#/definitions/t"}}, "definitions": {"t": TEXT}}, CLOSED),
+    ],
+)  # fmt: skip
+def test_objects_are_closed_at_every_depth(schema: dict[str, Any], fitted: dict[str, Any]) -> None:
+    assert fit_closed(schema, "x").schema == fitted
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "array", "items": [TEXT]}, "'items' by their places"),
+        ({"enum": [{"a": 1}]}, "an 'enum' of objects or lists"),
+        ({"enum": [[1]]}, "an 'enum' of objects or lists"),
+        ({"oneOf": TEXT}, "'oneOf' beside an 'anyOf'"),
+        ({"allOf": []}, "'allOf' of several"),
+        ({"allOf": [True]}, "'allOf' of several"),
+    ],
+)
+def test_what_else_cannot_be_enforced(schema: dict[str, Any], why: str) -> None:
+    with pytest.raises(UnenforceableError, match=why):
+        fit_closed(schema, "x")
+
+
+@pytest.mark.parametrize(("depth", "fits"), [(40, True), (41, False)])
+def test_references_of_references_have_an_end(depth: int, fits: bool) -> None:
+    definitions: dict[str, Any] = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(depth)} | {f"d{depth}": TEXT}
+    schema = {"$ref": "#/$defs/d0", "$defs": definitions}
+    if fits:
+        assert inline_references(schema, "x") == TEXT
+        return
+    with refused("x", "is recursive", "unsupported_parameter"):
+        inline_references(schema, "x")
+
+
+def test_what_stands_beside_a_reference_goes_before_what_it_names() -> None:
+    schema = {"$ref": "#/$defs/t", "description": "mine", "$defs": {"t": {**TEXT, "description": "its", "title": "T"}}}
+    assert inline_references(schema, "x") == {**TEXT, "description": "mine", "title": "T"}
+    assert with_own_root(schema, "x")["description"] == "mine"
+
+
+def test_a_property_of_the_tools_own_goes_before_an_alternatives() -> None:
+    own, other = {"type": "string"}, {"type": "integer"}
+    schema = {"properties": {"a": own}, "description": "D", "anyOf": [{"properties": {"a": other, "b": other}}]}
+    fitted = without_root_alternatives(schema)
+    assert fitted.schema["properties"] == {"a": own, "b": other}
+    assert fitted.schema["description"].startswith("D\n\n{anyOf: [{")
+    assert "anyOf" not in fitted.schema

@@ -6,7 +6,14 @@ import pytest
 
 from tasks.bedrock.capabilities import Capabilities
 from tasks.codecs.base import Chat, Policy, RequestError
-from tasks.codecs.families._thinking import claude_thinking, effort_word, refuse_effort
+from tasks.codecs.families._thinking import (
+    _BUDGETS,
+    _ROOM_TO_THINK,
+    LEAST_BUDGET,
+    claude_thinking,
+    effort_word,
+    refuse_effort,
+)
 from tests.codecs.helpers import facts, refused
 
 BUDGET = facts(thinking=("budget",), max_tokens=64_000, default_max_tokens=8192)
@@ -136,3 +143,88 @@ def test_thinking_as_it_was_given() -> None:
     off = {"type": "disabled"}
     assert think(ADAPTIVE, Policy("error", "x"), rest={"thinking": off}, temperature=0.5)[0] == off
     assert think(BUDGET, Policy("error", "x"), rest={"thinking": off})[0] is None
+
+
+def test_the_budgets() -> None:
+    assert (LEAST_BUDGET, _ROOM_TO_THINK) == (1024, 32_000)
+    assert _BUDGETS == {
+        "minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 49_152,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("known", "fields", "thinking", "tokens"),
+    [
+        # What the model answers with at most holds thoughts and answer.
+        (facts(thinking=("budget",), max_tokens=32_000, default_max_tokens=8192), {"reasoning_effort": "max"},
+         {"type": "enabled", "budget_tokens": 23_808}, 32_000),
+        (facts(thinking=("budget",)), {"reasoning_effort": "max"}, {"type": "enabled", "budget_tokens": 49_152}, 57_344),
+        (facts(thinking=("adaptive",), max_tokens=20_000), {"reasoning_effort": "low"}, {"type": "adaptive"}, 20_000),
+        (facts(thinking=("adaptive",), default_max_tokens=50_000), {"reasoning_effort": "low"},
+         {"type": "adaptive"}, 50_000),
+        (facts(thinking=("adaptive",)), {"reasoning_effort": "low", "max_tokens": 7}, {"type": "adaptive"}, 7),
+        # A model that has both is left to itself.
+        (facts(thinking=("adaptive", "budget")), {"reasoning_effort": "low"}, {"type": "adaptive"}, 32_000),
+        (facts(thinking=("adaptive", "between_tools")), {"rest": {"thinking": {"type": "between_tools"}}},
+         {"type": "between_tools"}, 32_000),
+        (facts(thinking=("budget",)), {"rest": {"thinking": {"type": "enabled", "budget_tokens": 1024}}},
+         {"type": "enabled", "budget_tokens": 1024}, 9216),
+    ],
+)  # fmt: skip
+def test_how_long_an_answer_may_be_that_is_thought_about(
+    known: Capabilities, fields: dict[str, Any], thinking: dict[str, Any], tokens: int
+) -> None:
+    found, _, chat = think(known, Policy("error", "x"), **fields)
+    assert (found, chat.max_tokens) == (thinking, tokens)
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "between_tools"])
+def test_a_way_to_think_that_a_model_has_not(kind: str) -> None:
+    policy = Policy("drop", "x")
+    assert think(BUDGET, policy, rest={"thinking": {"type": kind}})[0] is None
+    assert policy.dropped == {"thinking": 1}
+
+
+@pytest.mark.parametrize("ways", [("adaptive",), ("adaptive", "between_tools")])
+def test_what_cannot_be_kept_from_thinking(ways: tuple[str, ...]) -> None:
+    never = facts(thinking=ways, thinking_off="never")
+    with refused("reasoning_effort", "cannot be kept from thinking"):
+        think(never, Policy("error", "x"), reasoning_effort="none")
+    with pytest.raises(RequestError, match="cannot be kept from thinking") as caught:
+        think(never, Policy("error", "x"), rest={"thinking": {"type": "disabled"}})
+    assert ('{"type": "between_tools"}' in caught.value.message) == ("between_tools" in ways)
+    policy = Policy("drop", "x")
+    assert think(never, policy, rest={"thinking": {"type": "disabled"}}, temperature=0.5)[0] is None
+    assert policy.dropped == {"thinking": 1}
+
+
+def test_a_forced_call_goes_before_thinking() -> None:
+    for fields, name in (
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"rest": {"thinking": {"type": "adaptive"}}}, "thinking"),
+    ):
+        policy = Policy("drop", "x")
+        thinking, output, chat = think(ADAPTIVE, policy, forced=True, temperature=0.5, **fields)
+        assert (thinking, output, chat.temperature, chat.max_tokens) == (None, {}, 0.5, None)
+        assert policy.dropped == {name: 1}
+    off = {"type": "disabled"}
+    assert think(ADAPTIVE, Policy("error", "x"), forced=True, rest={"thinking": off})[0] == off
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"temperature": 1, "top_p": 1}, {}),
+        ({"top_p": 0.95}, {}),
+        ({"top_p": 0.94}, {"top_p": 1}),
+        ({"temperature": 0}, {"temperature": 1}),
+        ({"rest": {"top_k": 0}}, {"top_k": 1}),
+        ({"temperature": 0.5, "top_p": 0.5, "rest": {"top_k": 5}}, {"temperature": 1, "top_p": 1, "top_k": 1}),
+    ],
+)
+def test_what_stands_beside_thinking(fields: dict[str, Any], dropped: dict[str, int]) -> None:
+    policy = Policy("drop", "x")
+    chat = think(ADAPTIVE, policy, reasoning_effort="low", **fields)[2]
+    assert policy.dropped == dropped
+    assert (chat.temperature, chat.rest) == (None, {})
+    assert chat.top_p == (0.95 if fields.get("top_p") == 0.95 else None)

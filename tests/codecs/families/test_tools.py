@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.bedrock.capabilities import Capabilities
-from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool
+from tasks.codecs.base import Chat, Encoded, JsonFormat, Policy, RequestError, Tool, ToolCall, Turn
 from tasks.codecs.families._tools import (
     fit_format,
     flat_parameters,
@@ -181,3 +181,76 @@ def test_what_a_root_says_in_words_is_told_where_it_takes_properties_only(
     policy = Policy("error", "x")
     assert flat_parameters(Tool("f", description, {**OBJECT, **root}, None), policy)[1] == told
     assert not policy.dropped
+
+
+@pytest.mark.parametrize("key", ["minProperties", "patternProperties", "if", "propertyNames"])
+def test_what_a_root_says_beyond_words_is_refused_where_it_takes_properties_only(key: str) -> None:
+    with refused(f"tools[].function.parameters.{key}", "it takes type, properties and required only"):
+        flat_parameters(tool({**OBJECT, key: {}}), Policy("error", "x"))
+    policy = lenient()
+    flat_parameters(tool({**OBJECT, "anyOf": [OBJECT]}), policy)
+    assert policy.dropped == {"tools[].function.parameters (anyOf in the description)": 1}
+
+
+def test_a_plain_root_keeps_all_else_of_a_tool() -> None:
+    given = Tool("f", "D", {"type": "object", "oneOf": [OBJECT]}, True)
+    plain = plain_tool(given, lenient())
+    assert (plain.name, plain.description, plain.strict) == ("f", "D", True)
+    recursive = {"$ref": "#/$defs/a", "$defs": {"a": {**OBJECT, "properties": {"a": {"$ref": "#/$defs/a"}}}}}
+    assert plain_tool(tool(recursive), Policy("error", "x")).parameters["$defs"] == recursive["$defs"]
+
+
+def test_earlier_calls_are_wrapped_as_their_tools_are() -> None:
+    odd = {"type": "object", "properties": {"a b": {}}}
+    calls = [Turn("assistant", [ToolCall("1", "f", b'{"a b":1}'), ToolCall("2", "g", b'{"a":1}')])]
+    chat = Chat([], calls, [tool(odd, strict=True), tool(name="g")])
+    assert wrap_odd_keys(chat) == {"f": "arguments"}
+    assert chat.turns[0].parts == [ToolCall("1", "f", b'{"arguments":{"a b":1}}'), ToolCall("2", "g", b'{"a":1}')]
+    assert (chat.tools[0].strict, chat.tools[1]) == (True, tool(name="g"))
+    for key, is_odd in (("a" * 64, False), ("a" * 65, True), ("", True)):
+        assert (wrap_odd_keys(Chat([], [], [tool({"properties": {key: {}}})])) is not None) is is_odd
+
+
+def test_what_an_enforced_schema_only_tells_is_counted() -> None:
+    told = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}
+    policy = Policy("error", "x")
+    assert strict_tool(tool(told, strict=True), facts(strict_tools=True, schemas="closed"), policy)[1]
+    assert policy.dropped == {"tools[].function.parameters (minimum in the description)": 1}
+
+
+@pytest.mark.parametrize(
+    ("strict", "told", "dropped"),
+    [
+        (True, False, {"response_format (asked for by a tool and not enforced)": 1}),
+        (True, True, {}),
+        (False, False, {}),
+        (None, False, {}),
+    ],
+)
+def test_it_is_said_once_that_a_format_is_not_enforced(strict: Any, told: bool, dropped: dict[str, int]) -> None:
+    chat, policy = Chat([], [], json_format=JsonFormat("j", OBJECT, None, strict)), Policy("error", "x")
+    assert force_json_tool(chat, facts(), policy, told=told).json_tool == "json_response"
+    assert policy.dropped == dropped
+    assert (chat.tools[0].description or "").startswith("Gives the answer. Put the whole JSON object")
+
+
+def test_a_format_of_keys_that_claude_does_not_take_is_a_property_of_the_tool() -> None:
+    odd = {"type": "object", "properties": {"a b": {}}}
+    assert forced(JsonFormat("j", odd), facts(schemas="closed"))[0].json_key == "response"
+    assert forced(JsonFormat("j", odd), facts(schemas="open"))[0].json_key is None
+    assert forced(JsonFormat("j", {**OBJECT, "minProperties": 1}), facts(schemas="nova"))[0].json_key == "response"
+    assert forced(JsonFormat("j", OBJECT), facts(schemas="nova"))[0].json_key is None
+
+
+@pytest.mark.parametrize(
+    ("known", "tools", "why"),
+    [
+        (facts(tool_choice=frozenset({"required"})), [], "this model cannot be made to call a tool"),
+        (facts(), [tool()], "it has other tools to call"),
+    ],
+)
+def test_why_a_format_cannot_be_asked_for(known: Capabilities, tools: list[Tool], why: str) -> None:
+    with refused("response_format", f"for a reason, and {why}"):
+        force_json_tool(
+            Chat([], [], tools, json_format=JsonFormat("j", OBJECT)), known, Policy("error", "x"), "for a reason"
+        )
