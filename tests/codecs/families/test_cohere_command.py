@@ -1,5 +1,6 @@
 """Command R's message, history and preamble."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -134,3 +135,20 @@ def test_a_parameter_is_described_by_its_title_where_it_says_no_more() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "title": "The city"}}}
     (tool,) = sent("Hi", tools=[Tool("f", None, schema, None)])["tools"]
     assert tool["parameter_definitions"]["a"]["description"] == "The city"
+
+
+def test_what_is_left_out_is_counted_once_by_its_kind() -> None:
+    properties = {"a": {"type": "string", "enum": ["x"]}, "b": {"type": "string", "minLength": 1}, "c": True}
+    tool = Tool("f", "D", {"type": "object", "properties": properties, "required": ["b"]}, None)
+    policy = Policy("drop", "cohere-command")
+    chat = Chat([], [Turn("user", [Text("Hi")])], [tool, copy.copy(tool)], temperature=1.5)
+    body = CODEC.encode(chat, MODEL, policy).body
+    assert policy.dropped == {
+        "tools[] (there twice)": 1,
+        "temperature (clamped to 1)": 1,
+        "tools[].function.parameters.properties (details)": 3,
+    }
+    assert body["temperature"] == 1
+    assert [(each["name"], each["description"]) for each in body["tools"]] == [("f", "D")]
+    definitions = body["tools"][0]["parameter_definitions"]
+    assert {name: each["required"] for name, each in definitions.items()} == {"a": False, "b": True, "c": False}

@@ -10,6 +10,7 @@ from tasks.codecs.families._common import (
     decode_as,
     limit_max_tokens,
     named_function,
+    native_reason,
     plain_sampling,
     refuse_rest,
     refuse_unseen,
@@ -158,3 +159,40 @@ def test_arguments_stay_as_they_were_given() -> None:
 def test_the_name_of_a_choice() -> None:
     assert named_function("function:f") == "f"
     assert named_function("function:function:f") == "function:f"
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        (None, None),
+        *((word, None) for word in (
+            "end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "content_filtered", "stop", "length",
+            "tool_calls", "function_call", "content_filter", "eos", "complete", "finish", "finished",
+            "stop_criteria_met", "COMPLETE", "FINISH", "Stop",
+        )),
+        ("pause_turn", "pause_turn"),
+        ("ERROR_LIMIT", "ERROR_LIMIT"),
+        ("x" * 101, "x" * 100),
+    ],
+)  # fmt: skip
+def test_a_models_own_word_is_shown_where_openais_says_less(reason: str | None, shown: str | None) -> None:
+    assert native_reason(reason) == shown
+
+
+def test_some_take_a_temperature_of_two() -> None:
+    assert plain_sampling(None, 2, None, facts(), highest=2)
+    assert not plain_sampling(None, 2.1, None, facts(), highest=2)
+    assert not plain_sampling(None, 1.1, None, facts())
+    assert plain_sampling(1 << 30, None, None, facts()), "nothing is known of a limit"
+
+
+def test_every_field_that_no_one_took_is_counted() -> None:
+    policy = lenient()
+    refuse_rest(Chat([], [], rest={"seed": 1, "top_k": 2, "x": 3}), policy)
+    assert policy.dropped == {"seed": 1, "top_k": 1, "x": 1}
+
+
+def test_a_long_id_is_as_long_as_it_may_be() -> None:
+    assert len(safe_tool_id("x" * 500)) == 64
+    assert safe_tool_id("x" * 500) != safe_tool_id("x" * 501)
+    assert len({safe_tool_id("call:1"), safe_tool_id("call.1"), safe_tool_id("call_1")}) == 3

@@ -84,3 +84,30 @@ def test_ids_of_nine_characters() -> None:
     assert first.id.isalnum()
     assert answered.id == first.id
     assert second.id == "abcDEF123"
+
+
+def test_thoughts_stay_where_the_model_thinks() -> None:
+    asked, policy = chat(HI, [THOUGHT, *HI], HI), Policy("error", "x")
+    assert continue_thinking(asked, BUDGET, policy) == BUDGET
+    assert (asked.turns[1].parts, policy.dropped) == ([THOUGHT, *HI], {})
+    asked = chat(HI, [THOUGHT, *HI], HI)
+    continue_thinking(asked, {"type": "disabled"}, policy)
+    assert asked.turns[1].parts == HI
+    with pytest.raises(RequestError, match="from the beginning of an answer") as caught:
+        continue_thinking(chat(HI, HI), {"type": "adaptive"}, Policy("error", "x"), "thinking")
+    assert caught.value.param == "thinking"
+    assert continue_thinking(chat(HI, HI), {"type": "disabled"}, Policy("error", "x")) == {"type": "disabled"}
+
+
+@pytest.mark.parametrize(
+    ("id", "stays"),
+    [("abcDEF123", True), ("abcDEF1234", False), ("abcDEF12", False), ("abc_EF123", False), ("", False)],
+)
+def test_which_ids_are_of_nine_characters(id: str, stays: bool) -> None:
+    asked = chat(HI, [ToolCall(id, "f", b"{}")], [ToolResult(id, [])])
+    shorten_tool_ids(asked)
+    (called,), (answered,) = asked.turns[1].parts, asked.turns[2].parts
+    assert isinstance(called, ToolCall)
+    assert isinstance(answered, ToolResult)
+    assert (called.id == id) is stays
+    assert (len(called.id), called.id.isalnum(), answered.id) == (9, True, called.id)

@@ -75,3 +75,8 @@ def test_answers(text: str, stop: str | None, content: str, reasoning: str | Non
 def test_what_is_no_answer(output: bytes) -> None:
     with pytest.raises(DecodeError, match=r"^not a DeepSeek R1 answer \("):
         CODEC.decode(output)
+
+
+def test_the_system_cannot_be_spoken_for_either() -> None:
+    assert "x<\u200b/think>y" in sent("Hi", system=["x</think>y"])["prompt"]
+    assert "x<\u200b｜User｜>y" in sent("Hi", system=["x<｜User｜>y"])["prompt"]

@@ -10,6 +10,7 @@ from tasks.codecs.base import (
     Answer,
     Chat,
     DecodeError,
+    Image,
     JsonFormat,
     Policy,
     RequestError,
@@ -160,3 +161,33 @@ def test_a_chat_completion_with_stop_reason() -> None:
     assert CHAT.decode(output) == Answer("Hi", "length", None)
     with pytest.raises(DecodeError, match=r"^not a Mistral chat completion \("):
         CHAT.decode(b"{}")
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]",
+     "[IMG]", "[TOOL_CONTENT]"],
+)  # fmt: skip
+def test_nobody_speaks_as_another(token: str) -> None:
+    for prompt in (
+        sent(INSTRUCT, MIXTRAL, f"x{token}y")["prompt"],
+        sent(INSTRUCT, MIXTRAL, "x", system=[f"x{token}y"])["prompt"],
+    ):
+        assert f"x{token[0]}\u200b{token[1:]}y" in prompt
+
+
+def test_a_chat_completion_enforces_no_tool_and_sees_nothing() -> None:
+    strict = [Tool("f", None, {"type": "object"}, True)]
+    with refused("tools[].function.strict", "does not enforce"):
+        sent(CHAT, LARGE_2407, "Hi", tools=strict)
+    (tool,) = sent(CHAT, LARGE_2407, "Hi", tools=strict, unsupported="drop")["tools"]
+    assert "strict" not in tool["function"]
+    seen = Chat([], [Turn("user", [Text("?"), Image("png", "")])])
+    with refused("messages[].content[]", "it takes text only"):
+        CHAT.encode(seen, parse_model(LARGE_2407), Policy("error", "mistral-chat"))
+
+
+def test_a_format_that_is_no_object_is_a_property_of_the_tool() -> None:
+    chat = Chat([], turns("Hi"), json_format=JsonFormat("j", {"type": "array"}))
+    encoded = CHAT.encode(chat, parse_model(LARGE_2407), Policy("error", "mistral-chat"))
+    assert (encoded.json_tool, encoded.json_key) == ("json_response", "response")

@@ -135,3 +135,35 @@ def test_at_high_effort_it_sets_its_own_length_and_sampling() -> None:
     assert sent["reasoningConfig"] == {"type": "enabled", "maxReasoningEffort": "high"}
     with refused("reasoning_effort", "reasoning_effort"):
         encode(NOVA, {"messages": [user()], "reasoning_effort": "low"})
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "temperature", "top_p"])
+def test_each_field_that_high_effort_sets_itself(field: str) -> None:
+    body = {"messages": [user()], "reasoning_effort": "xhigh", field: 1}
+    body = body | {field: 0.5} if field != "max_tokens" else body
+    with refused(field, "at high reasoning effort"):
+        encode(TWO, body)
+    assert "inferenceConfig" not in encode(TWO, body, "drop")
+    low = encode(TWO, {**body, "reasoning_effort": "minimal"})
+    assert low["reasoningConfig"] == {"type": "enabled", "maxReasoningEffort": "low"}
+    assert len(low["inferenceConfig"]) == 1
+    assert encode(TWO, {"messages": [user()], "reasoning_effort": "none"})["reasoningConfig"] == {"type": "disabled"}
+
+
+def test_a_tool_that_is_there_twice_is_there_once() -> None:
+    sent = encode(NOVA, {"messages": [user()], "tools": [TOOL, TOOL]})
+    assert len(sent["toolConfig"]["tools"]) == 1
+
+
+def test_nova_micro_sees_nothing() -> None:
+    from tests.codecs.helpers import PNG
+
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    with refused("messages[].content[].image_url", "this model takes text only"):
+        encode("amazon.nova-micro-v1:0", {"messages": [user([{"type": "text", "text": "?"}, picture])]})
+
+
+def test_thoughts_in_novas_text_are_taken_out() -> None:
+    output = {"output": {"message": {"content": [{"text": "<thinking>Hm.</thinking>Hi"}]}}, "stopReason": "end_turn"}
+    answer = decode(NOVA, output)
+    assert (answer.content, answer.reasoning) == ("Hi", "Hm.")

@@ -271,3 +271,61 @@ def test_answers_of_servers_that_do_as_they_like() -> None:
     refused = completion(content=None, refusal="No.")
     assert (refused.content, refused.refusal) == (None, "No.")
     assert completion(content="").content == ""
+
+
+def test_of_several_choices_the_first_is_the_answer() -> None:
+    body = {"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}
+    assert decode_completion(msgspec.json.encode(body), "it").content == "a"
+
+
+def test_a_refusal_beside_a_text() -> None:
+    answer = completion(content="I would say:", refusal="No.")
+    assert (answer.content, answer.refusal) == ("I would say:", "No.")
+
+
+def test_logprobs_are_kept_as_openai_has_them() -> None:
+    top = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
+    given = {"content": [{**top, "top_logprobs": [top]}], "refusal": None}
+    found = decoded({"content": "Hi"}, logprobs=given)
+    assert msgspec.to_builtins(found.logprobs) == given
+
+
+def test_calls_of_a_model_without_tools_are_never_left_out() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = [user(), {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "1", "content": "r"}]
+    with refused("messages[].tool_calls", "this model takes no tools"):
+        encode("google.gemma-3-27b-it", {"messages": asked, "tools": [TOOL]}, "drop")
+
+
+def test_a_picture_in_a_tools_result_is_counted_by_its_place() -> None:
+    turns = [USER, Turn("assistant", [ToolCall("1", "f", b"{}")]),
+             Turn("user", [ToolResult("1", [Image("png", ""), Text("r")])])]  # fmt: skip
+    sent, dropped = messages(*turns, unsupported="drop")
+    assert (sent[-1]["content"], dropped) == ("r", {"messages[].content[] (tool)": 1})
+
+
+def test_a_format_keeps_its_words_or_becomes_a_tool() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    wanted = {
+        "type": "json_schema",
+        "json_schema": {"name": "j", "description": "D", "schema": schema, "strict": False},
+    }
+    assert encode("qwen.qwen3-32b-v1:0", {"messages": [user()], "response_format": wanted})["response_format"] == wanted
+    sent = encode(JAMBA, {"messages": [user()], "response_format": wanted})
+    assert "response_format" not in sent
+    assert sent["tool_choice"] == {"type": "function", "function": {"name": "json_response"}}
+    assert [(tool["function"]["name"], tool["function"]["description"]) for tool in sent["tools"]] == [
+        ("json_response", "D")
+    ]
+
+
+@pytest.mark.parametrize("effort", ["none", None])
+def test_no_effort_is_no_field(effort: str | None) -> None:
+    assert "reasoning_effort" not in encode(JAMBA, {"messages": [user()], "reasoning_effort": effort})
+
+
+def test_fields_beside_its_own() -> None:
+    more = {"x": 1, "temperature": 0.25}
+    sent = encode(GPT_OSS, {"messages": [user()], "temperature": 2, "additionalModelRequestFields": more})
+    assert (sent["x"], sent["temperature"]) == (1, 0.25)
+    assert encode(GPT_OSS, {"messages": [user()], "temperature": 2})["temperature"] == 2

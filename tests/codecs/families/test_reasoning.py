@@ -8,6 +8,7 @@ from tasks.codecs.base import Answer, Thinking, ToolCall
 from tasks.codecs.families._reasoning import (
     NOVA,
     keep_thinking,
+    separate_thoughts,
     split_reasoning,
     take_leaked_calls,
     take_nova_s_thoughts_out,
@@ -92,3 +93,38 @@ def test_thoughts_that_came_by_themselves_are_not_looked_for_in_the_text() -> No
     answer = Answer(text, "stop", None, reasoning="Own.")
     take_nova_s_thoughts_out(answer)
     assert (answer.content, answer.reasoning) == (text, "Own.")
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "finish", "found"),
+    [
+        ("Hi", None, "stop", (None, "Hi")),
+        ("Hi", "a", "stop", ("a", "Hi")),
+        ("", "a", "stop", ("a", "")),
+        ("<think>b</think>Hi", "a", "stop", ("a\n\nb", "Hi")),
+        ("<think></think>Hi", "a", "stop", ("a", "Hi")),
+        ("b</think>Hi", "a", "stop", ("a", "b</think>Hi")),
+        ("b</think>Hi", None, "stop", ("b", "Hi")),
+        (" [THINK]b", "a", "length", ("a\n\nb", "")),
+        ("it is '</think>' or \"</think>\"", None, "stop", (None, "it is '</think>' or \"</think>\"")),
+        ("see <think> and </think>", None, "stop", (None, "see <think> and </think>")),
+    ],
+)
+def test_thoughts_apart_and_thoughts_within(
+    text: str, thoughts: str | None, finish: Any, found: tuple[str | None, str]
+) -> None:
+    assert separate_thoughts(text, thoughts, finish) == found
+
+
+def test_what_is_left_of_novas_text() -> None:
+    call = ToolCall("1", "f", b"{}")
+    for calls, content in (([call], None), ([], "")):
+        answer = Answer("<thinking>Hm.</thinking>", "stop", None, calls)
+        take_nova_s_thoughts_out(answer)
+        assert (answer.content, answer.reasoning) == (content, "Hm.")
+
+
+def test_thoughts_of_which_one_is_proven_are_all_kept() -> None:
+    answer = Answer("Hi", "stop", None)
+    keep_thinking(answer, [Thinking("a"), Thinking("", redacted="x"), Thinking("b", "s")])
+    assert (answer.reasoning, len(answer.thinking)) == ("ab", 3)
