@@ -193,3 +193,74 @@ def test_what_nobody_maps_is_left_to_the_family() -> None:
     ((chat, _),) = ENDPOINT.parse(mapped, Policy("error", "x"))
     assert chat.rest == {}
     assert ENDPOINT.mapped == mapped.keys() | {"functions", "function_call"}
+
+
+def test_a_choice_of_before_alone_is_of_before() -> None:
+    for fields in (
+        {"functions": [{"name": "f"}]},
+        {"functions": [], "function_call": "none"},
+        {"function_call": "auto"},
+    ):
+        assert parsed(**fields)[1].function_call
+    assert not parsed(tools=[TOOL])[1].function_call
+
+
+def test_what_a_model_declined_to_say_is_part_of_the_history() -> None:
+    chat, _, _ = parsed(messages=[user(), {"role": "assistant", "content": None, "refusal": "No."}, user("B")])
+    assert chat.turns[1].parts == [Text("No.")]
+    chat, _, _ = parsed(messages=[user(), {"role": "assistant", "content": "A", "refusal": "No."}, user("B")])
+    assert chat.turns[1].parts == [Text("A"), Text("No.")]
+
+
+def test_blocks_without_a_content_are_the_content() -> None:
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "A"},
+              {"type": "tool_use", "id": "1"}]  # fmt: skip
+    chat, _, _ = parsed(messages=[user(), {"role": "assistant", "content_blocks": blocks}, user("B")])
+    assert chat.turns[1].parts == [Thinking("hm", "s"), Text("A")]
+    chat, _, _ = parsed(messages=[user(), {"role": "assistant", "content": "C", "content_blocks": blocks}, user("B")])
+    assert chat.turns[1].parts == [Thinking("hm", "s"), Text("C")]
+
+
+def test_thoughts_that_no_model_takes_are_counted_once_a_message() -> None:
+    unsigned = [{"type": "thinking", "thinking": "hm"}]
+    said = {
+        "role": "assistant",
+        "content": "A",
+        "thinking_blocks": unsigned,
+        "reasoning_content": "hm",
+        "reasoning": "x",
+    }
+    chat, _, dropped = parsed(messages=[user(), said, user("B"), said, user("C")])
+    assert chat.turns[1].parts == [Text("A")]
+    assert dropped == {"messages[].thinking_blocks": 2}
+    sealed = {**said, "thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]}
+    chat, _, dropped = parsed(messages=[user(), sealed, user("B")])
+    assert (chat.turns[1].parts[0], dropped) == (Thinking("", redacted="x"), {})
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+def test_nobody_has_a_name(role: str) -> None:
+    messages = [user(), {"role": role, "content": "x", "name": "n"}, user()]
+    assert parsed("drop", messages=messages)[2] == {"messages[].name": 1}
+    with pytest.raises(RequestError, match=r"messages\[1\]\.name"):
+        parsed(messages=messages)
+    assert parsed(messages=[user(), {"role": role, "content": "x", "name": None}])[2] == {}
+
+
+def test_names_of_tools_that_no_target_takes_are_given_back() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f(x)", "arguments": "{}"}}
+    messages = [
+        user(),
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "r"},
+    ]
+    assert parsed(messages=messages)[1].tool_names == {"f_x_": "f(x)"}
+    assert parsed()[1].tool_names is None
+
+
+def test_calls_come_behind_what_was_said() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"role": "assistant", "content": "A", "tool_calls": [call]}
+    chat, _, _ = parsed(messages=[user(), said, {"role": "tool", "tool_call_id": "1", "content": "r"}, user("B")])
+    assert chat.turns[1].parts == [Text("A"), ToolCall("1", "f", b"{}")]
+    assert chat.turns[2].parts == [ToolResult("1", [Text("r")]), Text("B")]

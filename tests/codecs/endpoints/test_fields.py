@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from tasks.codecs.base import Chat, RequestError
-from tasks.codecs.endpoints._fields import integer, is_default, number, parse_effort, parse_sampling, unindexed
+from tasks.codecs.endpoints._fields import (
+    MAX_CHOICES,
+    integer,
+    is_default,
+    number,
+    parse_effort,
+    parse_sampling,
+    unindexed,
+)
 
 
 @pytest.mark.parametrize("value", [None, 0, 2, 1.5, 0.0])
@@ -99,3 +107,16 @@ def test_efforts() -> None:
 def test_places_without_their_numbers() -> None:
     assert unindexed("messages[3].content[12].file") == "messages[].content[].file"
     assert unindexed("properties.a[b]") == "properties.a[b]"
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [(0, "invalid_value"), (-5, "invalid_value"), (True, "invalid_type"), ("1", "invalid_type")]
+)
+def test_the_code_of_what_is_no_whole_number(value: Any, code: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        integer({"max_tokens": value}, "max_tokens", 1)
+    assert (caught.value.param, caught.value.code) == ("max_tokens", code)
+
+
+def test_openais_own_limit_of_answers() -> None:
+    assert MAX_CHOICES == 128

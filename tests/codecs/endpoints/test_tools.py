@@ -133,3 +133,12 @@ def test_what_cannot_be_read_is_refused_each_time() -> None:
     for _ in range(2):
         with pytest.raises(RequestError, match="no 1"):
             repeated(read)(1)
+
+
+def test_what_differs_at_its_end_only_is_another() -> None:
+    read = repeated(lambda value: [value])
+    long = {"description": "x" * 500}
+    for other in (long, {**long, "name": "f"}, {**long, "name": "g"}):
+        assert read(other) == [other]
+    many = [{"n": n} for n in range(100)]
+    assert [read(value) for value in [*many, *many]] == [[value] for value in [*many, *many]]

@@ -135,3 +135,26 @@ def test_what_is_blank() -> None:
     assert is_blank(Text(" \n"))
     assert not is_blank(Text("a"))
     assert not is_blank(Thinking(""))
+
+
+def test_names_without_a_letter_or_of_any_length() -> None:
+    turns = [user("a"), model(call("1", ""), call("2", "x y" * 40), call("3", "x y" * 40 + "z")),
+             user(*(result(str(n)) for n in (1, 2, 3)))]  # fmt: skip
+    found = settle(turns, Policy("error", "x"), "messages", declared=["unnamed"])
+    names = [part.name for part in found.turns[1].parts if isinstance(part, ToolCall)]
+    long = ("x_y" * 40)[:60]
+    assert names == ["unnamed_2", long, f"{long}_2"]
+    assert found.names == {"unnamed_2": "", long: "x y" * 40, f"{long}_2": "x y" * 40 + "z"}
+
+
+def test_more_results_than_calls_of_an_id_belong_to_the_last() -> None:
+    turns = settled(user("a"), model(call(), call()), user(result(), result(text="s"), result(text="t")))
+    assert turns[-1] == user(result(), ToolResult("1_2", [Text("s"), Text("t")]))
+
+
+def test_results_and_calls_stand_where_they_must_however_little_else_is_wrong() -> None:
+    """Each of these alone puts a conversation into order."""
+    assert settled(user("a"), model(call()), user("c", result()))[-1] == user(result(), "c")
+    assert settled(user("a"), model(call(), "b"), user(result()))[1] == model("b", call())
+    assert settled(user("a"), model(call("1", "f x")), user(result()))[1] == model(call("1", "f_x"))
+    assert settled(user("a"), model(call(), call()), user(result(), result()))[1] == model(call(), call("1_2"))
