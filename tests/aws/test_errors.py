@@ -195,3 +195,51 @@ def test_credentials_that_are_not_there(
             call()
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NotFound", "404"])
+def test_every_word_for_what_is_not_there(code: str) -> None:
+    assert type(aws.explain(client_error(code, 404), "reading")) is MissingObjectError
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "412", "ConditionalRequestConflict", "409", "InvalidRange"])
+def test_every_word_for_a_call_that_came_too_late(code: str) -> None:
+    """409 where two came at once: a lost race, as the other one is."""
+    assert type(aws.explain(client_error(code, 409), "writing")) is PreconditionError
+
+
+@pytest.mark.parametrize("code", ["PermanentRedirect", "301", "IllegalLocationConstraintException"])
+def test_every_word_for_another_region(code: str) -> None:
+    explained = aws.explain(client_error(code, 301), "reading")
+    assert type(explained) is ConfigurationError
+    assert "in another region" in str(explained)
+
+
+def test_a_header_that_is_wrong_for_another_reason_is_no_matter_of_regions() -> None:
+    explained = aws.explain(client_error("AuthorizationHeaderMalformed", message="no signature"), "reading")
+    assert type(explained) is PipelineError
+
+
+@pytest.mark.parametrize(
+    ("operation", "credentials"), [("HeadObject", True), ("HeadBucket", True), ("GetObject", False)]
+)
+def test_only_a_head_request_is_given_no_reason(operation: str, credentials: bool) -> None:
+    explained = aws.explain(client_error("400", 400, operation=operation), "reading")
+    assert ("most often it is ExpiredToken" in str(explained)) is credentials
+    assert (type(explained) is ConfigurationError) is credentials
+
+
+@pytest.mark.parametrize(
+    ("set_", "named"),
+    [
+        ({"AWS_PROFILE": "a", "AWS_DEFAULT_PROFILE": "b"}, " --profile a`"),
+        ({"AWS_DEFAULT_PROFILE": "b"}, " --profile b`"),
+        ({}, "`aws sso login`"),
+    ],
+)
+def test_the_profile_to_log_in_with(monkeypatch: pytest.MonkeyPatch, set_: dict[str, str], named: str) -> None:
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_.items():
+        monkeypatch.setenv(name, value)
+    assert named in str(aws.explain(SSOTokenLoadError(error_msg="no token"), "reading"))

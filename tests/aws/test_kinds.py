@@ -5,17 +5,36 @@ from collections.abc import Callable
 
 import pytest
 from botocore.exceptions import (
+    ConfigNotFound,
+    ConfigParseError,
+    ConnectionClosedError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    IncompleteReadError,
+    InvalidConfigError,
+    LoginRefreshRequired,
+    MetadataRetrievalError,
+    MissingDependencyException,
+    NoAuthTokenError,
     NoCredentialsError,
     ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ProxyConnectionError,
     ReadTimeoutError,
+    RefreshWithMFAUnsupportedError,
+    ResponseStreamingError,
     SSLError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnknownCredentialError,
 )
+from s3transfer.exceptions import RetriesExceededError
 
 from tasks import aws
-from tasks.errors import PipelineError
+from tasks.errors import AccessDeniedError, ConfigurationError, PipelineError, TransientError
 from tests.fakes import refusal
 
 DENIED = refusal("AccessDenied", 403, "you\n  may not")
@@ -95,3 +114,140 @@ def test_whether_a_reply_broke_off() -> None:
 )
 def test_whether_there_are_usable_credentials(error: Exception, is_one: bool) -> None:
     assert aws.is_credential_problem(aws.explain(error, "asking")) is is_one
+
+
+PASSES = [
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "InternalServerException",
+    "InternalError",
+    "InternalFailure",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "RequestTimeout",
+    "ModelTimeoutException",
+    "ModelNotReadyException",
+    "ModelErrorException",
+    "500",
+    "502",
+    "503",
+    "504",
+]
+CREDENTIALS = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "RequestTimeTooSkewed",
+]
+DENIALS = ["AccessDenied", "AccessDeniedException", "403", "Forbidden", "UnauthorizedException"]
+OTHERS = [
+    "ValidationException",
+    "ResourceNotFoundException",
+    "ServiceQuotaExceededException",
+    "NoSuchKey",
+    "NoSuchBucket",
+]
+
+
+def test_every_code_of_what_passes_and_of_credentials() -> None:
+    """With a status that says nothing: some services answer all with 400."""
+    every = [*PASSES, *CREDENTIALS, *DENIALS, *OTHERS]
+    assert [code for code in every if aws.is_transient(refusal(code, 400))] == PASSES
+    assert [code for code in every if aws.is_credential_problem(refusal(code, 400))] == CREDENTIALS
+    explained = {code: type(aws.explain(refusal(code, 400), "asking")) for code in every}
+    assert [code for code in every if explained[code] is AccessDeniedError] == DENIALS
+    assert [code for code in every if explained[code] is TransientError] == PASSES
+
+
+@pytest.mark.parametrize(
+    ("status", "passes"),
+    [(400, False), (403, False), (404, False), (429, True), (499, False), (500, True), (503, True)],
+)
+def test_a_code_that_nobody_knows_is_judged_by_its_status(status: int, passes: bool) -> None:
+    assert aws.is_transient(refusal("SomethingNew", status)) is passes
+    assert aws.status_of(refusal("SomethingNew", status)) == status
+
+
+CALLS = [
+    "AssumeRole",
+    "AssumeRoleWithWebIdentity",
+    "AssumeRoleWithSAML",
+    "GetRoleCredentials",
+    "CreateToken",
+    "CreateOAuth2Token",
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_whatever_refuses_the_credentials_is_about_them(call: str) -> None:
+    error = refusal("AccessDenied", 403, "no", call)
+    assert aws.is_credential_problem(error)
+    explained = aws.explain(error, "asking")
+    assert type(explained) is ConfigurationError
+    assert f"(AccessDenied of {call})" in str(explained)
+    assert aws.is_credential_problem(explained)
+    # Of any other call it is a permission.
+    assert not aws.is_credential_problem(refusal("AccessDenied", 403, "no", "GetObject"))
+
+
+NETWORK: list[Exception] = [
+    NO_WAY,
+    ConnectTimeoutError(endpoint_url="x"),
+    ReadTimeoutError(endpoint_url="x"),
+    ConnectionClosedError(endpoint_url="x"),
+    ProxyConnectionError(proxy_url="x"),
+    HTTPClientError(error=OSError("x")),
+    IncompleteReadError(actual_bytes=1, expected_bytes=2),
+    ResponseStreamingError(error="x"),
+    RetriesExceededError(OSError("x")),
+    BROKEN_TLS,
+]
+UNUSABLE: list[Exception] = [
+    NoCredentialsError(),
+    PartialCredentialsError(provider="env", cred_var="X"),
+    CredentialRetrievalError(provider="x", error_msg="x"),
+    MetadataRetrievalError(error_msg="x"),
+    NoAuthTokenError(),
+    TokenRetrievalError(provider="x", error_msg="x"),
+    SSOTokenLoadError(error_msg="x"),
+    LoginRefreshRequired(),
+    RefreshWithMFAUnsupportedError(),
+    UnknownCredentialError(name="x"),
+    ProfileNotFound(profile="x"),
+    ConfigNotFound(path="x"),
+    ConfigParseError(path="x"),
+    InvalidConfigError(error_msg="x"),
+    MissingDependencyException(msg="x"),
+]
+
+
+@pytest.mark.parametrize("error", NETWORK, ids=lambda error: type(error).__name__)
+def test_a_network_that_is_down_passes(error: Exception) -> None:
+    assert aws.is_transient(error)
+    assert not aws.is_credential_problem(error)
+    assert type(aws.explain(error, "asking")) is TransientError
+
+
+@pytest.mark.parametrize("error", UNUSABLE, ids=lambda error: type(error).__name__)
+def test_credentials_that_cannot_be_had_do_not_pass(error: Exception) -> None:
+    assert aws.is_credential_problem(error)
+    assert not aws.is_transient(error)
+    assert type(aws.explain(error, "asking")) is ConfigurationError
+
+
+def test_a_certificate_that_is_not_trusted_is_not_waited_for() -> None:
+    assert not aws.is_transient(UNTRUSTED)
+    # Nothing was sent, and so nothing is paid for.
+    assert not aws.maybe_arrived(UNTRUSTED)
+    assert not any(aws.maybe_arrived(error) for error in (NETWORK[0], NETWORK[1], NETWORK[4]))
+    assert all(aws.maybe_arrived(error) for error in (NETWORK[2], NETWORK[3], BROKEN_TLS))

@@ -1,5 +1,6 @@
 """Signals, the server that must answer, and what of a run's log is news."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -136,3 +137,41 @@ def test_surroundings(quiet: bool, level: str, monkeypatch: pytest.MonkeyPatch) 
     finally:
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).removeFilter(_is_news)
+
+
+def test_the_sandbox_is_around_it_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deployments.sandbox import NOTICE
+
+    did: list[str] = []
+
+    @contextlib.contextmanager
+    def running() -> Iterator[None]:
+        did.append("sandbox")
+        yield
+        did.append("end of sandbox")
+
+    monkeypatch.setattr("deployments.sandbox.running", running)
+    monkeypatch.setattr(process, "require_server", lambda: did.append("server"))
+    monkeypatch.setattr(process, "end_in_order", lambda: did.append("signals"))
+    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    try:
+        with surroundings():
+            assert "PREFECT_SERVER_ANALYTICS_ENABLED" not in os.environ, "the user's own"
+        assert did == ["signals", "server"]
+        did.clear()
+        assert capsys.readouterr().err == ""
+        with surroundings(sandbox=True):
+            # Nothing leaves this machine.
+            assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+            did.append("block")
+            for name in ("prefect.flow_runs", "prefect.task_runs"):
+                assert _is_news in logging.getLogger(name).filters
+    finally:
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).removeFilter(_is_news)
+    assert did == ["signals", "sandbox", "server", "block", "end of sandbox"]
+    assert capsys.readouterr() == ("", f"{NOTICE}\n"), "standard output is for the result"

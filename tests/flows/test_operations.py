@@ -1,8 +1,10 @@
 """Listing, retrieving, cancelling and reading batches, as they stand in S3."""
 
 import contextlib
+import inspect
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +22,11 @@ from flows.operations import (
     read_document,
     retrieve_batch,
 )
+from flows.runners import TASK_RUNNER
 from tasks.batch.paths import BatchRef, shard_object
 from tasks.batch.registry import mark_open, open_batches
 from tasks.errors import BatchNotFoundError, PipelineError
+from tasks.report import batch_markdown, batches_table
 from tests.builders import REF, document, job, range_of, shard, store, stored
 from tests.fakes import BUCKET, Cloud
 
@@ -299,3 +303,58 @@ def test_a_line_of_any_length_is_given_back_whole(cloud: Cloud, monkeypatch: pyt
     cloud.s3.put(uri.key, json.dumps({"long": "x" * (9 << 20)}).encode() + b"\n")
     (line,) = batch_output(put(cloud, 1, status="completed", output_file=str(uri)))
     assert len(line["long"]) == 9 << 20
+
+
+# What Prefect is to know
+
+
+@pytest.mark.parametrize(
+    ("flow", "name", "runs_stages", "defaults"),
+    [
+        (operations.list_batches, "list-batches", False, {"limit": 100, "after": None}),
+        (operations.retrieve_batch, "retrieve-batch", False, {}),
+        (operations.cancel_batch, "cancel-batch", True, {"collect": True}),
+        (operations.collect_batches, "collect-batches", True, {"batch_id": None, "event": None}),
+    ],
+)
+def test_the_flows(flow: Any, name: str, runs_stages: bool, defaults: dict[str, Any]) -> None:
+    """Deployments, automations and the API server call them by name; their results are for nobody's disk."""
+    assert (flow.name, flow.persist_result) == (name, False)
+    assert (flow.task_runner is TASK_RUNNER) is runs_stages
+    given = inspect.signature(flow.fn).parameters.values()
+    assert {each.name: each.default for each in given if each.default is not inspect.Parameter.empty} == defaults
+
+
+def test_what_the_ui_shows_of_them(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    for kind in ("table", "markdown"):
+        monkeypatch.setattr(operations, f"create_{kind}_artifact", lambda **given: shown.append(given))
+    for number in range(3):
+        put(cloud, number, created_at=10 - number)
+    ids = [each.id for each in operations.newest_batches(3)]
+    operations.list_batches.fn()
+    operations.retrieve_batch.fn(ids[0])
+    assert shown == [], "outside of a run there is no UI"
+    monkeypatch.setattr(operations, "current_run", lambda: "run")
+    assert [each.id for each in operations.list_batches.fn(limit=2)] == ids[:2]
+    assert [each.id for each in operations.list_batches.fn(after=ids[1])] == ids[2:]
+    found = operations.retrieve_batch.fn(ids[0])
+    first, second, one = shown
+    assert (first["key"], first["description"]) == ("batches", "2 batches")
+    assert first["table"] == batches_table(operations.newest_batches(2))
+    assert (second["key"], second["description"]) == ("batches", "1 batch")
+    assert one == {"key": "batch", "markdown": batch_markdown(found), "description": f"Batch {ids[0]}"}
+
+
+def test_many_batches_are_read_at_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prefix of thousands would take minutes one after another."""
+    made: list[int] = []
+    plain = ThreadPoolExecutor
+
+    def pool(workers: int) -> Any:
+        made.append(workers)
+        return plain(workers)
+
+    monkeypatch.setattr(operations, "ThreadPoolExecutor", pool)
+    assert operations.newest_batches(5) == []
+    assert made == [16]
