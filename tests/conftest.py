@@ -152,16 +152,17 @@ UNIT_SECONDS = 180
 LONGEST = [
     "test_operated",
     "test_api",
-    "test_kill",
     "test_faults",
     "test_compare",
-    "test_ending",
+    "test_resume",
+    "test_scale",
     "test_in_memory",
-    "test_batch",
     "test_runners",
     "test_lease",
+    "test_kill",
+    "test_ending",
+    "test_batch",
     "test_every_family",
-    "test_resume",
 ]
 
 

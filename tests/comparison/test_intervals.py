@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from deployments.sandbox import synthetic
 from tasks.comparison import intervals
@@ -13,7 +13,7 @@ from tasks.comparison import intervals
 def mcnemar(only_first: int, only_second: int) -> float:
     """The mid-p McNemar test: twice the binomial tail, the observed split by half (Fagerland et al. 2013)."""
     fewer, all_ = min(only_first, only_second), only_first + only_second
-    tail = float(stats.binom.cdf(fewer, all_, 0.5) - stats.binom.pmf(fewer, all_, 0.5) / 2)
+    tail = float(scipy.stats.binom.cdf(fewer, all_, 0.5) - scipy.stats.binom.pmf(fewer, all_, 0.5) / 2)
     return 2 * tail
 
 
@@ -43,7 +43,7 @@ def test_flipping_signs() -> None:
     """The test of clusters: of ones it is McNemar's, of equal sizes it does not see the size, else it counts all signs."""
     assert intervals.sign_flip([1] * 6 + [-1] * 16) == pytest.approx(mcnemar(16, 6))
     # Of an even split both tails are the same one.
-    assert intervals.sign_flip([1] * 9 + [-1] * 9) == pytest.approx(1 - stats.binom.pmf(9, 18, 0.5) / 2)
+    assert intervals.sign_flip([1] * 9 + [-1] * 9) == pytest.approx(1 - scipy.stats.binom.pmf(9, 18, 0.5) / 2)
     assert intervals.sign_flip([7] * 6 + [-7] * 16) == pytest.approx(mcnemar(6, 16))
     sizes = [3, 1, 4, 1, 5, -2, 6]
     sums = [sum(s * abs(size) for s, size in zip(signs, sizes, strict=True)) for signs in product((-1, 1), repeat=7)]
