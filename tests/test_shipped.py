@@ -301,3 +301,61 @@ def test_the_demos_run_in_the_sandbox() -> None:
         assert SAMPLE in line.split()
         assert line.endswith("--output-dir demo-output")
     assert f"--reference {LABELS}" in recipe("demo-compare")[0]
+
+
+def test_the_other_targets() -> None:
+    assert {target: recipe(target) for target in ("up", "mutants", "scale", "bench")} == {
+        "up": ["$(BIN)/python -m deployments.up"],
+        "mutants": ["$(BIN)/python -m tests.mutants"],
+        "scale": ["$(BIN)/python -m tests.scale"],
+        "bench": ["$(BIN)/python -m tests.bench"],
+    }
+    for target in ("unit", "test"):
+        # A module's tests share its servers.
+        assert "--dist loadfile" in recipe(target)[0]
+        assert "--maxprocesses 4" in recipe(target)[0]
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    # Each that is run needs what is installed.
+    targets = re.findall(r"^([a-z-]+):(.*)  ## ", text, re.MULTILINE)
+    assert {name for name, needs in targets if "$(STAMP)" not in needs} == {"help", "lock", "clean"}
+
+
+def test_the_contract_of_imports() -> None:
+    """Who may know whom; each exception is one."""
+    linter = PROJECT["tool"]["importlinter"]
+    assert linter["root_packages"] == ["deployments", "flows", "tasks"]
+    assert linter["include_external_packages"] is True
+    layers, circles, seam, sandbox = linter["contracts"]
+    assert [each["type"] for each in linter["contracts"]] == ["layers", "acyclic_siblings", "forbidden", "forbidden"]
+    assert layers["layers"][:3] == ["deployments", "flows", "tasks.comparison | tasks.api"]
+    assert layers["layers"][4:] == [
+        *(
+            "tasks.results",
+            "tasks.shards",
+            "tasks.inputs",
+            "tasks.fast | tasks.batch",
+            "tasks.codecs",
+            "tasks.settings",
+        ),
+        *("tasks.bedrock | tasks.storage", "tasks.aws", "tasks.support", "tasks.errors", "tasks.openai_format"),
+    ]
+    # No stage imports another one, and none is forgotten.
+    stages = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py")}
+    named = set(layers["layers"][3].split(" | "))
+    assert stages - named == {"tasks.__init__", "tasks.errors", "tasks.settings"}
+    assert named <= stages
+    assert layers["ignore_imports"] == [
+        "flows.cli.* -> deployments.sandbox",
+        "flows.cli.* -> deployments.api.__main__",
+    ]
+    assert circles["ancestors"] == linter["root_packages"]
+    assert circles["ignore_imports"] == ["flows.batch -> flows.cli.main", "flows.compare -> flows.cli.main"]
+    assert (seam["source_modules"], seam["forbidden_modules"]) == (linter["root_packages"], ["botocore", "s3transfer"])
+    assert seam["ignore_imports"] == [
+        "tasks.aws.* -> botocore",
+        "tasks.aws.* -> s3transfer",
+        "deployments.sandbox.checks -> botocore",
+    ]
+    # What the imitation shared with the pipeline it would get wrong in the same way.
+    assert (sandbox["source_modules"], sandbox["forbidden_modules"]) == (["deployments.sandbox"], ["tasks", "flows"])
+    assert "ignore_imports" not in sandbox
