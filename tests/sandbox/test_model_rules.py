@@ -1,5 +1,6 @@
 """What single models refuse: every rule of the imitation's table, by a record that has it and one that has not."""
 
+import re
 from typing import Any
 
 import pytest
@@ -113,3 +114,133 @@ def test_every_condition_is_a_rule_s_and_every_rule_has_its_source() -> None:
     for rule in model_rules._RULES:
         assert rule["source"]
         assert rule["message"]
+
+
+CLAUDES = {
+    "3-haiku-20240307-v1:0",
+    "3-sonnet-20240229-v1:0",
+    "3-7-sonnet-20250219-v1:0",
+    "sonnet-4-20250514-v1:0",
+    "opus-4-1-20250805-v1:0",
+    "haiku-4-5-20251001-v1:0",
+    "opus-4-6-v1",
+    "sonnet-4-6",
+    "opus-4-7",
+    "opus-4-8",
+    "sonnet-5",
+    "opus-5",
+    "opus-5-5",
+    "sonnet-5-5",
+    "haiku-5-5",
+    "fable-5",
+    "fable-5-1",
+    "mythos-5",
+}
+OLD = {name for name in CLAUDES if name.endswith("-v1:0") and not name.startswith("haiku-4-5")}
+NEWEST = {"opus-5-5", "sonnet-5-5", "fable-5-1"}
+LLAMAS = {f"meta.llama{name}-v1:0" for name in (
+    "3-8b-instruct", "3-1-70b-instruct", "3-2-11b-instruct", "3-3-70b-instruct", "4-scout-17b-instruct",
+)}  # fmt: skip
+NOVAS = {f"amazon.nova-{name}-v1:0" for name in ("micro", "lite", "pro", "2-lite", "canvas")}
+PROMPTED = {"mistral.mistral-7b-instruct-v0:2", "mistral.mixtral-8x7b-instruct-v0:1"}
+MISTRALS = {
+    *PROMPTED,
+    "mistral.mistral-large-2407-v1:0",
+    "mistral.mistral-large-3-675b-instruct",
+    "mistral.devstral-2-123b",
+}
+DEEPSEEKS = {"deepseek.r1-v1:0", "deepseek.v3-v1:0"}
+GPT, QWEN = "openai.gpt-oss-120b-1:0", "qwen.qwen3-32b-v1:0"
+TITAN, COMMAND, JAMBA = "amazon.titan-text-express-v1", "cohere.command-r-v1:0", "ai21.jamba-1-5-mini-v1:0"
+GEMMA, MARENGO = "google.gemma-3-12b-it", "twelvelabs.marengo-embed-3-0-v1:0"
+
+
+def claudes(names: set[str] = CLAUDES) -> set[str]:
+    return {f"anthropic.claude-{name}" for name in names}
+
+
+EVERY = claudes() | LLAMAS | NOVAS | MISTRALS | DEEPSEEKS | {GPT, QWEN, TITAN, COMMAND, JAMBA, GEMMA, MARENGO}
+#: Of each condition, with what it is held against: the models that refuse it.
+REFUSING: dict[tuple[str, ...], set[str]] = {
+    ("strict tools",): claudes(OLD | NEWEST | {"opus-4-7", "opus-4-8", "sonnet-5", "fable-5"}),
+    ("constraints in an enforced schema",): claudes(),
+    ("an open object in an enforced schema",): claudes(),
+    ("output_config.format",): claudes(OLD | {"opus-4-7", "opus-4-8", "sonnet-5"}),
+    ("a forced tool",): claudes(NEWEST),
+    ("thinking disabled",): claudes(NEWEST),
+    ("thinking between tools",): claudes(CLAUDES - {"sonnet-5-5"}),
+    ("sampling beside thinking",): claudes(),
+    ("a forced tool beside thinking",): claudes(),
+    ("an effort other", "low", "medium", "high", "max"): claudes({"opus-4-6-v1", "sonnet-4-6"}),
+    ("prefill",): claudes(CLAUDES - OLD - {"haiku-4-5-20251001-v1:0"}),
+    ("prefill beside thinking or a format",): claudes(),
+    ("tool use without the thinking before it",): claudes(),
+    ("blocks out of order",): claudes(),
+    ("a tool id twice",): claudes(),
+    ("an odd tool name in the conversation",): claudes() | NOVAS,
+    ("a combination at the root of a tool's schema",): claudes(),
+    ("an odd key of a tool's schema",): claudes(),
+    ("more max_tokens", "4096"): claudes({"3-haiku-20240307-v1:0", "3-sonnet-20240229-v1:0"}),
+    ("more max_tokens", "10000"): {f"amazon.nova-{name}-v1:0" for name in ("micro", "lite", "pro")},
+    ("more max_tokens", "8192"): {"meta.llama3-3-70b-instruct-v1:0"},
+    ("a document without text",): EVERY,
+    ("outputConfig",): LLAMAS | NOVAS | PROMPTED
+    | {TITAN, "mistral.mistral-large-2407-v1:0", "deepseek.r1-v1:0", COMMAND, JAMBA},
+    ("system by Converse",): {TITAN, *PROMPTED},
+    ("stopSequences by Converse",): {GPT, QWEN, *DEEPSEEKS},
+    ("top_k by Converse",): {*LLAMAS, COMMAND},
+    ("a tool id other", "[a-zA-Z0-9]{9}"): MISTRALS,
+    ("images",): DEEPSEEKS | {GPT, "amazon.nova-micro-v1:0", "mistral.devstral-2-123b"}
+    | {f"meta.llama{name}-v1:0" for name in ("3-8b-instruct", "3-1-70b-instruct", "3-3-70b-instruct")},
+    ("Converse",): {"amazon.nova-canvas-v1:0", MARENGO},
+}  # fmt: skip
+
+
+def test_which_models_refuse_it() -> None:
+    """A rule that lost a model would let records pass that AWS refuses."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for rule in model_rules._RULES:
+        models = {name for name in EVERY if re.fullmatch(f"(?:{rule['models']}){model_rules._VERSION.pattern}", name)}
+        found.setdefault((rule["refuses"], *map(str, rule.get("than", []))), set()).update(models)
+    assert found == REFUSING
+
+
+SCHEMAS = [
+    *({"type": "integer", name: 1} for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
+    *({"type": "string", name: 1} for name in ("minLength", "maxLength")),
+    *({"type": "array", name: 2} for name in ("minItems", "maxItems", "uniqueItems")),
+    *({"type": "string", name: {}} for name in ("contains", "propertyNames", "if", "then", "else", "not")),
+    {**CLOSED, "minProperties": 1},
+    {**CLOSED, "maxProperties": 1},
+    {**CLOSED, "patternProperties": {}},
+    {"oneOf": [{"type": "string"}]},
+    {"type": "array", "items": [{"type": "string"}]},
+    {"enum": [{"a": 1}]},
+    {"type": "string", "pattern": "(?=x)y"},
+    {"$ref": "#"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+def test_every_keyword_that_an_enforced_schema_must_not_have(schema: dict[str, Any]) -> None:
+    whole = {**CLOSED, "properties": {"a": {"type": "array", "items": schema}}}
+    assert "keyword" in (model_rules.problem(claude(**format_(whole)), HAIKU) or "")
+    assert "keyword" in (model_rules.problem(claude(**tool(whole, strict=True)), HAIKU) or "")
+    # Of a tool that is not strict, it is a hint.
+    assert model_rules.problem(claude(**tool(whole)), HAIKU) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        {"type": "string", "pattern": "^[a-z]+$"},
+        {"enum": ["a", 1, None]},
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"$ref": "#/$defs/A"},
+    ],
+    ids=str,
+)
+def test_what_an_enforced_schema_may_have(schema: dict[str, Any]) -> None:
+    whole = {**CLOSED, "properties": {"a": schema}, "$defs": {"A": {"type": "string"}}}
+    assert model_rules.problem(claude(**format_(whole)), HAIKU) is None
