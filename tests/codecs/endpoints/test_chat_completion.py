@@ -72,6 +72,15 @@ def test_what_only_some_models_give() -> None:
     assert choice["message"]["reasoning_content"] == "hm"
     assert choice["message"]["refusal"] == "no"
     assert choice["message"]["thinking_blocks"] == [{"type": "thinking", "thinking": "hm", "signature": "s"}]
+    assert "native_finish_reason" not in choice
+    (choice,) = built(Answer(None, "stop", None, reasoning="hm", native_reason="odd", logprobs={"content": None}))[
+        "choices"
+    ]
+    assert (choice["native_finish_reason"], choice["logprobs"]) == ("odd", {"content": None})
+    assert choice["message"]["reasoning_content"] == "hm"
+    (choice,) = built(Answer("Hi", "stop", None, thinking=[Thinking("", redacted="x")]))["choices"]
+    assert choice["message"]["thinking_blocks"] == [{"type": "redacted_thinking", "data": "x"}]
+    assert "reasoning_content" not in choice["message"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,9 @@ def test_what_only_some_models_give() -> None:
         ({"logprobs": []}, False),
         ({"tool_calls": CALLS.tool_calls}, False),
         ({"thinking": [Thinking("")]}, False),
+        ({"native_reason": "odd"}, False),
+        ({"finish_reason": "tool_calls"}, False),
+        ({"finish_reason": "content_filter"}, True),
     ],
 )
 def test_what_is_text_and_nothing_else(change: dict[str, Any], plain: bool) -> None:

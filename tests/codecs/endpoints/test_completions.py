@@ -27,8 +27,10 @@ def test_a_prompt() -> None:
 
 
 def test_a_chat_for_each_prompt() -> None:
-    found, _ = parsed(prompt=["a", "b"])
+    found, _ = parsed(prompt=["a", "b"], seed=1, echo=True, temperature=0, n=2)
     assert [chat.turns[0].parts for chat, _ in found] == [[Text("a")], [Text("b")]]
+    assert [(chat.rest, chat.temperature, chat.n) for chat, _ in found] == [({"seed": 1}, 0, 2)] * 2
+    assert [context.echo for _, context in found] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

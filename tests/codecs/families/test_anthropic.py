@@ -352,3 +352,89 @@ def test_a_tool_call_alone_has_null_content() -> None:
 def test_other_shapes_are_said(output: object) -> None:
     with pytest.raises(DecodeError):
         decode(MODEL, output)
+
+
+#: What a request may say in Claude's own words.
+OWN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (MODEL, {"top_k": 5, "anthropic_beta": ["x"]}, {"top_k": 5, "anthropic_beta": ["x"]}),
+    (MODEL, {"additionalModelRequestFields": {"x": 1, "max_tokens": 7}}, {"x": 1, "max_tokens": 7}),
+    (NEW, {"reasoning_effort": "low"}, {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
+    (NEWEST, {"reasoning_effort": "xhigh"}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}),
+    (NEWEST, {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+    (MODEL, {"reasoning_effort": "none"}, {}),
+]
+
+
+@pytest.mark.parametrize(("model", "fields", "sent"), OWN)
+def test_claudes_own_fields(model: str, fields: dict[str, Any], sent: dict[str, Any]) -> None:
+    body = encode(model, {"messages": [user()], **fields})
+    usual = {"anthropic_version", "messages", *(() if "max_tokens" in sent else ("max_tokens",))}
+    assert {name: value for name, value in body.items() if name not in usual} == sent
+
+
+@pytest.mark.parametrize(
+    ("fields", "choice"),
+    [
+        ({}, None),
+        ({"parallel_tool_calls": True}, None),
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+        ({"parallel_tool_calls": True, "tool_choice": "auto"}, {"type": "auto"}),
+        ({"tool_choice": "required"}, {"type": "any"}),
+        ({"tool_choice": "none", "parallel_tool_calls": False}, {"type": "none"}),
+    ],
+)
+def test_how_many_calls_there_may_be(fields: dict[str, Any], choice: dict[str, Any] | None) -> None:
+    assert encode(MODEL, {"messages": [user()], "tools": [TOOL], **fields}).get("tool_choice") == choice
+
+
+def test_tools_of_the_history_are_declared_once_and_not_called_again() -> None:
+    body = encode(MODEL, {"messages": [user(), CALL, *RESULTS]})
+    assert body["tools"] == [{"name": "get_weather", "input_schema": {"type": "object"}}]
+    assert body["tool_choice"] == {"type": "none"}
+    assert len(encode(MODEL, {"messages": [user(), CALL, *RESULTS], "tools": [TOOL]})["tools"]) == 1
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "description": "own"}
+
+
+def asked(schema: Any = SCHEMA, **more: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "j", "schema": schema, **more}}
+
+
+def test_a_format_has_its_description_before_the_schemas() -> None:
+    encoder = encoder_for(NEW)
+    line = {"custom_id": "x", "body": {"messages": [user()], "response_format": asked(description="D")}}
+    encoded = encoder.encode(msgspec.json.encode(line))
+    config = msgspec.json.decode(encoded.model_inputs[0])["output_config"]
+    assert config["format"]["schema"]["description"] == "D\n\nown"
+    assert encoded.dropped == {"response_format.json_schema.schema (minimum in the description)": 1}
+    assert "tools" not in msgspec.json.decode(encoded.model_inputs[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "param"),
+    [
+        ("us.anthropic.claude-opus-5-5", {"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ("us.anthropic.claude-opus-5-5", {"response_format": {"type": "json_object"}}, "response_format"),
+        (NEW, {"tools": [TOOL], "tool_choice": "required", "reasoning_effort": "low"}, "reasoning_effort"),
+        (NEW, {"response_format": {"type": "json_object"}, "reasoning_effort": "low"}, "reasoning_effort"),
+        (NEW, {"messages": BEGUN, "response_format": asked()}, "messages"),
+        (OLD, {"messages": BEGUN, "response_format": asked()}, "messages"),
+        (OLD, {"max_tokens": 4097}, "max_tokens"),
+        (MODEL, {"temperature": 0.5, "thinking": {"type": "enabled", "budget_tokens": 2000}}, "temperature"),
+    ],
+)
+def test_what_excludes_each_other(model: str, body: dict[str, Any], param: str) -> None:
+    body = {"messages": [user()], **body}
+    with pytest.raises(RequestError) as caught:
+        encode(model, body)
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_parameter")
+    checks.anthropic(encode(model, body, "drop"), model)
+
+
+def test_beside_tools_that_may_be_called_claude_thinks() -> None:
+    for choice in ("auto", None):
+        body = encode(NEW, {"messages": [user()], "tools": [TOOL], "tool_choice": choice, "reasoning_effort": "low"})
+        assert body["thinking"]["budget_tokens"] == 2048
+    none = encode(NEW, {"messages": [user()], "tools": [TOOL], "tool_choice": "none", "reasoning_effort": "low"})
+    assert none["thinking"]["budget_tokens"] == 2048

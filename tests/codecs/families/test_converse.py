@@ -215,3 +215,110 @@ def test_what_may_not_stand_beside_thinking_by_converse(model: str, body: dict[s
     assert raised.value.param == field
     _, counted = by_converse(model, "drop", **body)
     assert counted == {field: 1}
+
+
+COMMAND_R, GPT_OSS, MIXTRAL = "cohere.command-r-v1:0", "openai.gpt-oss-20b-1:0", "mistral.mixtral-8x7b-instruct-v0:1"
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "sent"),
+    [
+        (HAIKU, {"top_k": 5, "anthropic_beta": ["x"]}, {"top_k": 5, "anthropic_beta": ["x"]}),
+        (COMMAND_R, {"top_k": 5}, {"k": 5}),
+        (NOVA_2, {"top_k": 5}, {"inferenceConfig": {"topK": 5}}),
+        (NOVA_2, {"reasoning_effort": "max"}, {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "high"}}),
+        (NOVA_2, {"reasoning_effort": "none"}, {"reasoningConfig": {"type": "disabled"}}),
+        (GPT_OSS, {"reasoning_effort": "minimal"}, {"reasoning_effort": "low"}),
+        (COMMAND_R, {"additionalModelRequestFields": {"x": 1}, "top_k": 5}, {"x": 1, "k": 5}),
+        (HAIKU, {"reasoning_effort": "none"}, None),
+    ],
+)
+def test_what_converse_has_no_word_for(model: str, fields: dict[str, Any], sent: Any) -> None:
+    body, dropped = by_converse(model, **fields)
+    assert (body.get("additionalModelRequestFields"), dropped) == (sent, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "param"),
+    [
+        (LLAMA, {"top_k": 5}, "top_k"),
+        (OPUS, {"top_k": 5}, "top_k"),
+        (NOVA_2, {"anthropic_beta": ["x"]}, "anthropic_beta"),
+        (LLAMA, {"reasoning_effort": "low"}, "reasoning_effort"),
+        (GPT_OSS, {"reasoning_effort": "none"}, "reasoning_effort"),
+        (GPT_OSS, {"stop": ["END"]}, "stop"),
+        (LLAMA, {"response_format": {"type": "json_object"}}, "response_format"),
+        ("us.meta.llama3-3-70b-instruct-v1:0", {"max_tokens": 8193}, "max_tokens"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", {"max_tokens": 4097}, "max_tokens"),
+        (LLAMA, {"seed": 1}, "seed"),
+        (OPUS, {"messages": BEGUN}, "messages"),
+        (HAIKU, {"messages": BEGUN, "response_format": {"type": "json_schema", "json_schema": {
+            "name": "j", "schema": {"type": "object", "properties": {}}}}}, "messages"),
+    ],
+)  # fmt: skip
+def test_what_a_model_does_not_take_by_converse(model: str, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        by_converse(model, **fields)
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_parameter")
+    body, dropped = by_converse(model, "drop", **fields)
+    assert len(dropped) == 1
+    assert "additionalModelRequestFields" not in body
+    assert "stopSequences" not in body.get("inferenceConfig", {})
+    assert body["messages"][-1]["role"] == "user"
+
+
+def test_where_a_model_has_no_place_for_the_system_it_goes_before_the_users_words() -> None:
+    messages = [{"role": "system", "content": "S"}, {"role": "developer", "content": "T"}, user()]
+    body, dropped = by_converse(MIXTRAL, messages=messages)
+    assert "system" not in body
+    assert body["messages"] == [{"role": "user", "content": [{"text": "S"}, {"text": "T"}, {"text": "Hi"}]}]
+    assert dropped == {}
+    body, _ = by_converse(LLAMA, messages=messages)
+    assert body["system"] == [{"text": "S"}, {"text": "T"}]
+
+
+def test_documents_have_names_of_their_own_and_a_text_beside_them() -> None:
+    def file(name: str) -> dict[str, Any]:
+        return {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0xLjQK", "filename": name}}
+
+    long = "n" * 200
+    first, second = (
+        user([file("a.pdf"), file("a.pdf"), file(f"{long}.pdf")]),
+        user([file("a.pdf"), file(f"{long}.pdf")]),
+    )
+    body, _ = by_converse(HAIKU, messages=[first, {"role": "assistant", "content": "ok"}, second])
+    names = [
+        [block["document"]["name"] for block in message["content"] if "document" in block]
+        for message in body["messages"]
+    ]
+    assert names == [["a", "a 2", long], [], ["a 3", "n" * 190 + " 2"]]
+    assert [message["content"][-1] for message in body["messages"]] == [{"text": "a"}, {"text": "ok"}, {"text": "a 3"}]
+    asked, _ = by_converse(HAIKU, messages=[user([{"type": "text", "text": "What?"}, file("a.pdf")])])
+    assert [list(block) for block in asked["messages"][0]["content"]] == [["text"], ["document"]]
+
+
+def test_a_format_of_converse() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "j", "description": "D", "schema": schema}}
+    body, dropped = by_converse(HAIKU, response_format=wanted)
+    structure = body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+    assert (structure["name"], structure["description"]) == ("j", "D")
+    assert json.loads(structure["schema"])["additionalProperties"] is False
+    assert dropped == {"response_format.json_schema.schema (minimum in the description)": 1}
+
+
+def test_models_that_do_not_chat_are_named() -> None:
+    from tasks.codecs import all_codecs
+    from tasks.codecs.base import Chat, Policy
+
+    converse: Any = all_codecs()[-1]
+    with pytest.raises(
+        RequestError, match=r"amazon\.titan-embed-text-v2:0 is a model for embeddings, and takes no chats"
+    ):
+        converse.encode(Chat([], []), parse_model("amazon.titan-embed-text-v2:0"), Policy("error", "converse"))
+
+
+def test_thoughts_that_only_the_model_can_read() -> None:
+    content = [{"reasoningContent": {"redactedContent": "x9"}}, {"text": "4"}]
+    answer = decode(LLAMA, {"output": {"message": {"content": content}}, "stopReason": "end_turn"})
+    assert (answer.content, answer.reasoning, answer.thinking) == ("4", None, [Thinking("", redacted="x9")])
