@@ -51,6 +51,10 @@ def test_what_decoding_needs_goes_into_the_index() -> None:
     assert context == b'{"json_tool":"json_response"}'
     ((_, context),) = write(NOVA, response_format={"type": "json_object"}).records
     assert context == b'{"json_tool":"json_response","json_key":"response"}'
+    listed = {"type": "json_schema", "json_schema": {"name": "j", "schema": {"type": "array", "items": {}}}}
+    for model in (CLAUDE, NOVA, "mistral.mistral-large-2407-v1:0", "ai21.jamba-1-5-large-v1:0"):
+        ((_, context),) = write(model, response_format=listed).records
+        assert context == b'{"json_tool":"json_response","json_key":"response"}', model
     schema = {"type": "object", "properties": {"a b": {"type": "string"}}}
     ((_, context),) = write(
         CLAUDE, tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}]

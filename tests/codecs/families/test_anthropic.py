@@ -1,6 +1,7 @@
 """Anthropic Messages: golden pairs, and what is refused."""
 
 import base64
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -438,3 +439,15 @@ def test_beside_tools_that_may_be_called_claude_thinks() -> None:
         assert body["thinking"]["budget_tokens"] == 2048
     none = encode(NEW, {"messages": [user()], "tools": [TOOL], "tool_choice": "none", "reasoning_effort": "low"})
     assert none["thinking"]["budget_tokens"] == 2048
+
+
+def test_a_claude_that_does_not_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a user's own row may have it."""
+    rows = tmp_path / "models.toml"
+    rows.write_text(f'[[model]]\nid = "{NEW}"\nseen = "2026-11-26"\nsource = "here"\nimages = false\n')
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    asked = {"messages": [user([{"type": "text", "text": "?"}, picture])]}
+    assert len(encode(NEW, asked)["messages"][0]["content"]) == 2
+    monkeypatch.setenv("BEDROCK_BATCH_MODELS", str(rows))
+    with pytest.raises(RequestError, match="takes text only"):
+        encode(NEW, asked)

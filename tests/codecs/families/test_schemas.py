@@ -314,3 +314,41 @@ def test_a_property_of_the_tools_own_goes_before_an_alternatives() -> None:
     assert fitted.schema["properties"] == {"a": own, "b": other}
     assert fitted.schema["description"].startswith("D\n\n{anyOf: [{")
     assert "anyOf" not in fitted.schema
+
+
+@pytest.mark.parametrize("keyword", ["properties", "patternProperties", "dependentSchemas"])
+def test_references_are_replaced_within_every_map_of_schemas(keyword: str) -> None:
+    given = {keyword: {"a": {"$ref": "#/$defs/t"}, "enum": {"$ref": "#/$defs/t"}}, "$defs": {"t": TEXT}}
+    assert inline_references(given, "x") == {keyword: {"a": TEXT, "enum": TEXT}}
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "items",
+        "additionalItems",
+        "additionalProperties",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "contains",
+        "propertyNames",
+        "not",
+        "if",
+        "then",
+        "else",
+        "contentSchema",
+    ],
+)
+def test_references_are_replaced_within_every_schema(keyword: str) -> None:
+    assert inline_references({keyword: {"$ref": "#/$defs/t"}, "$defs": {"t": TEXT}}, "x") == {keyword: TEXT}
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf", "prefixItems"])
+def test_references_are_replaced_within_every_list(keyword: str) -> None:
+    assert inline_references({keyword: [{"$ref": "#/$defs/t"}], "$defs": {"t": TEXT}}, "x") == {keyword: [TEXT]}
+
+
+@pytest.mark.parametrize("keyword", ["enum", "const", "default", "examples", "example"])
+def test_values_are_no_schemas(keyword: str) -> None:
+    given = {"type": "object", keyword: [{"$ref": "#/x", "minimum": 1}]}
+    assert inline_references(given, "x") == given
