@@ -22,6 +22,7 @@ from tasks.codecs.base import (
 )
 from tasks.codecs.encoder import Encoder
 from tasks.codecs.families.converse import _FINISH, encode_content
+from tasks.fast.line import FastEncoder
 from tasks.openai_format.requests import CHAT
 from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, decode, encode, user
 
@@ -322,3 +323,32 @@ def test_thoughts_that_only_the_model_can_read() -> None:
     content = [{"reasoningContent": {"redactedContent": "x9"}}, {"text": "4"}]
     answer = decode(LLAMA, {"output": {"message": {"content": content}}, "stopReason": "end_turn"})
     assert (answer.content, answer.reasoning, answer.thinking) == ("4", None, [Thinking("", redacted="x9")])
+
+
+@pytest.mark.parametrize("model", [HAIKU, OPUS, LLAMA, NOVA_2, MIXTRAL, GPT_OSS, COMMAND_R])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"max_tokens": 5, "temperature": 0.5},
+        {"top_p": 0.5, "max_tokens": 5},
+        {"temperature": 0.5, "top_p": 0.5},
+        {"temperature": 1, "top_p": 1},
+        {"temperature": 1.5},
+        {"max_tokens": 1_000_000},
+    ],
+)
+@pytest.mark.parametrize("invocation", ["Converse", "InvokeModel"])
+def test_the_short_way_is_the_general_one_in_either_type_of_job(
+    model: str, fields: dict[str, Any], invocation: Any
+) -> None:
+    messages = [{"role": "system", "content": "S"}, user(), {"role": "assistant", "content": "A"}, user("B")]
+    line = json.dumps({"custom_id": "x", "body": {"messages": messages, **fields}}).encode()
+    encoder = FastEncoder(parse_model(model), CHAT, "error", invocation)
+    found: list[Any] = []
+    for way in (encoder.encode, encoder.encode_general):
+        try:
+            found.append(json.loads(way(line).model_inputs[0]))
+        except RequestError as error:
+            found.append((error.param, error.message))
+    assert found[0] == found[1]
