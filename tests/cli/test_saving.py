@@ -48,8 +48,7 @@ def test_the_files_of_a_batch(cloud: Cloud, tmp_path: Path) -> None:
     assert sorted(each.name for each in folder.iterdir()) == ["batch.json", "output.jsonl", "results.parquet"]
     assert (folder / "output.jsonl").read_bytes() == b"{}\n"
     text = (folder / "batch.json").read_text(encoding="utf-8")
-    assert text.endswith("}\n")
-    assert json.loads(text) == found.model_dump()
+    assert text == json.dumps(found.model_dump(), indent=2) + "\n"
 
 
 def test_a_batch_without_files(cloud: Cloud, tmp_path: Path) -> None:

@@ -183,7 +183,16 @@ def test_only_a_failed_batch_is_an_error(stages: Stages, status: Any) -> None:
 
 def test_every_parameter_reaches_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[BatchParameters] = []
+    watched: list[str] = []
+
+    @contextlib.contextmanager
+    def display() -> Iterator[None]:
+        watched.append("bars")
+        yield
+        watched.append("end of bars")
+
     monkeypatch.setattr(module, "_run", given.append)
+    monkeypatch.setattr(module, "display", display)
     said: dict[str, Any] = {
         "input_file": "in.jsonl",
         "model": NOVA,
@@ -209,6 +218,7 @@ def test_every_parameter_reaches_the_run(monkeypatch: pytest.MonkeyPatch) -> Non
     batch_inference.fn(**said)
     batch_inference.fn("in.jsonl", NOVA)
     assert given == [BatchParameters(**said), BatchParameters(input_file="in.jsonl", model=NOVA)]
+    assert watched == ["bars", "end of bars"] * 2
 
 
 def test_the_flow_is_what_prefect_is_to_know() -> None:

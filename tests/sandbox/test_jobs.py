@@ -97,6 +97,10 @@ def test_a_job_ends_as_it_was_told(cloud: Cloud, end: dict[str, Any], status: st
     [
         ([b"not json"], "line 1 is not a JSON object"),
         ([record(0), b"[1]"], "line 2 has no modelInput object"),
+        ([b"\xef\xbb\xbf" + record(0)], "line 1 is not a JSON object"),
+        ([b"\xff"], "line 1 is not a JSON object"),
+        ([record(0), b""], "line 2 is not a JSON object"),
+        ([b'{"recordId": 7, "modelInput": {}}'], "no alphanumeric recordId"),
         ([b'{"recordId": "a-b", "modelInput": {}}'], "no alphanumeric recordId"),
         ([b'{"recordId": "%b", "modelInput": {}}' % (b"a" * 65)], "no alphanumeric recordId"),
         ([record(1), record(1)], "Duplicate recordId"),
@@ -196,3 +200,19 @@ def test_what_is_ended_is_not_answered_any_more_and_takes_no_slot(cloud: Cloud) 
     imitation.faults.set({"job_seconds": 0.0})
     assert imitation.end([record(1)]).status == "Completed"
     assert imitation.journal.snapshot()["paid"] == 1
+
+
+def test_a_file_may_have_so_many_records_and_a_job_must(cloud: Cloud) -> None:
+    three = [record(n) for n in range(3)]
+    assert Imitation(cloud, max_records=3, min_records=3).end(three).status == "Completed"
+    assert "A file has more than 2 records" in Imitation(cloud, max_records=2).end(three).message
+    assert "3 records; the minimum is 4" in Imitation(cloud, min_records=4).end(three).message
+
+
+def test_output_is_written_with_the_jobs_own_key(cloud: Cloud) -> None:
+    config = {"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/out/", "s3EncryptionKeyId": "key-1"}}
+    job = Imitation(cloud, s3_require_kms=True).end([record(0)], outputDataConfig=config)
+    assert job.status == "Completed"
+    for name in ("a.jsonl.out", "manifest.json.out"):
+        options = cloud.s3.objects[f"out/{job.id}/{name}"].options
+        assert (options["ServerSideEncryption"], options["SSEKMSKeyId"]) == ("aws:kms", "key-1")

@@ -150,3 +150,20 @@ def test_an_application_profile_stands_for_a_model(service: Service) -> None:
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/appnova"
     found = service.client.get(f"/inference-profiles/{quote(arn, safe='')}").json
     assert found["models"] == [{"modelArn": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"}]
+
+
+def test_the_newest_jobs_are_listed_first_unless_it_is_said(cloud: Cloud) -> None:
+    service = Service(cloud)
+    names = ["a-1", "a-2", "a-3"]
+    for name in names:
+        service.post("/model-invocation-job", {**JOB, "jobName": name})
+    jobs: Any = service.client.application._jobs
+    for number, job in enumerate(jobs.all()):
+        job.submitted = f"2026-11-2{number}T00:00:00Z"
+
+    def listed(query: str = "") -> list[str]:
+        found = service.client.get(f"/model-invocation-jobs{query}").json["invocationJobSummaries"]
+        return [each["jobName"] for each in found]
+
+    assert listed() == names[::-1]
+    assert listed("?sortOrder=Ascending") == names

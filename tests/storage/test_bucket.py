@@ -1,5 +1,6 @@
 """Whether the bucket will do, told before any work and in words that help."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,3 +97,15 @@ def test_the_second_look_may_fail_as_well(cloud: Cloud) -> None:
     cloud.s3.before("ListObjectsV2", raising(EndpointConnectionError(endpoint_url="https://x")))
     with pytest.raises(TransientError, match="looking at the bucket"):
         check_bucket(ROOT)
+
+
+def test_a_bucket_that_says_where_it_is_when_all_is_well(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to whoever may look at it: its jobs could not read it."""
+    reply = {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": " eu-west-1 "}}}
+    monkeypatch.setattr(cloud.s3.client, "head_bucket", lambda **_: reply)
+    with pytest.raises(ConfigurationError, match="is in eu-west-1, and the jobs would run in"):
+        check_bucket(ROOT)
+    # The region of the jobs is Bedrock's: an S3 client makes do without one.
+    there = SimpleNamespace(meta=SimpleNamespace(region_name="eu-west-1"))
+    monkeypatch.setattr("tasks.aws.bedrock", lambda: there)
+    check_bucket(ROOT)

@@ -190,3 +190,19 @@ def test_a_local_copy_is_read_from_its_beginning_and_is_gone_afterwards(cloud: C
     assert body.closed
     with pytest.raises(PipelineError, match=re.escape(f"reading {PLACE}b")), local_copy(S3Uri(BUCKET, f"{PLACE.key}b")):
         pass
+
+
+def test_a_read_that_breaks_off_is_begun_again_later_and_later(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+    monkeypatch.setattr("tasks.aws.back_off", waited.append)
+    cloud.s3.put(PLACE.key, b"content")
+    read = StreamingBody.read
+
+    def broken(self: StreamingBody, amt: int | None = None) -> bytes:
+        if len(waited) < 3:
+            raise ResponseStreamingError(error="x")
+        return read(self, amt)
+
+    monkeypatch.setattr(StreamingBody, "read", broken)
+    assert read_object(PLACE)[0] == b"content"
+    assert waited == [0, 1, 2]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -236,3 +237,25 @@ def test_a_line_of_just_the_limit_is_whole(tmp_path: Path, monkeypatch: pytest.M
 def test_a_zip_bomb_is_told_from_many_chats_that_are_alike() -> None:
     """These grow some hundred times; a bomb a thousand times and more, which would fill the worker's disk."""
     assert (reader._MOST_GROWTH, reader._ANY_GROWTH_BYTES) == (700, 64 * 1024 * 1024)
+
+
+def test_reads_that_break_off_are_begun_again_later_and_later(
+    cloud: Cloud, in_s3: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[int] = []
+    monkeypatch.setattr("tasks.aws.back_off", waited.append)
+
+    class Body:
+        def read(self, most: int) -> bytes:
+            if len(waited) < 3:
+                raise ConnectionError("reset")
+            return b"x" * most
+
+    client: Any = SimpleNamespace(get_object=lambda **_: {"Body": Body()})
+    assert S3Stream(client, parse_input_uri(in_s3.uri), in_s3.version, 4).read(4) == b"xxxx"
+    assert waited == [0, 1, 2]
+
+
+def test_a_block_is_two_mebibytes() -> None:
+    """What a run holds at a time is so many of them."""
+    assert reader.BLOCK_BYTES == 2 * 1024 * 1024

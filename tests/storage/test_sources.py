@@ -22,6 +22,8 @@ def test_a_name_that_no_file_can_have() -> None:
     ("named", "remedy"),
     [
         ("https://example.com/in.jsonl?signature=hunter2", "download the file"),
+        ("https://me:hunter2@example.com/in.jsonl", "download the file"),
+        ("http://example.com/in.jsonl#hunter2", "download the file"),
         ("gs://bucket/in.jsonl", "only s3:// is read"),
         ("file-AbC123", "the id of a file at OpenAI's API"),
         ("-", "save it to one"),
@@ -196,3 +198,11 @@ def test_a_folder_that_may_not_be_read_is_no_crash(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(InputFileError, match=r"a\.jsonl cannot be read: Permission denied\."):
         find_sources(str(tmp_path))
+
+
+def test_a_worker_elsewhere_finds_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"{}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named in ("in.jsonl", "*.jsonl", "~/in.jsonl", "."):
+        assert [source.uri for source in find_sources(named)] == [str(tmp_path.resolve() / "in.jsonl")]

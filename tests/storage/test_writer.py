@@ -1,6 +1,9 @@
 """Uploads: parts when they are many, verified, and nothing left after a failure."""
 
+import contextlib
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -157,3 +160,47 @@ def test_uploads_of_the_chosen_keys_are_aborted(cloud: Cloud, caplog: pytest.Log
 def test_no_part_but_the_last_is_smaller_than_s3_takes() -> None:
     """5 MiB: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html."""
     assert PART_BYTES == 5 * 1024 * 1024
+
+
+class Executor:
+    """Runs each part where its result is asked for; notes the order."""
+
+    def __init__(self, order: list[Any], workers: int, **_: Any) -> None:
+        self.order = order
+        order.append(f"{workers} at a time")
+
+    def submit(self, call: Any, number: int, data: Any) -> Any:
+        self.order.append(f"part {number} goes out")
+
+        def result() -> Any:
+            self.order.append(f"part {number} is waited for")
+            return call(number, data)
+
+        return SimpleNamespace(result=result)
+
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        self.order.append((wait, cancel_futures))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_whoever_writes_runs_no_further_ahead_than_one_part(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """A network slower than the conversion would otherwise fill the memory."""
+    order: list[Any] = []
+    monkeypatch.setattr("tasks.storage.writer.ThreadPoolExecutor", lambda n, **named: Executor(order, n, **named))
+    with contextlib.suppress(KeyError), S3Writer(PLACE) as out:
+        for _ in range(3):
+            out.write(PART)
+        if fails:
+            raise KeyError
+    assert order[:6] == [
+        "1 at a time",
+        "part 1 goes out",
+        "part 1 is waited for",
+        "part 2 goes out",
+        "part 2 is waited for",
+        "part 3 goes out",
+    ]
+    # What has not begun is not begun any more.
+    assert order[-1] == (True, fails)
