@@ -355,7 +355,8 @@ def _named(name: str, handler: Handler) -> Handler:
         try:
             return await handler(request)
         except ClientDisconnect:
-            raise
+            # Nobody reads it; raised, it would be a fault of ours to Starlette.
+            return Response(status_code=499)
         except Exception as error:
             answer = answer_of(error)
             if answer.status_code >= 500:

@@ -13,6 +13,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from deployments.api.app import create_app
 from deployments.api.gate import Gate, Rates
 from deployments.api.metrics import Metrics
 from deployments.api.server import Server
@@ -30,7 +31,7 @@ from tasks.api.files import get_file, save_file
 from tasks.api.ids import new_id, result_file_id
 from tasks.api.orders import Order, cancel_order, get_order, update_order
 from tasks.api.tenants import Tenants
-from tasks.api.views import ended
+from tasks.api.views import ended, failed
 from tasks.batch.paths import BatchRef
 from tasks.errors import PipelineError, TransientError
 from tests.api.callers import LINE, create, tenant, upload
@@ -176,6 +177,102 @@ def test_the_room_for_a_form_is_no_part_of_a_file(cloud: Cloud) -> None:
     with client_of(tenant(max_file_bytes=len(LINE))) as client:
         assert post_file(client)["bytes"] == len(LINE)
         assert error_of(client.post("files", **form(FILE + b"x", PURPOSE)), 413)["code"] == "file_too_large"
+        fields = [b'Content-Disposition: form-data; name="x%d"\r\n\r\n' % n + b"1" * 60_000 for n in range(15)]
+        assert client.post("files", **form(FILE, PURPOSE, *fields)).status_code == 200
+
+
+def test_params_of_queries(client: TestClient) -> None:
+    file = post_file(client, LINE.replace(b'"model"', b'"other"'))["id"]
+    for query, param in (
+        ("files?order=up", "order"),
+        ("files?after=../x", "after"),
+        ("files?limit=0", "limit"),
+        ("batches?after=../x", "after"),
+        (f"files/{file}/cost-estimate?model=m&completion_window=1h", "completion_window"),
+        (f"files/{file}/cost-estimate", "model"),
+    ):
+        assert error_of(client.get(query), 400)["param"] == param
+
+
+def test_the_key_of_kms_that_a_header_names_encrypts_what_is_uploaded(cloud: Cloud) -> None:
+    headers = {"x-amzn-bedrock-outputencryptionkeyid": "arn:key/own"}
+    with client_of(tenant(kms_keys=("arn:key/own",))) as client:
+        file = client.post("files", files={"file": ("x", LINE)}, data={"purpose": "batch"}, headers=headers).json()
+        begun = client.post("uploads", json={"bytes": 1, "filename": "x", "purpose": "batch"}, headers=headers).json()
+        part = client.post(f"uploads/{begun['id']}/parts", files={"data": ("x", b"x")}).json()
+        for key in (f"data/{file['id']}", f"uploads/{begun['id']}/parts/{part['id']}"):
+            assert cloud.s3.objects[f"prefix/acme/api/{key}"].options["SSEKMSKeyId"] == "arn:key/own"
+        refused = {"x-amzn-bedrock-outputencryptionkeyid": "arn:key/anothers"}
+        for reply in (
+            client.post("files", files={"file": ("x", LINE)}, data={"purpose": "batch"}, headers=refused),
+            client.post("uploads", json={"bytes": 1, "filename": "x", "purpose": "batch"}, headers=refused),
+        ):
+            assert error_of(reply, 403)["code"] == "kms_key_not_allowed"
+
+
+def test_every_change_is_noted(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Who did what to which object: a line for each, of the request that it came by."""
+    caplog.set_level(logging.INFO, "bedrock_batch.api.audit")
+    file = post_file(client)["id"]
+    batch = client.post("batches", json={"input_file_id": file}).json()["id"]
+    client.post(f"batches/{batch}/cancel")
+    end = ended(get_order(tenant(), batch), document(status="completed", completed_at=5).public())
+    update_order(tenant(), batch, lambda current: setattr(current, "final", end))
+    again = client.post(f"batches/{batch}/retry").json()["id"]
+    given = {"bytes": 1, "filename": "x", "purpose": "batch"}
+    one, other = (client.post("uploads", json=given).json()["id"] for _ in range(2))
+    part = client.post(f"uploads/{one}/parts", files={"data": ("x", b"x")}).json()["id"]
+    client.post(f"uploads/{one}/complete", json={"part_ids": [part]})
+    reply = client.post(f"uploads/{other}/cancel")
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name.endswith("audit")]
+    assert [(line["audit"], line["id"]) for line in lines] == [
+        ("file.create", file),
+        ("batch.create", batch),
+        ("batch.cancel", batch),
+        ("batch.retry", again),
+        ("upload.create", one),
+        ("upload.create", other),
+        ("upload.part", part),
+        ("upload.complete", one),
+        ("upload.cancel", other),
+    ]
+    assert {line["tenant"] for line in lines} == {"acme"}
+    assert lines[-1]["request_id"] == reply.headers["x-request-id"]
+
+
+def test_a_batch_that_is_over_is_one_read(client: TestClient, cloud: Cloud) -> None:
+    batch = client.post("batches", json={"input_file_id": post_file(client)["id"]}).json()["id"]
+    update_order(tenant(), batch, lambda current: setattr(current, "batch_id", "batch_" + "a" * 32))
+    end = failed(get_order(tenant(), batch), "internal_error", "x")
+    update_order(tenant(), batch, lambda current: setattr(current, "final", end))
+    cloud.s3.calls.clear()
+    assert client.get(f"batches/{batch}").json()["status"] == "failed"
+    assert [name for name, _ in cloud.s3.calls] == ["GetObject"]
+    assert error_of(client.get(f"batches/{batch}/output"), 404)["param"] == "id", "it will never have one"
+
+
+def test_a_body_that_its_client_does_not_end_is_no_fault_of_ours(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bedrock_batch.api")
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer acme-key-0123456789")]
+    scope: Any = {"type": "http", "method": "POST", "path": "/v1/batches", "query_string": b"", "headers": headers}
+
+    async def call() -> None:
+        await create_app(Tenants((tenant(),)), Dispatcher())(scope, receive, send)
+
+    asyncio.run(call())
+    (record,) = caplog.records
+    line = json.loads(record.getMessage())
+    assert (line["status"], line["route"], sent[0]["status"]) == (499, "/batches", 499)
 
 
 def test_idempotency_keys(client: TestClient) -> None:

@@ -73,6 +73,7 @@ def test_a_form_without_a_file_opens_none() -> None:
     [
         (WHOLE, "application/json", "must be multipart/form-data"),
         (WHOLE, "multipart/form-data", "with a boundary"),
+        (WHOLE, "application/x-www-form-urlencoded; boundary=XX", "must be multipart/form-data"),
         (WHOLE, "multipart/form-data; boundary=" + "X" * 257, "with a boundary"),
         (WHOLE[:-10], KIND, "breaks off"),
         (b"no form at all", KIND, "malformed"),
@@ -85,3 +86,34 @@ def test_a_form_without_a_file_opens_none() -> None:
 def test_what_is_wrong_is_said(body: bytes, kind: str, said: str) -> None:
     with pytest.raises(InvalidCallError, match=said):
         Read(body, kind)
+
+
+def test_names_are_utf8_and_bounded() -> None:
+    found = Read(field("été", "ü".encode()) + field("n" * 300) + part("form-data", b"nameless") + END)
+    assert found.form.fields == {"été": "ü", "n" * 256: "x"}
+    named = Read(part('form-data; name="file"; filename="été.jsonl"', b"x") + END)
+    assert named.form.filename == "été.jsonl"
+    assert Read(part('form-data; name="file"', b"x") + END).form.filename is None
+
+
+def test_bounds_that_may_just_be_reached() -> None:
+    longest = "B" * 256
+    body = WHOLE.replace(b"--XX", b"--" + longest.encode())
+    assert Read(body, f"multipart/form-data; boundary={longest}").form.complete
+    assert Read(field("a") * 19 + part(FILE, b"x") + END).form.has_file
+    assert len(Read(field("a", b"x" * (64 << 10)) + END).form.fields["a"]) == 64 << 10
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(("size", "fits"), [(16 << 10, True), ((16 << 10) + 1, False)])
+def test_headers_are_of_16_kib_at_the_most(place: int, size: int, fits: bool) -> None:
+    """A parser of another version may have bounds of its own."""
+    form = FileForm("file", lambda: lambda _: None)
+    for _ in range(size // 1024):
+        form._header_part(place, b"x" * 1024)
+    if fits:
+        form._header_end()
+        assert [bytes(each) for each in form._header] == [b"", b""]
+        return
+    with pytest.raises(InvalidCallError, match="more than 16 KiB"):
+        form._header_part(place, b"x")

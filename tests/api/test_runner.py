@@ -1,5 +1,7 @@
 """What the runner does with orders: begun once, shared, cancelled alone, tried again, ended and announced."""
 
+import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from tasks.api.orders import (
     cancel_order,
     claim,
     get_order,
+    note_stopped,
     open_mark,
     open_orders,
     order_uri,
@@ -874,3 +877,212 @@ def test_nothing_is_kept_of_orders_that_are_over(pipeline: Pipeline) -> None:
         due(each).look()
     assert not list(open_orders(tenant()))
     assert (each._stopped, each._claimed, each._due, each._open) == (set(), {}, {}, set())
+
+
+def test_a_run_of_one_order_looks_at_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str | None] = []
+
+    def look(_: Runner, only: str | None = None) -> int:
+        looks.append(only)
+        return 3
+
+    monkeypatch.setattr(api, "load_tenants", lambda keyless: Tenants((tenant(),)))
+    monkeypatch.setattr(Runner, "look", look)
+    assert (api.run_orders.fn(ID), api.run_orders.fn()) == (3, 3)
+    assert looks == [ID, None]
+
+
+def test_an_order_of_a_fresh_sample_keeps_no_other_batch_alive(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch has the same id, and is another one, in a folder of its own."""
+    one, fresh = order_of(pipeline), order_of(pipeline, reuse=False)
+    pipeline.turns = [lambda: pipeline.batch("in_progress")]
+    each = runner()
+    each.look()
+    assert get_order(tenant(), one.id).batch_id == get_order(tenant(), fresh.id).batch_id
+    cancel_order(tenant(), one.id)
+    stops: list[BatchRef] = []
+    monkeypatch.setattr(api, "stop_batch", stops.append)
+    each.look()
+    assert [ref.root for ref in stops] == [tenant().settings.root]
+
+
+def test_what_is_worked_on_is_not_waited_for(pipeline: Pipeline) -> None:
+    each = runner()
+    each._open, each._due = {"one", "other"}, {"one": 0.0, "other": time.time() + 5}
+    assert each.pause() == 0.5
+    running: Any = {"one": None}
+    each._running = running
+    assert 4 < each.pause() <= 5
+
+
+def test_a_sweep_that_fails_leaves_the_orders_of_others_alone(pipeline: Pipeline) -> None:
+    other = tenant("other")
+    old = upload(other, expires_after=3600)
+    pipeline.cloud.s3.put(f"prefix/other/api/expiring/{1:012x}-{old.id}", b"")
+    pipeline.cloud.s3.refuse("ListObjectsV2", "AccessDenied", 403, on="prefix/acme/api/expiring")
+    assert runner(tenant(), other).look() == 0
+    assert not pipeline.cloud.s3.keys(f"prefix/other/api/data/{old.id}")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("error", [TransientError("throttled"), RuntimeError("TEXT OF A REQUEST")])
+def test_what_fails_on_a_thread_is_said_and_tried_later(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    order = order_of(pipeline)
+    attach(tenant(), order.id, ID)
+
+    def load(_: BatchRef) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "load", load)
+    each = Runner(Tenants((tenant(),)), threads=1)
+    each.look()
+    assert each._pool is not None
+    each._pool.shutdown(wait=True)
+    assert each._due[order.id] > time.time()
+    assert (each._running, each.wake.is_set()) == ({}, True), "it is looked at again"
+    assert f"Order {order.id} will be tried again" in caplog.text
+    assert "TEXT" not in caplog.text
+
+
+def test_a_batch_is_as_old_as_the_orders_stand_on_it(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order that waited for hours is looked at often, once it runs."""
+    order = order_of(pipeline)
+    monkeypatch.setattr(time, "time", lambda: 5_000_000.0)
+    each = runner()
+    each._wait(order.model_copy(update={"created_at": 4_000_000, "attached_at": 4_999_900}))
+    assert each._due[order.id] == 5_000_005
+    each._wait(order.model_copy(update={"created_at": 4_999_000}))
+    assert each._due[order.id] == 5_000_050
+
+
+def test_a_batch_that_fails_while_it_runs_is_a_failed_order(pipeline: Pipeline) -> None:
+    order = order_of(pipeline)
+
+    def turn() -> Batch:
+        errors = BatchErrors(data=[BatchError(code="job_failed", message="m")])
+        raise BatchFailedError("failed", pipeline.batch("failed", errors=errors, failed_at=5))
+
+    pipeline.turns = [lambda: pipeline.batch("in_progress"), turn]
+    each = runner()
+    each.look()
+    due(each).look()
+    end = shown(order)
+    assert (end["status"], [each["code"] for each in end["errors"]["data"]]) == ("failed", ["job_failed"])
+
+
+def test_a_cancel_that_comes_while_a_batch_is_stopped_opens_nothing_again(pipeline: Pipeline) -> None:
+    order = order_of(pipeline)
+    ref = BatchRef(tenant().settings.root, ID)
+
+    def turn() -> Batch:
+        cancel_order(tenant(), order.id)
+        note_stopped(tenant(), ref)
+        return pipeline.batch("cancelled", cancelled_at=5)
+
+    pipeline.turns = [turn]
+    runner().look()
+    assert len(pipeline.calls) == 1
+    assert shown(order)["status"] == "cancelled"
+
+
+def test_an_order_that_ended_elsewhere_opens_no_batch_again(pipeline: Pipeline) -> None:
+    order = order_of(pipeline)
+    over = order.model_copy(update={"batch_id": ID, "final": failed(order, "internal_error", "x")})
+    note_stopped(tenant(), BatchRef(tenant().settings.root, ID))
+    each = runner()
+    each._settle(tenant(), over, document(id=ID, status="cancelled", cancelled_at=5).public())
+    assert (pipeline.calls, each._due) == ([], {})
+
+
+def test_how_often_and_how_long() -> None:
+    assert (api._LEAST_WAIT, api._MOST_WAIT, api._LEAST_PAUSE, api._MOST_PAUSE) == (1, 60, 0.5, 10)
+    assert (api._MOST_TRIES, api._SWEEP_SECONDS) == (20, 600)
+
+
+def test_a_traceback_of_what_is_meant_for_users_is_left_out() -> None:
+    def logged(error: Exception) -> logging.LogRecord:
+        record = logging.LogRecord("x", logging.ERROR, "x", 1, "x", None, (type(error), error, None))
+        assert api._NoTraces().filter(record)
+        return record
+
+    assert logged(TransientError("x")).exc_info is None
+    assert logged(RuntimeError("x")).exc_info
+
+
+def test_the_end_of_standard_input_is_that_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    each, over, said = runner(), threading.Event(), [b"\n", b"\n\n", b""]
+    woken: list[bool] = []
+
+    def read(_: int, __: int) -> bytes:
+        woken.append(each.wake.is_set())
+        each.wake.clear()
+        return said.pop(0)
+
+    monkeypatch.setattr("flows.api.os.read", read)
+    api._listen(each, over)
+    assert (woken, over.is_set(), each.wake.is_set()) == ([False, True, True], True, True)
+
+
+class _Ended(BaseException):
+    pass
+
+
+@pytest.fixture
+def driven(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `python -m flows.api` does, up to its end, which comes at its second look."""
+    did: list[Any] = []
+    made: list[Runner] = []
+
+    class Driven(Runner):
+        def __init__(self, tenants: Tenants, threads: int = 0) -> None:
+            super().__init__(tenants)
+            did.append(threads)
+            made.append(self)
+
+        def look(self, only: str | None = None) -> int:
+            did.append("look")
+            if did.count("look") == 1:
+                self.wake.set()
+                raise TransientError("S3 is away")
+            handlers[signal.SIGTERM]()
+            return 0
+
+        def close(self, seconds: float) -> None:
+            did.append(seconds)
+
+    def exit_(status: int) -> None:
+        did.append(("exit", status))
+        raise _Ended
+
+    handlers: dict[int, Callable[[], None]] = {}
+    monkeypatch.setattr(api, "Runner", Driven)
+    monkeypatch.setattr(api, "load_tenants", lambda keyless: Tenants((tenant(),)))
+    monkeypatch.setattr(api, "spare_memory", lambda: did.append("memory"))
+    monkeypatch.setattr(api, "_listen", lambda *_: None)
+    monkeypatch.setattr("flows.api.signal.signal", lambda number, handler: handlers.update({number: handler}))
+    monkeypatch.setattr("flows.api.logging.shutdown", lambda: None)
+    monkeypatch.setattr("flows.api.logging.basicConfig", lambda **_: None)
+    monkeypatch.setattr("flows.api.os._exit", exit_)
+    for name in ("THREADS", "LOG_LEVEL"):
+        monkeypatch.delenv(f"BEDROCK_BATCH_API_{name}", raising=False)
+    return did
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 4), ("9", 9)])
+def test_the_runner_goes_on_until_a_signal_comes(
+    driven: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    given: str | None,
+    threads: int,
+) -> None:
+    if given:
+        monkeypatch.setenv("BEDROCK_BATCH_API_THREADS", given)
+    with pytest.raises(_Ended):
+        api.main()
+    assert driven == ["memory", threads, "look", "look", 10.0, ("exit", 0)]
+    assert "The orders could not be looked at: S3 is away" in caplog.text

@@ -365,11 +365,13 @@ def test_an_upload_that_is_given_up(client: TestClient, cloud: Cloud) -> None:
 def test_metrics_are_the_operators(cloud: Cloud) -> None:
     with client_of(tenant(operator=True)) as client:
         client.post("batches", json={"input_file_id": post_file(client)["id"]})
-        text = client.get("http://server/metrics").text
+        reply = client.get("http://server/metrics")
+        assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+        text = reply.text
     assert 'bedrock_batch_api_requests_total{method="POST",route="/files",status="200"} 1.0' in text
     assert 'bedrock_batch_api_open_batches{state="validating"} 1.0' in text
     with client_of() as client:
-        error_of(client.get("http://server/metrics"), 403)
+        assert error_of(client.get("http://server/metrics"), 403)["code"] == "not_an_operator"
 
 
 def test_logs_say_who_did_what_and_nothing_of_it(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:

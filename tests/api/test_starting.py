@@ -1,5 +1,7 @@
 """How the server is started, who drives its orders, and how what it started ends: without starting any of it."""
 
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments import up
 from deployments.api import __main__ as command
 from deployments.api import dispatch
-from deployments.api.dispatch import DEPLOYMENT, PrefectRuns
+from deployments.api.dispatch import DEPLOYMENT, OwnRunner, PrefectRuns
 from deployments.processes import end
 from flows.api import run_orders
 from tasks.api.tenants import Tenants
@@ -64,6 +66,9 @@ def test_a_server_listens_on_this_machine_only_if_nothing_is_said(
     assert (config.host, config.port) == ("127.0.0.1", 8000)
     assert (config.proxy_headers, config.server_header, config.access_log) == (False, False, False)
     assert (config.timeout_graceful_shutdown, config.timeout_keep_alive) == (30, 75)
+    assert config.h11_max_incomplete_event_size == 64 << 10
+    # They say at INFO where they send what.
+    assert {logging.getLogger(name).level for name in ("httpx", "botocore", "urllib3", "prefect")} == {logging.WARNING}
     assert "Base URL http://127.0.0.1:8000/v1" in capsys.readouterr().err
 
 
@@ -85,10 +90,13 @@ def test_without_a_key_it_listens_to_nobody_else(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_without_a_key_on_a_loopback_address(served: list[Any], monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_without_a_key_on_a_loopback_address(
+    served: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
     monkeypatch.delenv("BEDROCK_BATCH_API_KEY")
     assert command.main(["--no-key", "--host", host]) == 0
     assert command.main(["--host", host]) == 1, "no key, and it was not said that none is wanted"
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: The server has no key")
 
 
 # Runs of a Prefect server
@@ -163,22 +171,25 @@ def test_prefect_that_is_away_is_told_and_forgotten_once_it_is_back(
 def test_while_orders_are_open_all_are_looked_at_once_a_minute(
     prefect: Client, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = tenant()
-    runs = PrefectRuns(Tenants((owner, tenant("other"))))
+    owner, other = tenant(), tenant("other")
+    runs = PrefectRuns(Tenants((owner, other)))
     waits: list[float] = []
 
     def wait(seconds: float) -> bool:
         waits.append(seconds)
         if len(waits) == 2:
-            create(owner, upload(owner).id)
-        return len(waits) > 2
+            # S3 is away for a moment.
+            cloud.s3.refuse("ListObjectsV2", "SlowDown", 503)
+        if len(waits) == 3:
+            create(other, upload(other).id)
+        return len(waits) > 3
 
     monkeypatch.setattr(runs._over, "wait", wait)
     clock = time.time()
     monkeypatch.setattr(time, "time", lambda: clock)
     keep(runs)
     settled(runs)
-    assert waits == [30.0] * 3
+    assert waits == [30.0] * 4
     minute = int(clock) // 60
     assert prefect.asked == [{"id": "run-orders/api", "parameters": {}, "idempotency_key": f"{owner.home}-{minute}"}]
 
@@ -189,6 +200,48 @@ def test_closing_asks_for_nothing_more(prefect: Client) -> None:
     assert runs._over.is_set()
     with pytest.raises(RuntimeError):
         runs.tell("batch_1")
+
+
+# A runner of the server's own
+
+
+def own(runner: Any) -> OwnRunner:
+    made = object.__new__(OwnRunner)
+    made._runner = runner
+    return made
+
+
+def test_a_runner_is_told_by_a_line() -> None:
+    class Pipe(io.BytesIO):
+        flushed = b""
+
+        def flush(self) -> None:
+            self.flushed = self.getvalue()
+
+    pipe = Pipe()
+    driver = own(SimpleNamespace(stdin=pipe, poll=lambda: None))
+    for _ in range(2):
+        driver.tell("batch_1")
+    assert pipe.flushed == b"\n\n"
+    assert driver.trouble() is None
+    pipe.close()
+    driver.tell("batch_1")
+    own(None).tell("batch_1")
+    own(SimpleNamespace(stdin=None)).tell("batch_1")
+
+
+def test_a_runner_that_is_gone_is_told_nothing_and_said_to_start() -> None:
+    def broken(_: bytes) -> None:
+        raise BrokenPipeError
+
+    gone = own(SimpleNamespace(stdin=SimpleNamespace(write=broken), poll=lambda: 1))
+    gone.tell("batch_1")
+    assert gone.trouble() == own(None).trouble() == "The runner is starting."
+
+
+def test_how_long_is_waited_for_processes() -> None:
+    assert (dispatch._START_SECONDS, dispatch._STOP_SECONDS, dispatch._RESTART_SECONDS) == (180, 20, 5)
+    assert dispatch._LOOK_SECONDS == 30
 
 
 # Processes

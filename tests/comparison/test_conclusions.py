@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasks.comparison.conclusions import Conclusion, conclude, same_cost
@@ -146,6 +147,15 @@ def test_one_sided_is_half_of_five_percent() -> None:
     assert (found.test, found.adjusted_p) == ("Tango's score of clusters", 1.0)
 
 
+def test_a_margin_of_nothing_is_one_as_well() -> None:
+    variants: Any = [None] * 2
+    found = conclude(numbers(pair(**BETTER, second_not_worse_p=0.9), margin=0.0, base="a", variants=variants), None)
+    assert [(each.claim, each.margin, each.holds) for each in found[1:]] == [
+        ("not_worse", 0.0, False),
+        ("worse", 0.0, False),
+    ]
+
+
 def test_a_variant_alone_has_no_margin() -> None:
     variants: list[Measures] = []
     assert conclude(numbers(margin=0.02, variants=variants), None) == []
@@ -165,6 +175,8 @@ def test_whom_a_judge_prefers(won: int, lost: int, names: tuple[str, str]) -> No
     assert (found.values, found.n, found.ties) == ((max(won, lost), min(won, lost)), won + lost, 5)
     assert found.difference == abs(won - lost) / (won + lost)
     assert found.test == "exact sign test"
+    (found,) = conclude(numbers(), judged(msgspec.structs.replace(given, adjusted_p=0.05)))
+    assert not found.holds, "what is corrected for all pairs counts"
 
 
 def test_a_judge_of_ties_only_prefers_none() -> None:
@@ -208,5 +220,6 @@ def test_agreement_is_claimed_only_without_a_reference() -> None:
     assert the("same_answers", conclude(numbers(both), None)) == []
     (found,) = conclude(numbers(both, referenced=0), None)
     assert (found.holds, found.difference, found.interval, found.n) == (False, 0.75, (0.2, 0.9), 4)
-    (found,) = conclude(numbers(pair(both=4, agreement=Share(4, 4, None)), referenced=0), None)
-    assert found.holds
+    for same in (999, 1000):
+        (found,) = conclude(numbers(pair(both=1000, agreement=Share(same, 1000, None)), referenced=0), None)
+        assert found.holds is (same == 1000)

@@ -103,6 +103,7 @@ def test_of_texts_the_least_alike_are_kept() -> None:
 
 
 def test_so_many_patterns_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disagreements._PATTERNS == 500
     monkeypatch.setattr(disagreements, "_PATTERNS", 2)
     found = joined()
     for other in "xyz":
@@ -126,8 +127,9 @@ def test_texts_are_cut() -> None:
 
 def test_the_list_ends_where_its_room_does(monkeypatch: pytest.MonkeyPatch) -> None:
     # "q", "x", "y" and 60 of a row's own.
+    assert disagreements.LISTED_CHARACTERS == 4_000_000
     monkeypatch.setattr(disagreements, "LISTED_CHARACTERS", 2 * 63)
     found = joined()
-    for _ in range(3):
+    for _ in range(5):
         add(found, "x", "y")
-    assert (len(found.listed), found.listed_total, found.listed_characters) == (2, 3, 126)
+    assert (len(found.listed), found.listed_total, found.listed_characters) == (2, 5, 126)

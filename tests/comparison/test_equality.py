@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.comparison.equality import normalise
+from tasks.comparison.equality import exact, normalise, unwrapped
 from tasks.comparison.extract import Extract, Reader, read_extract, score
 from tasks.comparison.joined import STRICT, read_options
 from tasks.comparison.labels import Matcher
@@ -286,3 +286,43 @@ def test_what_a_call_may_say() -> None:
 def test_what_cannot_be_read_so(bad: Any) -> None:
     with pytest.raises(ConfigurationError):
         read_extract(bad)
+
+
+def test_what_is_wrapped_eight_times_is_unwrapped_and_no_more() -> None:
+    text = "x"
+    for start, end in ('""', "''", "``", "“”", "‘’", "«»", "‹›", "「」"):
+        text = f"{start}{text}{end}"
+    assert unwrapped(text) == "x"
+    assert unwrapped(f"『{text}』") == '"x"'
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "# a\nb", "* a\n* b"])
+def test_a_list_is_no_line_with_a_mark(text: str) -> None:
+    assert unwrapped(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "inner"),
+    [
+        ("```json\nyes```", "yes"),
+        ("```It is\nyes```", "It is\nyes"),
+        ("```c++ \nyes\n```", "yes"),
+        ("```yes```", "yes"),
+    ],
+)
+def test_the_first_line_of_a_fence_may_be_a_language(text: str, inner: str) -> None:
+    assert unwrapped(text) == inner
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("e\u0301", "é"), ("STRASSE", "Straße"), ("[1e15]", "[1000000000000000]"), ("[1e300]", "[1.0e300]")],
+)
+def test_spellings_of_one_text(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+    assert exact("e\u0301") == "é"
+
+
+def test_json_that_is_too_deep_is_a_text() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    assert normalise(deep) == deep

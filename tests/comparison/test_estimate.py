@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tasks.bedrock.prices import Rate
+from tasks.bedrock.models import parse_model
+from tasks.bedrock.prices import Rate, rate_for
 from tasks.comparison import estimate
 from tasks.comparison.estimate import (
     Estimate,
     estimate_all,
+    estimate_cost,
     estimate_judge,
     estimate_variants,
     estimates_table,
@@ -203,5 +205,16 @@ def test_what_people_and_programs_are_told() -> None:
 @pytest.mark.parametrize(("below", "jobs"), [("pad", 1), ("on_demand", 0)])
 def test_the_judges_few_requests_go_as_the_call_says(sources: list[Source], below: str, jobs: int) -> None:
     two, judge = [Variant(NOVA, "a"), Variant(NOVA, "b")], Judge(NOVA, requests=10)
-    *_, judging = estimate_all(two, sources, 200, "24h", judge=judge, below_minimum=below)
+    *_, judging = estimate_cost.fn(two, sources, 200, "24h", judge=judge, below_minimum=below)
     assert (judging.requests, judging.jobs) == (20, jobs)
+
+
+def test_a_variant_is_at_the_price_of_its_tier(sources: list[Source]) -> None:
+    options = {"completion_window": "immediate", "service_tier": "priority"}
+    (found,) = estimate_variants([Variant(NOVA, "a", options=options)], sources, 200, "24h")
+    assert found.rate == rate_for(parse_model(NOVA), batch=False, tier="priority")
+    assert found.rate != rate_for(parse_model(NOVA), batch=False)
+
+
+def test_two_thousand_requests_are_measured() -> None:
+    assert estimate._SAMPLE == 2000

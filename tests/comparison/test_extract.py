@@ -158,6 +158,11 @@ def other(text: str, reference: str) -> bool:
     return text == reference
 
 
+class Scored:
+    def __init__(self, answer: str, reference: str) -> None:
+        self.right = answer == reference
+
+
 def echo(answer: str, reference: str, custom_id: str, request: str) -> float:
     return float(answer) if (reference, request, custom_id) == ("ref", "req", "id") else 1
 
@@ -171,6 +176,7 @@ def echo(answer: str, reference: str, custom_id: str, request: str) -> float:
         (":f", "cannot be imported"),
         ("json:JSONDecoder", "must be a Python function of `answer` and `reference`"),
         (f"{__name__}:other", "must be a Python function of `answer` and `reference`"),
+        (f"{__name__}:Scored", "must be a Python function of `answer` and `reference`"),
     ],
 )
 def test_scorers_that_are_none(scorer: str, why: str) -> None:

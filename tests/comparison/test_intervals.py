@@ -184,3 +184,108 @@ def test_clusters_count_for_as_many_as_they_are_worth() -> None:
     sums, sizes = np.array([3.0, 1.0]), np.array([4.0, 4.0])
     # Of two clusters: 2 / (2 - 1) * (1² + 1²) / 8².
     assert intervals._cluster_variance(sums, sizes) == pytest.approx(2 * 2 / 64)
+
+
+def test_the_constants_of_the_statistics() -> None:
+    """The report, its page of documentation and the figures of `tests.bench_verdict` stand on these."""
+    i = intervals
+    assert (i.LEVEL, i._POWER, i._RESAMPLES, i._SEED, i._EXACT_SUM) == (0.95, 0.8, 2000, 20_240_501, 20_000)
+    assert (i._BOOTSTRAP_FROM, i._BOOTSTRAP_UP_TO, i._FEW) == (30, 2000, 10)
+    assert (i.LEAST_ERRORS, i.LEAST_OF_A_LABEL, i.LEAST_CLUSTERS) == (10, 5, 10)
+
+
+def test_few_of_either_kind_have_an_exact_interval() -> None:
+    """R: binom.test(9, 100) and, of ten, prop.test(10, 100, correct=FALSE)."""
+    assert intervals.proportion(9, 100) == pytest.approx((0.0419836, 0.1639823), abs=1e-6)
+    assert intervals.proportion(10, 100) == pytest.approx((0.0552291, 0.1743657), abs=1e-6)
+    assert intervals.proportion(90, 100) == pytest.approx((0.8256343, 0.9447709), abs=1e-6)
+
+
+@pytest.mark.parametrize(("count", "bootstrapped"), [(29, False), (30, True), (2000, True), (2001, False)])
+def test_which_means_are_bootstrapped(count: int, bootstrapped: bool) -> None:
+    """Of skewed values, the mean may lie farther up than down: Student's t does not know that."""
+    values = scipy.stats.expon.ppf((np.arange(count) + 0.5) / count)
+    low, high = intervals.mean(values) or (1, 0)
+    up, down = high - float(values.mean()), float(values.mean()) - low
+    if bootstrapped:
+        assert up > 1.01 * down
+        return
+    assert up == pytest.approx(down)
+    assert up == pytest.approx(scipy.stats.t.ppf(0.975, count - 1) * scipy.stats.sem(values))
+
+
+def worth(requests: float, clusters: int) -> float:
+    """So many requests, less what Student's t takes for the number of clusters."""
+    return requests * float(scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, clusters - 1)) ** 2
+
+
+@pytest.mark.parametrize(
+    ("each", "effect"),
+    [
+        # By cluster, how many of five are right. Three clusters tell too little of what theirs have in common: as one.
+        ([1] * 3 + [0] * 17, 5.0),
+        ([4] * 3 + [5] * 17, 5.0),
+        # Where even so more is seen, that counts: 20 / 19 * (3 * 4.25² + 17 * 0.75²) / 100² * 100 / (0.15 * 0.85).
+        ([5] * 3 + [0] * 17, 5.2631579),
+        # What is in one cluster is not more telling than what is not.
+        ([2] * 10 + [3] * 10, 1.0),
+        # 20 / 19 * 20 * 2.5² / 100² * 100 / 0.25.
+        ([5] * 10 + [0] * 10, 5.2631579),
+    ],
+)
+def test_what_clusters_of_five_are_worth(each: list[int], effect: float) -> None:
+    scores = np.array([float(place < right) for right in each for place in range(5)])
+    found = intervals.clustered_share(scores, np.repeat(np.arange(20), 5))
+    effective = worth(100 / effect, 20)
+    assert found == pytest.approx(intervals.proportion(sum(each) / 100 * effective, effective), abs=1e-6)
+
+
+def test_scores_between_0_and_1_vary_less() -> None:
+    scores = np.tile([0.5, 1.0], 50)
+    low, high = intervals.clustered_share(scores, np.arange(100)) or (1, 0)
+    wide = intervals.proportion(75, 100) or (1, 0)
+    assert wide[0] < low < 0.75 < high < wide[1]
+
+
+def test_tables_of_few_hits_have_no_interval() -> None:
+    def interval(hits: int, errors: int) -> object:
+        table = [[hits, errors], [0, 0]]
+        return intervals.of_table(table, intervals.macro_f1, intervals.logit, intervals.expit)
+
+    assert interval(9, 50) is None
+    assert interval(50, 9) is None
+    assert interval(10, 50) is not None
+    assert interval(50, 10) is not None
+
+
+def test_a_label_that_was_not_drawn_counts_for_nothing() -> None:
+    assert intervals.macro_f1([[2, 0, 0], [1, 1, 0], [0, 0, 0]]) == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_pairs_in_clusters() -> None:
+    first = np.repeat(np.tile([1.0, 0.0], 10), 2)
+    paired = intervals.PairedScores(first, np.zeros(40), np.repeat(np.arange(20), 2))
+    # Ten clusters of two alike: 20 / 19 * 20 * 1² / 40² * 40 / (0.5 - 0.5²).
+    effective = worth(40 / 2.1052632, 20)
+    assert paired.interval == pytest.approx(intervals.paired_difference(effective / 2, 0, effective), abs=1e-6)
+    assert paired.above(0.2) == pytest.approx(intervals.above(effective / 2, 0, effective, 0.2), abs=1e-6)
+
+
+@pytest.mark.parametrize(("clusters", "known"), [(9, False), (10, True)])
+def test_few_clusters_tell_too_little(clusters: int, known: bool) -> None:
+    places = np.repeat(np.arange(clusters), 2)
+    paired = intervals.PairedScores(np.ones(2 * clusters), np.zeros(2 * clusters), places)
+    assert (paired.interval is not None, paired.above(0.1) < 1) == (known, known)
+    share = intervals.clustered_share(np.tile([1.0, 0.0], clusters), places)
+    assert (share is not None) is known
+
+
+def test_scores_are_counted_in_steps() -> None:
+    """Six halves, all the same way: half of 2 / 2**6, by mid-p."""
+    first, second = np.ones(6), np.full(6, 0.5)
+    assert intervals.PairedScores(first, second, np.arange(6), 2).p_value == pytest.approx(1 / 64)
+
+
+def test_how_many_would_show_a_difference_without_any_spread() -> None:
+    """(1.959964 + 0.841621)² = 7.85."""
+    assert intervals.PairedScores(np.ones(5), np.zeros(5), np.arange(5)).needed() == 8

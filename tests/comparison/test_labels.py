@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks.comparison.extract import Extract, Reader
 from tasks.comparison.labels import Matcher
 from tasks.comparison.reference import Reference
 
@@ -73,3 +74,36 @@ def test_what_is_right() -> None:
 
 def test_a_reference_of_texts_is_no_set_of_labels() -> None:
     assert not Matcher(Reference({f"r{n}": (f"answer {n}",) for n in range(10)})).closed
+
+
+def free(*texts: str) -> Matcher:
+    """Of a reference that is no set of labels."""
+    own = [*texts, *(f"text {n} of many" for n in range(20))]
+    return Matcher(Reference({f"r{n}": (text,) for n, text in enumerate(own)}), Reader(Extract(includes=True)))
+
+
+def test_two_labels_are_a_set_however_few_requests_there_are() -> None:
+    assert Matcher(Reference({"a": ("x",), "b": ("y",)})).closed
+    assert not Matcher(Reference({"a": ("x",), "b": ("y",), "c": ("z",)})).closed
+    assert Matcher(Reference({f"r{n}": (f"l{n % 200}",) for n in range(400)})).closed
+    assert not Matcher(Reference({f"r{n}": (f"l{n % 201}",) for n in range(402)})).closed
+
+
+def test_a_label_is_looked_for_at_the_end() -> None:
+    assert TONES.inside("It is urgent. " + "x" * 19_000) == "Urgent"
+    assert TONES.inside("It is not urgent. " + "x" * 30_000 + " It is urgent.") == "Urgent"
+    assert TONES.inside("It is urgent. " + "x" * 30_000) is None
+
+
+def test_free_texts_stand_in_an_answer_as_words() -> None:
+    some = free("New York", "!!!")
+    assert not some.closed
+    assert some.right("It is new york, of course", ("New York",))
+    assert not some.right("It is Newark, York", ("New York",))
+    assert not some.right("It is new yorkish", ("New York",))
+    assert not some.right("anything", ("!!!",)), "it has no word"
+    assert not Matcher(Reference({})).right("It is New York", ("New York",))
+
+
+def test_of_free_texts_only_single_words_are_kept_apart() -> None:
+    assert free("AA", "aa", "New York", "new york").alike == ["AA", "aa"]

@@ -314,3 +314,41 @@ def test_images_may_lie_where_the_input_does(cloud: Cloud, service: Service, tmp
     compare_models(f"s3://{BUCKET}/in/in.jsonl", models=[CLAUDE, COLD], poll_seconds=0.001)
     kept = [json.loads(cloud.s3.objects[key].body) for key in cloud.s3.objects if key.endswith("/batch.json")]
     assert [each["bedrock"]["options"]["image_buckets"] for each in kept] == [[BUCKET]] * 2
+
+
+def test_the_report_says_what_was_chosen(
+    cloud: Cloud, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str | None, dict[str, Any]]] = []
+
+    def parameters(_: Any, __: Any, reference: str | None, **options: Any) -> list[tuple[str, str]]:
+        said.append((reference, options))
+        return []
+
+    monkeypatch.setattr(flow, "parameters_of", parameters)
+    path, right = chats(tmp_path), labels(tmp_path)
+    options = {"endpoint": None, "on_invalid": "fail", "unsupported": "error", "invocation": "auto"}
+    plain: dict[str, Any] = {
+        "input": str(path),
+        "requests": "100",
+        "completion_window": "24h",
+        **dict.fromkeys(("max_cost_usd", "extract", "choices", "margin", "cluster_by", "slice_by")),
+        **options,
+    }
+    compare(path, reference=right)
+    chosen = {"choices": "any", "extract": "includes", "cluster_by": "kind", "slice_by": "kind", "max_cost_usd": 9.5}
+    compare(path, reference=right, margin=2.5, **chosen)
+    assert said == [
+        (f"{right}, column label", plain),
+        (f"{right}, column label", {**plain, **chosen, "margin": "2.5 points"}),
+    ]
+
+
+def test_a_comparison_that_could_cost_more_submits_nothing(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    """The judge's part is counted, too."""
+    path = chats(tmp_path)
+    most = sum(row["max_cost_usd"] for row in compare(path).estimate)
+    jobs = len(cloud.bedrock.jobs)
+    with pytest.raises(ConfigurationError, match="nothing was submitted"):
+        compare(path, judge=JUDGE, max_cost_usd=most, completion_window="48h")
+    assert len(cloud.bedrock.jobs) == jobs
