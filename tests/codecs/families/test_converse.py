@@ -248,6 +248,7 @@ def test_what_converse_has_no_word_for(model: str, fields: dict[str, Any], sent:
         (LLAMA, {"reasoning_effort": "low"}, "reasoning_effort"),
         (GPT_OSS, {"reasoning_effort": "none"}, "reasoning_effort"),
         (GPT_OSS, {"stop": ["END"]}, "stop"),
+        ("moonshotai.kimi-k2.5", {"stop": ["END"]}, "stop"),
         (LLAMA, {"response_format": {"type": "json_object"}}, "response_format"),
         ("us.meta.llama3-3-70b-instruct-v1:0", {"max_tokens": 8193}, "max_tokens"),
         ("anthropic.claude-3-haiku-20240307-v1:0", {"max_tokens": 4097}, "max_tokens"),
