@@ -31,6 +31,8 @@ def test_its_own_fields() -> None:
         "truncate": "NONE",
         "output_dimension": 512,
     }
+    # Version 3 has one size, and no field for it.
+    assert "output_dimension" not in sent("a", model=V3, dimensions=1024)[0]
 
 
 @pytest.mark.parametrize(

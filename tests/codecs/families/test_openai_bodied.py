@@ -189,6 +189,11 @@ def decoded(message: dict[str, Any], **choice: Any) -> Answer:
             {},
             Answer("Hi", "stop", None, reasoning="hm"),
         ),
+        (
+            {"content": [{"type": "thinking", "thinking": "hm", "text": "x"}, {"text": "H"}, {"text": "i"}]},
+            {},
+            Answer("Hi", "stop", None, reasoning="hm"),
+        ),
         ({"content": None, "refusal": "no"}, {}, Answer(None, "stop", None, refusal="no")),
         (
             {
