@@ -139,7 +139,8 @@ def test_sound_is_refused_or_left_out() -> None:
 def test_a_picture_is_what_its_bytes_are(kind: str) -> None:
     data = encoded(HEADS[kind] + b"...")
     for label in ("image/png", "IMAGE/JPEG;charset=x", "application/octet-stream"):
-        assert parse_image(f"data:{label};base64,{data}", "x", policy()) == Image(kind.partition(" ")[0], data)  # type: ignore[arg-type]
+        for head in (f"data:{label};base64,", f"DATA:{label};Base64,"):
+            assert parse_image(f"{head}{data}", "x", policy()) == Image(kind.partition(" ")[0], data)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +190,8 @@ def test_one_that_may_not_be_fetched_is_left_out_without_its_number() -> None:
         ({"file_data": encoded("Grüße".encode()), "filename": "x.txt"}, ("txt", "x")),
         ({"file_data": encoded(b"text"), "filename": "noending"}, ("txt", "document")),
         ({"file_data": encoded(b"text"), "filename": "y" * 300 + ".txt"}, ("txt", "y" * 200)),
+        ({"file_data": encoded(b"%PDF-1.7"), "filename": "y" * 300 + ".pdf"}, ("pdf", "y" * 200)),
+        ({"file_data": encoded(b"%PDF-1.7"), "filename": "???.pdf"}, ("pdf", "document")),
         ({"file_data": encoded(b"text"), "filename": None}, ("txt", "document")),
     ],
 )
