@@ -113,7 +113,8 @@ def _effective(sums: Any, sizes: Any, variance: float, telling: int) -> float:
     count = float(sizes.sum())
     alike = float((sizes**2).sum()) / count
     effect = _cluster_variance(sums, sizes) * count / variance if variance > 0 else 0.0
-    if telling < _FEW or not effect:
+    # What is left of equal scores is rounding.
+    if telling < _FEW or effect < 1e-9:
         effect = max(effect, alike)
     elif alike > 1:
         # What is in one cluster is not more telling than what is not.

@@ -289,3 +289,12 @@ def test_scores_are_counted_in_steps() -> None:
 def test_how_many_would_show_a_difference_without_any_spread() -> None:
     """(1.959964 + 0.841621)² = 7.85."""
     assert intervals.PairedScores(np.ones(5), np.zeros(5), np.arange(5)).needed() == 8
+
+
+@pytest.mark.parametrize("score", [0.6, 0.59, 1 / 3, 0.1])
+def test_equal_scores_between_0_and_1_are_as_many_as_they_are(score: float) -> None:
+    """What is left of their variance is rounding: not that they are worth endless many."""
+    found = intervals.clustered_share(np.full(12, score), np.arange(12))
+    assert found == pytest.approx(intervals.proportion(score * worth(12, 12), worth(12, 12)), abs=1e-9)
+    paired = intervals.PairedScores(np.full(12, score), np.zeros(12), np.arange(12))
+    assert paired.interval == pytest.approx(intervals.paired_difference(score * worth(12, 12), 0, worth(12, 12)))

@@ -5,6 +5,7 @@ from array import array
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasks.comparison.charts import Point
@@ -217,3 +218,21 @@ def test_a_total_is_of_all_or_there_is_none(costs: tuple[float | None, ...], tot
     """The sum of what is known would be read as the bill."""
     made = html(page(numbers(*(variant(label, cost_usd=cost) for label, cost in zip("ab", costs, strict=True)))))
     assert (total or "In all $") in made if total else "In all $" not in made
+
+
+def test_why_a_variant_has_no_results_is_among_the_errors() -> None:
+    of = numbers(variant("a", errors={"server_error: down": 3}))
+    made = html(msgspec.structs.replace(page(of), failed={"b": "denied by AWS"}))
+    assert made.count("server_error: down") == 1
+    assert made.count("denied by AWS") == 2, "and in the verdict"
+
+
+@pytest.mark.parametrize(("referenced", "name"), [(4, "Accuracy"), (0, "Won before the judge")])
+def test_a_picture_needs_two_and_says_what_is_good(referenced: int, name: str) -> None:
+    cost, share = mean(0.5), Share(1, 4, None) if referenced else None
+    both = [variant(label, cost_per_thousand=cost, accuracy=share) for label in "ab"]
+    by = judged(("a", 0.5, None), ("b", 0.5, None))
+    made = html(page(numbers(*both, referenced=referenced), judged=by))
+    assert f'aria-label="{name}, % against US dollars per 1,000 requests"' in made
+    alone = html(page(numbers(*both[:1], referenced=referenced), judged=by))
+    assert "against US dollars per 1,000 requests" not in alone

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.bedrock.prices import Rate
+from tasks.bedrock.prices import Rate, rate_for
 from tasks.comparison.pricing import Pricing, pricing_of
 from tests.builders import document, range_of, shard
 
@@ -76,3 +76,33 @@ def test_the_share_on_demand(shards: list[Any], share: float) -> None:
 def test_a_shard_of_several_ranges_counts_for_each() -> None:
     gathered = shard("gathered-r2", ranges=[0, 1], round=2, records=20, route="on_demand")
     assert shares(shard(), shard("00001", ranges=[1]), gathered, ranges=2) == (0.1, 0.1)
+
+
+def test_ranges_are_looked_up_in_their_order() -> None:
+    section = document([shard("00001", ranges=[1], route="on_demand"), shard("00000", ranges=[0])]).bedrock
+    section.ranges = [range_of(1, 100, 100), range_of(0, 100, 0)]
+    found = pricing_of(section, parse_model("anthropic.claude-haiku-4-5-20251001-v1:0"))
+    assert (found.starts, found.shares) == ((0, 100), (0.0, 1.0))
+
+
+def test_what_is_asked_on_demand_twice_is_no_more_than_all() -> None:
+    twice = [shard(f"00000-r{n}", round=n, records=60, route="on_demand") for n in (2, 3)]
+    assert shares(shard(), *twice) == (1.0,)
+
+
+@pytest.mark.parametrize("tier", ["default", "flex", "priority"])
+def test_calls_on_demand_are_at_the_price_of_their_tier(tier: Any) -> None:
+    section = document([shard()]).bedrock
+    section.options = section.options.model_copy(update={"service_tier": tier})
+    model = parse_model("us.amazon.nova-lite-v1:0")
+    assert pricing_of(section, model).on_demand == rate_for(model, batch=False, tier=tier)
+    assert (rate_for(model, batch=False, tier=tier) == rate_for(model, batch=False)) is (tier != "priority")
+
+
+def test_a_range_of_which_nothing_was_asked_at_first() -> None:
+    """Nor of one without a request: there is nothing to share out."""
+    assert shares(shard(round=2, records=10, route="on_demand")) == (1.0,)
+    assert shares(shard(round=2, records=10)) == (0.0,)
+    section = document([shard(ranges=[0, 1])]).bedrock
+    section.ranges = [range_of(0, 0, 0), range_of(1, 0, 0)]
+    assert pricing_of(section, parse_model("us.amazon.nova-lite-v1:0")).shares == (0.0, 0.0)
