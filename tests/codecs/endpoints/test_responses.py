@@ -7,9 +7,21 @@ import msgspec
 import pytest
 
 from tasks.bedrock.models import parse_model
-from tasks.codecs.base import Answer, Policy, RequestError, ToolCall, Usage
+from tasks.codecs.base import (
+    Answer,
+    JsonFormat,
+    Policy,
+    RequestError,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Turn,
+    Usage,
+)
 from tasks.codecs.encoder import Encoder
-from tasks.codecs.endpoints.responses import build_response, parse_response
+from tasks.codecs.endpoints._thinking import seal, unseal
+from tasks.codecs.endpoints.responses import ENDPOINT, build_response, parse_response
 from tasks.openai_format.requests import RESPONSES
 from tests.conftest import CLAUDE, NOVA
 
@@ -231,3 +243,82 @@ def test_a_response_repeats_what_was_asked() -> None:
     assert context.repeat == asked
     body = build_response([Answer("Hi", "stop", None)], [context], id="x", created=1, model="m")
     assert {name: body[name] for name in asked} == asked
+
+
+def test_thoughts_that_only_the_model_can_read_are_an_item_without_a_text() -> None:
+    answer = Answer("Hi", "stop", None, thinking=[Thinking("", redacted="x")])
+    item, said = build_response([answer], [None], id="x", created=1, model="m")["output"]
+    assert (item["type"], item["content"], item["status"]) == ("reasoning", [], "completed")
+    assert unseal(item["encrypted_content"]) == [Thinking("", redacted="x")]
+    assert said["type"] == "message"
+    (plain, _) = build_response([Answer("Hi", "stop", None, reasoning="hm")], [None], id="x", created=1, model="m")[
+        "output"
+    ]
+    assert "encrypted_content" not in plain
+
+
+def test_each_call_is_an_item_of_its_own() -> None:
+    calls = [ToolCall("a", "f", b"{}"), ToolCall("b", "g", b'{"x":1}')]
+    output = build_response([Answer(None, "tool_calls", None, calls)], [None], id="x", created=1, model="m")["output"]
+    assert [(item["id"], item["call_id"], item["name"], item["arguments"]) for item in output] == [
+        ("fc_x_0", "a", "f", "{}"),
+        ("fc_x_1", "b", "g", '{"x":1}'),
+    ]
+
+
+def test_a_cut_off_answer_is_an_incomplete_message() -> None:
+    answer = Answer("H", "length", None, native_reason="odd")
+    body = build_response([answer], [None], id="x", created=1, model="m")
+    assert (body["output"][0]["status"], body["native_finish_reason"]) == ("incomplete", "odd")
+    assert "native_finish_reason" not in build_response(
+        [Answer("H", "stop", None)], [None], id="x", created=1, model="m"
+    )
+
+
+def test_what_nobody_maps_is_left_to_the_family_beside_the_verbosity() -> None:
+    asked = {"input": "Hi", "seed": 1, "text": {"verbosity": "low"}, "user": "u", "store": True, "top_logprobs": 0}
+    ((chat, _),) = ENDPOINT.parse(asked, Policy("error", "x"))
+    assert chat.rest == {"seed": 1, "text.verbosity": "low"}
+    assert chat.turns == [Turn("user", [Text("Hi")])]
+    mapped = (
+        "input instructions max_output_tokens temperature top_p tools tool_choice parallel_tool_calls text reasoning "
+        "background include truncation previous_response_id conversation prompt max_tool_calls"
+    )
+    assert set(mapped.split()) == ENDPOINT.mapped
+
+
+def test_items_of_an_earlier_response() -> None:
+    items: list[dict[str, Any]] = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "A"}]},
+        {"type": "reasoning", "encrypted_content": seal([Thinking("hm", "s")])},
+        {**CALL, "arguments": '{"a": 1}'},
+        {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": " "}]},
+        {"role": "developer", "content": "T"},
+    ]
+    chat, context = parse_response({"input": items, "instructions": " "}, Policy("error", "x"))
+    assert chat.system == ["S", "T"]
+    assert chat.turns == [
+        Turn("user", [Text("Hi")]),
+        Turn("assistant", [Text("A"), Thinking("hm", "s"), ToolCall("1", "f", b'{"a":1}')]),
+        Turn("user", [ToolResult("1", [])]),
+    ]
+    assert context.tool_names is None
+    odd = [{"role": "user", "content": "Hi"}, {**CALL, "name": "f(x)"}, {**items[5], "output": "r"}]
+    chat, context = parse_response({"input": odd, "reasoning": {"effort": "low"}}, Policy("error", "x"))
+    assert (context.tool_names, chat.reasoning_effort) == ({"f_x_": "f(x)"}, "low")
+
+
+def test_a_choice_of_a_function() -> None:
+    function = {"type": "function", "name": "f", "description": "D", "strict": True}
+    asked = {"input": "Hi", "tools": [function], "tool_choice": {"type": "function", "name": "f"}}
+    chat, _ = parse_response({**asked, "parallel_tool_calls": False}, Policy("error", "x"))
+    assert (chat.tool_choice, chat.parallel_tool_calls) == ("function:f", False)
+    assert (chat.tools[0].description, chat.tools[0].strict) == ("D", True)
+    lenient = Policy("drop", "x")
+    chat, _ = parse_response({**asked, "tool_choice": {"type": "web_search"}}, lenient)
+    assert (chat.tool_choice, lenient.dropped) == (None, {"tool_choice": 1})
+    wanted = {"type": "json_schema", "name": "j", "description": "D", "schema": {"type": "object"}, "strict": True}
+    chat, _ = parse_response({"input": "Hi", "text": {"format": wanted}}, Policy("error", "x"))
+    assert chat.json_format == JsonFormat("j", {"type": "object"}, "D", True)
