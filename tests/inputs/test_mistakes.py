@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tasks.inputs import remedies
 from tasks.inputs.mistakes import mistake_of
 from tasks.inputs.summary import InputSummary
 from tasks.openai_format.requests import CHAT, EMBEDDINGS
@@ -359,3 +360,75 @@ def test_of_files_with_one_name_the_right_one_is_looked_at(tmp_path: Path) -> No
     mistake = summary(tmp_path / "*" / "in.jsonl", tmp_path / "work").mistake
     assert mistake
     assert "JSON array" in mistake
+
+
+#: Bytes that a file begins with, what it is, and how it is mended; or what is to be done, where no command mends it.
+BYTES: list[tuple[str, bytes, str, str]] = [
+    ("in.parquet", b"PAR1", "a Parquet file", f"`{remedies.PARQUET.replace('@FILE', 'in.parquet')} > batch.jsonl`"),
+    ("in.bz2", b"BZh9", "a bzip2 file", "`bzip2 -dc in.bz2 > batch.jsonl`"),
+    ("in.xz", b"\xfd7zXZ\x00", "an xz file", "`xz -dc in.xz > batch.jsonl`"),
+    ("in.lz4", b"\x04\x22\x4d\x18", "an lz4 file", "`lz4 -dc in.lz4 > batch.jsonl`"),
+    ("in.7z", b"7z\xbc\xaf\x27\x1c", "a 7z archive", "`7z x -so in.7z > batch.jsonl`"),
+    ("in.rar", b"Rar!\x1a\x07", "a RAR archive", "`unrar p -inul in.rar > batch.jsonl`"),
+    ("in.pdf", b"%PDF-1.7\n", "a PDF", "save its texts as JSON lines"),
+    ("in.arrow", b"ARROW1\x00\x00", "an Arrow file", "save it as JSON lines: `pandas.read_feather("),
+    ("in.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Excel or Word file", "save it as CSV (UTF-8)"),
+    ("in.jpg", b"\xff\xd8\xff\xe0", "a picture", "put it into a request as an image_url"),
+    ("in.db", b"SQLite format 3\x00", "an SQLite database", "`sqlite3 -json`"),
+    ("in.pkl", b"\x80\x04\x95\x10", "a Python pickle", "Python's json.dumps"),
+    ("in.xlsx", b"PK\x03\x04" + b"\0" * 26 + b"xl/workbook.xml", "an Office document", "save its table as CSV"),
+    ("in.docx", b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", "an Office document", "save its table as CSV"),
+    ("in.zip", b"PK\x03\x04" + b"\0" * 26 + b"a.jsonl", "a zip archive", "`unzip -p in.zip > batch.jsonl`"),
+    (
+        "mac.zip",
+        b"PK\x03\x04" + b"\0" * 26 + b"a.jsonl" + b"\0" * 40 + b"__MACOSX/._a.jsonl",
+        "a zip archive",
+        "`unzip -p mac.zip -x '__MACOSX/*' > batch.jsonl`",
+    ),
+    ("in.tar", b"a" * 257 + b"ustar\x00", "a tar archive", "`tar -xO -f in.tar > batch.jsonl`"),
+    (
+        "be.jsonl",
+        b"\xfe\xff" + '{"a": 1}'.encode("utf-16-be"),
+        "text in UTF-16",
+        "`iconv -f UTF-16 -t UTF-8 be.jsonl >",
+    ),
+    ("be32.jsonl", b"\0\0\xfe\xff" + '{"a": 1}'.encode("utf-32-be"), "text in UTF-32", "`iconv -f UTF-32 -t UTF-8 "),
+    ("b32.jsonl", '{"prompt": "x"}\n'.encode("utf-32-be"), "text in UTF-32BE", "`iconv -f UTF-32BE -t UTF-8 "),
+    ("in.yml", b"- custom_id: a\n  body: {}\n", "YAML", f"`{remedies.YAML.replace('@FILE', 'in.yml')} | jq -c '.[]' >"),
+    ("in.yaml", b"---\n- custom_id: a\n", "YAML", f"`{remedies.YAML.replace('@FILE', 'in.yaml')} | jq -c '.[]' >"),
+]
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize(("name", "content", "what", "mend"), BYTES, ids=[each[0] for each in BYTES])
+def test_what_begins_so_is_no_text(
+    name: str, content: bytes, what: str, mend: str, few: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    found = mistake_of(find_sources(name)[0], few=few)
+    if few and what == "YAML":
+        assert found is None, "most of its lines are good all the same"
+        return
+    assert found is not None
+    assert found.startswith(f"{name} is {what}")
+    assert mend in found
+
+
+def test_a_table_is_read_by_its_best_column(tmp_path: Path) -> None:
+    for text, what, used in (
+        ("custom_id,content,prompt\n1,b,c\n2,b,c\n", "column `prompt`", 'row["custom_id"]'),
+        ("text,question\na,b\nc,d\n", "column `question`", 'f"row-{i}"'),
+        ("a,b\nshort,much longer\nshort,much longer\n", "column 2", "list(row.values())[1]"),
+        ("a,b\nmuch longer,short\nmuch longer,short\n", "column 1", "list(row.values())[0]"),
+    ):
+        (tmp_path / "in.csv").write_text(text)
+        found = mistake_of(find_sources(str(tmp_path / "in.csv"))[0]) or ""
+        assert what in found
+        assert used in found
+
+
+def test_lines_of_text_are_prompts_in_a_text_file_only(tmp_path: Path) -> None:
+    for name, said in (("in.txt", True), ("in.jsonl", False), ("in.md", False)):
+        (tmp_path / name).write_text("What is this\nand that\n")
+        assert ((mistake_of(find_sources(str(tmp_path / name))[0]) or "").count("plain text") == 1) is said
