@@ -28,7 +28,6 @@ from botocore.exceptions import (
     ProfileNotFound,
     ProxyConnectionError,
     RefreshWithMFAUnsupportedError,
-    ResponseStreamingError,
     SSLError,
     SSOError,
     TokenRetrievalError,
@@ -105,7 +104,6 @@ _NETWORK_ERRORS = (
     BotoConnectionError,
     HTTPClientError,
     IncompleteReadError,
-    ResponseStreamingError,
     # A download whose parts broke off again and again.
     RetriesExceededError,
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from botocore.exceptions import (
+    ClientError,
     ConfigNotFound,
     ConfigParseError,
     ConnectionClosedError,
@@ -251,3 +252,21 @@ def test_a_certificate_that_is_not_trusted_is_not_waited_for() -> None:
     assert not aws.maybe_arrived(UNTRUSTED)
     assert not any(aws.maybe_arrived(error) for error in (NETWORK[0], NETWORK[1], NETWORK[4]))
     assert all(aws.maybe_arrived(error) for error in (NETWORK[2], NETWORK[3], BROKEN_TLS))
+
+
+def test_an_answer_without_a_status_is_no_refusal() -> None:
+    """What stands before AWS may answer anything: the same call may go well later."""
+    error = ClientError({"Error": {"Code": "Odd"}}, "Operation")
+    assert (aws.status_of(error), aws.is_transient(error)) == (500, True)
+    assert aws.message_of(error) == "Odd"
+    assert aws.headers_of(error) == {}
+    nothing = ClientError({}, "Operation")
+    assert (aws.code_of(nothing), aws.message_of(nothing), aws.name_of(nothing)) == ("", "", "ClientError")
+
+
+def test_the_error_that_one_of_ours_was_made_of_is_found_at_any_depth() -> None:
+    inner = aws.explain(DENIED, "asking")
+    outer = PipelineError("outer")
+    outer.__cause__ = inner
+    assert aws.code_of(outer) == "AccessDenied"
+    assert aws.message_of(aws.explain(ParamValidationError(report="two\nlines"), "asking")).endswith("two lines")
