@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tasks.assemble import ERRORS, OUTPUT, PARQUET, outcome, publish, put_together
+from tasks.assemble import ERRORS, OUTPUT, PARQUET, outcome, publish, publish_results, put_together
 from tasks.batch.document import BatchDocument, Origin
 from tasks.batch.paths import index_object
 from tasks.errors import AccountingError, LostLeaseError, PipelineError
@@ -97,6 +97,11 @@ def swap_lines(cloud: Cloud) -> None:
     put_piece(cloud, RANGES[0], OUTPUT, second + first + third)
 
 
+def forget_an_id(cloud: Cloud) -> None:
+    lines = body(cloud, "results", f"part-00000.{OUTPUT}").splitlines(keepends=True)
+    put_piece(cloud, RANGES[0], OUTPUT, b"".join([output_line("i", None, b"{}"), *lines[1:]]))
+
+
 def lose_the_last(cloud: Cloud) -> None:
     """The last request of the first range, from its index and its results."""
     put_index(cloud, RANGES[0], ["a", "b", None])
@@ -112,6 +117,7 @@ WRONG: dict[str, tuple[Callable[[Cloud], object], str]] = {
         "more than once",
     ),
     "a request twice": (lambda c: add_line(c, output_line("i", "c", b"{}")), "more than once"),
+    "a line that does not say whose it is": (forget_an_id, "in neither result file"),
     "in another order": (swap_lines, "in neither result file"),
     "missing in the middle of the index": (lambda c: put_index(c, RANGES[0], ["a", None, "c"]), "skips from request"),
     "missing at the end of the index": (lambda c: put_index(c, RANGES[0], ["a", "b", None]), "more than once"),
@@ -274,3 +280,18 @@ def test_uploads_that_a_killed_run_left_at_the_place_are_aborted(cloud: Cloud) -
         cloud.s3.client.create_multipart_upload(Bucket="bucket", Key=key)
     publish(HELD, batch, PLACE, None)
     assert [upload.key for upload in cloud.s3.uploads.values()] == ["copies/batch_other/output.jsonl"]
+
+
+def test_the_stage_passes_on_key_and_owner(cloud: Cloud) -> None:
+    batch = ended(cloud)
+    with pytest.raises(PipelineError, match="denied access"):
+        publish_results.fn(HELD, batch, PLACE, KEY, "999999999999")
+    publish_results.fn(HELD, batch, PLACE, KEY, ACCOUNT)
+    assert cloud.s3.objects[f"copies/{REF.batch_id}/{PARQUET}"].options["SSEKMSKeyId"] == KEY
+
+
+def test_the_result_files_are_encrypted_with_the_batchs_key(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    put_together(msgspec.structs.replace(HELD, kms_key=KEY), batch, results)
+    for name in (OUTPUT, ERRORS, PARQUET):
+        assert cloud.s3.objects[REF.uri(name).key].options["SSEKMSKeyId"] == KEY, name

@@ -380,3 +380,17 @@ def test_texts_of_any_length_are_the_lines_own(cloud: Cloud, tmp_path: Path, lon
     for number, line in enumerate(cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines()):
         sent = json.loads(line)["modelInput"]
         assert [sent["system"], *(turn["content"] for turn in sent["messages"])] == texts(number)
+
+
+def test_who_is_interrupted_leaves_no_upload(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        if cloud.s3.uploads:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.storage.reader.BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr("tasks.convert.advance", interrupt)
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"id-{n}", "x" * 1000 + str(n)) for n in range(7000)])
+    ref, document = opened(path)
+    with pytest.raises(KeyboardInterrupt):
+        convert_range(ref, document, document.bedrock.ranges[0])
+    assert not cloud.s3.uploads

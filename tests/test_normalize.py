@@ -27,7 +27,7 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
 SECRET = "the prompt that nobody may read"
 
 
-def answer(number: int, text: str = "hi", choice: int = 0, **usage: int) -> dict[str, Any]:
+def answer(number: int, text: str = "hi", choice: int = 0, **usage: Any) -> dict[str, Any]:
     message = {
         "id": "msg",
         "type": "message",
@@ -253,6 +253,11 @@ REASONS: dict[str, tuple[dict[str, Any], Any, bool]] = {
         (502, "server_error", "invalid_model_output", None),
         False,
     ),
+    "a reply on demand that is no JSON": (
+        {"recordId": record_id(0), "reply": "PGh0bWw+"},
+        (502, "server_error", "invalid_model_output", None),
+        False,
+    ),
     "nothing": (
         {"recordId": record_id(0)},
         (500, "server_error", None, "Bedrock returned neither output nor error."),
@@ -420,3 +425,39 @@ def test_an_index_that_does_not_fit_ends_nothing(cloud: Cloud, known: list[str |
     with pytest.raises(AccountingError, match=message):
         normalized(cloud, batch(2), output(cloud, answer(1)))
     assert not cloud.s3.keys(REF.uri("results").key)
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+def test_thoughts_and_answers_without_tokens_are_counted(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fast: str
+) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    without = answer(2)
+    del without["modelOutput"]["usage"]
+    thought: dict[str, Any] = {"output_tokens_details": {"thinking_tokens": 3}}
+    result = normalized(cloud, batch(), output(cloud, answer(0, **thought), answer(1, **thought), without))
+    assert (result.completed, result.without_usage, result.without_cost) == (3, 1, 1)
+    assert (result.prompt_tokens, result.completion_tokens, result.reasoning_tokens) == (20, 4, 6)
+    assert [row["reasoning_tokens"] for row in rows(cloud)] == [3, 3, None]
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+def test_an_answer_costs_what_its_way_costs(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
+    """A dollar and five dollars a million on demand, where a later round asked it; half of that in the first one's job."""
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    first = shard(jobs=[job("Completed")], records=2)
+    second = shard("00001", route="on_demand", records=1, round=2, origins=[Origin(range=0, shard="00000")])
+    outputs = output(cloud, answer(0)), output(cloud, answer(1), shard_id="00001")
+    normalized(cloud, batch(2, [first, second]), *outputs)
+    assert [row["cost_usd"] for row in rows(cloud)] == pytest.approx([1e-5, 2e-5])
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+def test_a_record_that_a_job_answered_twice_is_said(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    # Each object by itself.
+    monkeypatch.setattr("tasks.results.answers._SMALL_OBJECT", 0)
+    given = output(cloud, answer(0))
+    cloud.s3.put(REF.uri("bedrock", "job-00000", "part-2.jsonl.out").key, json.dumps(answer(0)).encode())
+    result = normalized(cloud, batch(1), given)
+    assert (result.completed, result.oddities) == (1, {"records that were answered more than once": 1})

@@ -11,6 +11,7 @@ from tasks.batch.document import BatchDocument, Job
 from tasks.batch.jobs import Progress
 from tasks.batch.lease import holding
 from tasks.batch.store import update
+from tasks.bedrock.limits import Limits
 from tasks.cancel import stop_batch
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
 from tasks.submit import _error_code, submit, submit_jobs
@@ -302,3 +303,24 @@ def test_a_shard_that_failed_before_gets_another_job_of_another_name(cloud: Clou
     assert [job.attempt for job in each.jobs] == [1, 2]
     assert each.jobs[1].name.endswith("-2")
     assert each.jobs[1].token != each.jobs[0].token
+
+
+def test_a_refusal_for_good_of_a_second_attempt_keeps_what_the_first_one_answered(cloud: Cloud) -> None:
+    store(cloud, document([shard(jobs=[job("Failed", processed=60)])], holder="me"))
+    cloud.bedrock.refuse("CreateModelInvocationJob", "ValidationException")
+    with pytest.raises(PipelineError, match="ValidationException") as caught:
+        submit_jobs(HELD)
+    assert not isinstance(caught.value, BatchFailedError)
+    (each,) = stored().bedrock.shards or []
+    assert [job.arn is None for job in each.jobs] == [False, True]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_jobs_of_its_own_take_a_slot_each_and_once(cloud: Cloud, listed: bool) -> None:
+    own = cloud.bedrock.put(modelId=CLAUDE)
+    running = shard("00009", jobs=[job(arn=own)])
+    waiting = [shard(f"0000{number}") for number in range(4)]
+    store(cloud, document([running, *waiting], holder="me", limits=Limits(max_jobs=3)))
+    if not listed:
+        cloud.bedrock.refuse("ListModelInvocationJobs", "AccessDeniedException", 403, times=None)
+    assert submit_jobs(HELD) == Progress(waiting=2, in_flight=3, submitted=2)

@@ -146,3 +146,11 @@ def test_who_lost_the_lease_settles_nothing(cloud: Cloud) -> None:
     with pytest.raises(LostLeaseError):
         commit_shards(HELD, before, [part])
     assert stored() == relieved
+
+
+def test_the_last_object_is_looked_at_as_well(cloud: Cloud) -> None:
+    before = opened(cloud)
+    first, second = uploaded(cloud), uploaded(cloud, "00001", range(50, 100), ranges=[1])
+    cloud.s3.put(REF.uri("input", "part-00001.jsonl").key, b"another body")
+    with pytest.raises(PipelineError, match=r"part-00001\.jsonl"):
+        commit_shards(HELD, before, [converted(first), converted(second)])

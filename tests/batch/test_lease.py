@@ -252,7 +252,9 @@ def test_who_was_relieved_by_another_meanwhile_is_not_relieved_again(cloud: Clou
     assert state().holder == "third"
 
 
-def test_waiting_ends_when_the_holder_gives_it_back(cloud: Cloud, no_waiting: list[float]) -> None:
+@pytest.mark.parametrize("dated", [True, False])
+def test_waiting_ends_when_the_holder_gives_it_back(cloud: Cloud, no_waiting: list[float], dated: bool) -> None:
+    cloud.s3.dated = dated
     held_by(cloud)
 
     def look() -> None:
