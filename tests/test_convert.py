@@ -17,6 +17,7 @@ from tasks.bedrock.limits import Limits
 from tasks.bedrock.models import parse_model
 from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
+from tasks.codecs.encoder import MAX_RECORDS
 from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.convert import convert_range
 from tasks.errors import ConfigurationError, InputFileError
@@ -333,6 +334,7 @@ def test_what_no_object_has_room_for_is_refused_and_what_just_fits_is_sent(
 def test_a_request_of_more_records_than_an_id_has_room_for_is_refused(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert MAX_RECORDS == 9999, "an id has four digits for the choice"
     monkeypatch.setattr("tasks.convert.MAX_RECORDS", 3)
     path = write_lines(tmp_path / "in.jsonl", [chat("three", n=3), chat("four", n=4), chat("one")])
     ref, document = opened(path)

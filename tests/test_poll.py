@@ -277,3 +277,10 @@ def test_jobs_that_run_are_stopped_and_no_others(cloud: Cloud) -> None:
     cloud.bedrock.refuse("StopModelInvocationJob", "AccessDeniedException", 403)
     with pytest.raises(PipelineError, match="stopping the job"):
         stop_running(batch)
+
+
+def test_it_looks_as_often_as_was_asked(cloud: Cloud, sleeps: Sleeps) -> None:
+    arns = in_flight(cloud, "00000")
+    at(cloud, 4, lambda: cloud.bedrock.move(arns[0], "Completed"))
+    poll.fn(HELD, 7.0)
+    assert sleeps == [7.0, 7.0, 7.0]
