@@ -324,3 +324,26 @@ def test_jobs_of_its_own_take_a_slot_each_and_once(cloud: Cloud, listed: bool) -
     if not listed:
         cloud.bedrock.refuse("ListModelInvocationJobs", "AccessDeniedException", 403, times=None)
     assert submit_jobs(HELD) == Progress(waiting=2, in_flight=3, submitted=2)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("ServiceQuotaExceededException", "The number of records in the file is above the quota"),
+        ("ConflictException", "The token is known with other parameters"),
+    ],
+)
+def test_what_no_waiting_mends_fails_the_batch(cloud: Cloud, code: str, message: str) -> None:
+    store(cloud, two_shards())
+    cloud.bedrock.refuse("CreateModelInvocationJob", code, message=message, times=None)
+    with pytest.raises(BatchFailedError):
+        submit_jobs(HELD)
+    assert stored().status == "failed"
+
+
+def test_what_is_throttled_waits_for_the_next_pass_and_so_do_the_others(cloud: Cloud) -> None:
+    store(cloud, two_shards())
+    cloud.bedrock.refuse("CreateModelInvocationJob", "ThrottlingException", 429)
+    assert submit_jobs(HELD) == Progress(waiting=2, in_flight=0)
+    assert cloud.bedrock.count("CreateModelInvocationJob") == 1
+    assert submit_jobs(HELD) == Progress(waiting=0, in_flight=2, submitted=2)
