@@ -347,3 +347,11 @@ def test_what_is_throttled_waits_for_the_next_pass_and_so_do_the_others(cloud: C
     assert submit_jobs(HELD) == Progress(waiting=2, in_flight=0)
     assert cloud.bedrock.count("CreateModelInvocationJob") == 1
     assert submit_jobs(HELD) == Progress(waiting=0, in_flight=2, submitted=2)
+
+
+def test_a_job_runs_in_the_network_of_its_batch(cloud: Cloud) -> None:
+    network = {"subnetIds": ["subnet-1", "subnet-2"], "securityGroupIds": ["sg-1"]}
+    store(cloud, document([shard()], holder="me", options={"vpc_config": network}))
+    submit_jobs(HELD)
+    (given,) = created(cloud)
+    assert given["vpcConfig"] == network
