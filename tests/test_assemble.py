@@ -295,3 +295,12 @@ def test_the_result_files_are_encrypted_with_the_batchs_key(cloud: Cloud) -> Non
     put_together(msgspec.structs.replace(HELD, kms_key=KEY), batch, results)
     for name in (OUTPUT, ERRORS, PARQUET):
         assert cloud.s3.objects[REF.uri(name).key].options["SSEKMSKeyId"] == KEY, name
+
+
+def test_what_was_odd_is_said_of_all_ranges_together(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    for number, result in enumerate(results, 1):
+        result.oddities = {"output records that were never asked for": number}
+    after = put_together(HELD, batch, results)
+    assert after.bedrock.warnings == ["3 output records that were never asked for"]
+    assert (after.output_file_id, after.error_file_id) == (after.output_file, after.error_file)

@@ -100,3 +100,12 @@ def test_answers_on_demand_are_listed_when_they_are_read(cloud: Cloud) -> None:
 def test_a_job_that_bedrock_never_heard_of_left_nothing(cloud: Cloud) -> None:
     assert find_output(REF, shard(jobs=[job(None, arn=None)])).objects == []
     assert cloud.s3.count("ListObjectsV2") == 0
+
+
+def test_what_a_healthy_job_counts_is_not_odd(cloud: Cloud) -> None:
+    """Padding is among its records; and one whose time ran out has not processed all."""
+    output(cloud)
+    manifest(cloud, totalRecordCount=110, processedRecordCount=110, successRecordCount=100, errorRecordCount=10)
+    assert not find_output(REF, shard(padding=10, jobs=[job("Completed")])).warnings
+    manifest(cloud, totalRecordCount=100, processedRecordCount=40, successRecordCount=40, errorRecordCount=0)
+    assert not find_output(REF, asked("PartiallyCompleted")).warnings
