@@ -4,6 +4,7 @@ import inspect
 import json
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from flows.batch import batch_inference
@@ -16,6 +17,8 @@ from tasks.comparison.parameters import ComparisonParameters
 from tasks.comparison.variants import BATCH_OPTIONS
 from tasks.errors import ConfigurationError
 from tasks.open import name_batch, resume_batch
+from tasks.settings import settings_in_force
+from tasks.storage.uris import S3Uri
 from tests.builders import HELD, REF, call, document, store, stored, summary
 from tests.conftest import CLAUDE, NOVA
 from tests.fakes import BUCKET, Cloud
@@ -279,3 +282,21 @@ def test_without_a_bucket(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("BEDROCK_BATCH_BUCKET", "another")
     with pytest.raises(ConfigurationError, match="another"):
         resolve_options(BatchParameters(input_file="x", model=CLAUDE))
+
+
+def test_what_a_batch_is_opened_with(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {
+        "fetch_images": True,
+        "unsupported": "drop",
+        "invocation": "InvokeModel",
+        "below_minimum": "pad",
+    }
+    monkeypatch.setenv("BEDROCK_BATCH_IMAGE_BUCKETS", "pictures, more-pictures")
+    options = call(**asked).options
+    assert {name: getattr(options, name) for name in asked} == asked
+    assert options.image_buckets == ("pictures", "more-pictures")
+    folders = {"image_folders": (S3Uri(BUCKET, "own"),), "closed_folders": (S3Uri(BUCKET, "own/x"),)}
+    caller = msgspec.structs.replace(call().settings, **folders)
+    with settings_in_force(caller):
+        options = call().options
+    assert (options.image_folders, options.closed_folders) == ((f"s3://{BUCKET}/own",), (f"s3://{BUCKET}/own/x",))
