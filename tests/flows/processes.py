@@ -23,6 +23,10 @@ import importlib, json, os, signal, sys, threading, time, traceback
 from botocore.client import BaseClient
 import flows.batch, flows.compare, flows.operations, flows.cli.main, flows.cli.run, flows.cli.printing, flows.cli.saving
 import pyarrow.parquet, pandas, tasks.aws, tests.direct
+# What a run imports when it begins.
+import boto3.s3.inject, prefect.engine, prefect.flow_engine, prefect.task_engine, prefect.concurrency.services
+import prefect.utilities.visualization, fastapi, tasks.codecs, tasks.codecs.endpoints
+tasks.codecs.all_codecs(), tasks.codecs.endpoints.all_endpoints()
 
 original = BaseClient._make_api_call
 
