@@ -117,6 +117,9 @@ def read_choice(reply: str, *, cut_off: bool = False) -> str | None:
     if found is not None:
         return found[0]
     parts = _parts(_FRAMES.sub(" ", text))
+    if len(reply) > _REPLY_CHARACTERS:
+        # The first one is the end of a sentence: "B" of "is worse than B".
+        parts = parts[1:]
     if cut_off:
         # The last one may have gone on: "A" is the beginning of "A tie", and of "A is worse".
         parts = parts[:-1]
@@ -203,10 +206,10 @@ def _explained(part: str) -> str | None:
 
 def _named_last(part: str) -> str | None:
     """The verdict at a sentence's end: "…, final answer: B"."""
-    found = list(_VERDICT_LAST.finditer(part))
-    if len(found) != 1 or found[0].end() != len(part) or _TURNS.search(found[0][0]):
+    found = _VERDICT_LAST.search(part)
+    if found is None or found.end() != len(part) or _TURNS.search(found[0]):
         return None
-    return "tie" if found[0]["tie"] else _side(found[0].groupdict(), "x")
+    return "tie" if found["tie"] else _side(found.groupdict(), "x")
 
 
 def _side(found: dict[str, Any], name: str) -> str | None:

@@ -106,3 +106,11 @@ def test_a_range_of_which_nothing_was_asked_at_first() -> None:
     section = document([shard(ranges=[0, 1])]).bedrock
     section.ranges = [range_of(0, 0, 0), range_of(1, 0, 0)]
     assert pricing_of(section, parse_model("us.amazon.nova-lite-v1:0")).shares == (0.0, 0.0)
+
+
+def test_a_shard_of_several_ranges_is_shared_out_by_their_requests() -> None:
+    section = document([shard("00000", ranges=[0]), shard("00001", ranges=[1], records=300)]).bedrock
+    section.shards = [*(section.shards or []), shard("r2", ranges=[0, 1], round=2, records=40, route="on_demand")]
+    section.ranges = [range_of(0, 100, 0), range_of(1, 300, 100)]
+    found = pricing_of(section, parse_model("us.amazon.nova-lite-v1:0"))
+    assert found.shares == pytest.approx((0.1, 0.1))

@@ -142,3 +142,10 @@ def test_the_digest_is_of_what_it_says() -> None:
     ]
     assert len({one, *map(digest_of, others)}) == 5
     assert len(digest_of(Reference({"\ud83d": ("\ud83d",)}))) == 64
+
+
+@pytest.mark.parametrize(("end", "codec"), [("gz", "gzip"), ("zst", "zstd")])
+def test_a_compressed_file(read: Any, end: str, codec: str) -> None:
+    data = pa.Codec(codec).compress(b"custom_id;label\na;x\n", asbytes=True)
+    assert read(data, f"r.csv.{end}").answers == {"a": ("x",)}
+    assert read(data, f"R.CSV.{end.upper()}").answers == {"a": ("x",)}

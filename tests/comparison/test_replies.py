@@ -67,3 +67,31 @@ def test_no_reply_takes_long_to_read() -> None:
     ):
         read_choice(piece * (4000 // len(piece)))
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "choice"),
+    [
+        # Of a long reply, its end.
+        ("I weigh both. " * 1000 + "\n\nA", "a"),
+        ("Much is wrong with B. " + "x " * 1999, None),
+        ("x" * 3000 + " B. " + "x " * 1998, None),
+        # Thoughts that do not end are not the answer.
+        ("<think>Let me see.\n\nA", None),
+        ("<reasoning>\nB", None),
+        # What denies anything denies perhaps the choice; so does what compares one with itself.
+        ("A is better because it is never wrong", None),
+        ("A beats A", None),
+        ("I prefer B over B", None),
+        ("It's a tie because A is not clear", None),
+        ("It's a tie because both are fine", "tie"),
+        ("Verdict: A, final answer: B", None),
+        ("Hard to say, verdict: B", "b"),
+        ('{"choice": "A", "answer": "B"}', "a"),
+        ('{"choice": "A", "verdict": "B"}', None),
+        ('{"not_chosen": "A", "worse": "A", "answer": "B"}', "b"),
+        ("A - 7/10", None),
+    ],
+)
+def test_more_replies(reply: str, choice: str | None) -> None:
+    assert read_choice(reply) == choice
