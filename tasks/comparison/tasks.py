@@ -43,7 +43,7 @@ def require_valid(summary: InputSummary, on_invalid: str) -> None:
     if summary.requests and (not summary.invalid or on_invalid == "skip"):
         return
     remedy = ' Mend the lines, or choose on_invalid="skip".' if summary.requests else ""
-    raise InputFileError(f"Nothing was submitted: {first_causes(summary.errors())}.{remedy}")
+    raise InputFileError(f"Nothing was submitted: {first_causes(summary.errors()).rstrip('.')}.{remedy}")
 
 
 @task(name="prepare inputs", task_run_name="prepare-inputs", **STAGE_OPTIONS)

@@ -179,3 +179,70 @@ def test_normalising_is_linear() -> None:
     for _ in range(20):
         assert normalise("x" + "-" * 19_000 + "x").startswith("x-")
     assert time.process_time() - began < 5
+
+
+def test_the_worker_gets_no_credentials_and_no_signal_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+
+    def popen(_: list[str], **options: Any) -> None:
+        given.append(options)
+        raise OSError("no more processes")
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    monkeypatch.setattr("tasks.comparison.schemas.subprocess.Popen", popen)
+    with SchemaChecker() as checker:
+        assert checker.check(b"{}", b"1") is None
+        assert checker.unchecked == {WHY[Verdict.NO_WORKER]: 1}
+    assert set(given[0]["env"]) <= {"PATH", "LD_LIBRARY_PATH", "PYTHONPATH"}
+    assert given[0]["start_new_session"] is True
+
+
+class Worker:
+    """Stands for the process; what it replies is a test's to say."""
+
+    def __init__(self, *replies: tuple[int, float] | None) -> None:
+        self.replies = list(replies)
+        self.asked = self.ended = 0
+        self.stdin = self.stdout = self
+
+    def write(self, _: bytes) -> None:
+        self.asked += 1
+        if self.replies[0] is None:
+            raise BrokenPipeError
+
+    def flush(self) -> None:
+        pass
+
+    def read(self, _: int) -> bytes:
+        reply = self.replies.pop(0)
+        return b"" if reply is None else schemas._REPLY.pack(*reply)
+
+    def kill(self) -> None:
+        self.ended += 1
+
+    def communicate(self) -> None:
+        pass
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *workers: Worker) -> SchemaChecker:
+    waiting = list(workers)
+    monkeypatch.setattr(schemas, "_start", lambda: waiting.pop(0))
+    return SchemaChecker()
+
+
+def test_a_schema_that_cost_a_worker_its_life_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Worker(None), Worker((Verdict.KEEPS, 0.0), (Verdict.BREAKS, 0.0))
+    with started(monkeypatch, first, second) as checker:
+        assert [checker.check(b"lethal", b"1") for _ in range(3)] == [None] * 3
+        assert checker.unchecked == {WHY[Verdict.SLOW]: 3}
+        assert (first.asked, first.ended) == (1, 1)
+        assert [checker.check(b"{}", b"1") for _ in range(2)] == [True, False]
+        assert checker._spent == 1.0
+    assert (second.asked, second.ended) == (2, 1)
+
+
+def test_all_answers_have_ten_seconds_together_and_a_little_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(*[(Verdict.KEEPS, 2.503)] * 4, (Verdict.KEEPS, 0.02), (Verdict.KEEPS, 0.0))
+    with started(monkeypatch, worker) as checker:
+        assert [checker.check(b"{}", b"1") for _ in range(7)] == [True] * 5 + [None] * 2
+        assert checker.unchecked == {WHY[Verdict.SPENT]: 2}

@@ -1,0 +1,79 @@
+"""The stages of a comparison by themselves: what of an input ends it, where links lead, and what the report repeats."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks import aws
+from tasks.comparison.judge import Judge
+from tasks.comparison.tasks import _link, parameters_of, prepare_inputs, require_valid
+from tasks.comparison.variants import Variant
+from tasks.errors import InputFileError
+from tasks.openai_format.requests import KNOWN_ENDPOINTS
+from tasks.storage.sources import find_sources
+from tasks.storage.uris import S3Uri
+from tasks.validate import read_input
+from tests.conftest import CLAUDE, NOVA, chat, write_lines
+from tests.fakes import BUCKET, Cloud
+
+
+@pytest.mark.parametrize(
+    ("lines", "on_invalid", "said"),
+    [
+        ([chat("r0")], "fail", None),
+        ([chat("r0"), "{"], "skip", None),
+        ([chat("r0"), "{"], "fail", r'invalid_json_line.* Mend the lines, or choose on_invalid="skip"\.$'),
+        ([], "skip", r"empty_file.*[^.]\.$"),
+        ([], "fail", "empty_file"),
+    ],
+)
+def test_which_inputs_are_compared(tmp_path: Path, lines: list[Any], on_invalid: str, said: str | None) -> None:
+    """In any case, nothing of what was read is left behind."""
+    summary = read_input(str(write_lines(tmp_path / "in.jsonl", lines)), None, KNOWN_ENDPOINTS)
+    if said is None:
+        require_valid(summary, on_invalid)
+    else:
+        with pytest.raises(InputFileError, match=f"^Nothing was submitted: .*{said}"):
+            require_valid(summary, on_invalid)
+    assert not Path(summary.work).exists()
+
+
+def test_only_who_asks_differently_has_an_input_of_its_own(cloud: Cloud, tmp_path: Path) -> None:
+    path = str(write_lines(tmp_path / "in.jsonl", [chat("r0", temperature=1)]))
+    root = S3Uri(BUCKET, "cmp")
+    ref: Any = SimpleNamespace(uri=root.join, settings=SimpleNamespace(kms_key="arn:key/1"))
+    variants = [Variant(NOVA, "same"), Variant(NOVA, "a: cold/one", {"temperature": 0})]
+    files = prepare_inputs.fn(ref, variants, find_sources(path), path, "/v1/chat/completions")
+    assert files == [path, f"s3://{BUCKET}/cmp/inputs/01-a-cold-one.jsonl"]
+    written = cloud.s3.objects["cmp/inputs/01-a-cold-one.jsonl"]
+    assert (b'"temperature":0' in written.body, written.options["SSEKMSKeyId"]) == (True, "arn:key/1")
+    prepare_inputs.fn(ref, variants, find_sources(path), path, "/v1/embeddings")
+    assert b'"temperature":0' not in cloud.s3.objects["cmp/inputs/01-a-cold-one.jsonl"].body, "no batch takes them"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "link"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", "https://console.aws.amazon.com/s3/object/b?prefix=c/report.html"),
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000/b/c/report.html"),
+    ],
+)
+def test_where_a_browser_finds_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, link: str) -> None:
+    monkeypatch.setattr(aws, "s3", lambda: SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
+    assert _link(S3Uri("b", "c/report.html")) == link
+
+
+def test_what_a_reader_needs_to_repeat_the_run() -> None:
+    variants = [Variant(CLAUDE, CLAUDE), Variant(NOVA, "cold", {"temperature": 0}, {"unsupported": "drop"})]
+    options: dict[str, Any] = {"input": "in.jsonl", "max_cost_usd": 0.0, "margin": None, "metadata": {}, "endpoint": ""}
+    assert parameters_of(variants, Judge(NOVA, requests=1), "labels.csv, column label", **options) == [
+        (f"Variant {CLAUDE}", CLAUDE),
+        ("Variant cold", f'{NOVA} with {{"overrides":{{"temperature":0}},"unsupported":"drop"}}'),
+        ("input", "in.jsonl"),
+        ("max_cost_usd", "0.0"),
+        ("reference", "labels.csv, column label"),
+        ("judge", f"{NOVA}, 1 request"),
+    ]
+    assert parameters_of(variants[:1], None, None) == [(f"Variant {CLAUDE}", CLAUDE)]
