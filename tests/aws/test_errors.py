@@ -243,3 +243,18 @@ def test_the_profile_to_log_in_with(monkeypatch: pytest.MonkeyPatch, set_: dict[
     for name, value in set_.items():
         monkeypatch.setenv(name, value)
     assert named in str(aws.explain(SSOTokenLoadError(error_msg="no token"), "reading"))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (client_error("AccessDenied", 403), AccessDeniedError),
+        (NoRegionError(), ConfigurationError),
+        # Of s3transfer, not of botocore: a download whose parts broke off again and again.
+        (RetriesExceededError(OSError("reset")), TransientError),
+    ],
+)
+def test_whatever_a_call_raises_becomes_ours(error: Exception, kind: type[PipelineError]) -> None:
+    with pytest.raises(kind) as caught, aws.translated("downloading"):
+        raise error
+    assert caught.value.__cause__ is error
