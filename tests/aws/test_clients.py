@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError, SSLError
 
 from tasks import aws
+from tasks.aws.clients import _NamesFiles
 from tasks.errors import ConfigurationError
 
 
@@ -160,3 +162,50 @@ def test_the_waits_are_jittered_double_and_are_capped(monkeypatch: pytest.Monkey
     assert most == [(0, 0.5), (0, 1), (0, 2), (0, 4), (0, 5), (0, 5), (0, 60)]
     assert slept == [high / 4 for _, high in most]
     assert aws.READ_ATTEMPTS == 20
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # An OSError as well, of the library that botocore took it from.
+        SSLError(endpoint_url="https://x", error=OSError("x")),
+        EndpointConnectionError(endpoint_url="https://x"),
+    ],
+)
+def test_errors_of_botocore_are_left_as_they_are(error: Exception) -> None:
+    class Client:
+        def _make_api_call(self, name: str, parameters: dict[str, Any]) -> None:
+            raise error
+
+    named = type("Named", (_NamesFiles, Client), {})
+    with pytest.raises(type(error)) as caught:
+        named()._make_api_call("ListObjectsV2", {})
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kept", "parsed"),
+    [
+        (200, b"\xff not JSON", b"\xff not JSON", b"{}"),
+        (299, b'{"a":1}', b'{"a":1}', b"{}"),
+        (300, b'{"message":"no"}', None, b'{"message": "no"}'),
+        (400, b'{"message":"half \\ud800","n":1,"deep":{"a":1}}', None, b'{"message": "half \\ufffd"}'),
+        (502, b"<html>" + b"x" * 500, None, b'{"message": "<html>' + b"x" * 194 + b'"}'),
+        (502, b"[1]", None, b'{"message": "[1]"}'),
+        (502, b"[" * 100_000, None, b'{"message": "' + b"[" * 200 + b'"}'),
+    ],
+)
+def test_a_reply_is_kept_and_of_an_error_its_texts(status: int, body: bytes, kept: bytes | None, parsed: bytes) -> None:
+    response: dict[str, Any] = {"status_code": status, "body": body}
+    beside: dict[str, Any] = {}
+    aws.keep_reply(response, beside, other=1)
+    assert beside == ({} if kept is None else {aws.REPLY: kept})
+    assert response["body"] == parsed
+
+
+def test_a_stream_is_left_alone() -> None:
+    stream = object()
+    response: dict[str, Any] = {"status_code": 200, "body": stream}
+    beside: dict[str, Any] = {}
+    aws.keep_reply(response, beside)
+    assert (response["body"], beside) == (stream, {})
