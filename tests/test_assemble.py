@@ -304,3 +304,9 @@ def test_what_was_odd_is_said_of_all_ranges_together(cloud: Cloud) -> None:
     after = put_together(HELD, batch, results)
     assert after.bedrock.warnings == ["3 output records that were never asked for"]
     assert (after.output_file_id, after.error_file_id) == (after.output_file, after.error_file)
+
+
+def test_copies_at_several_places_are_all_known(cloud: Cloud) -> None:
+    batch = publish(HELD, ended(cloud), PLACE, None)
+    publish(HELD, batch, "s3://bucket/more", None)
+    assert stored().bedrock.published == [f"{PLACE}/{REF.batch_id}", f"s3://bucket/more/{REF.batch_id}"]

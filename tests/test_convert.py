@@ -396,3 +396,21 @@ def test_who_is_interrupted_leaves_no_upload(cloud: Cloud, tmp_path: Path, monke
     with pytest.raises(KeyboardInterrupt):
         convert_range(ref, document, document.bedrock.ranges[0])
     assert not cloud.s3.uploads
+
+
+def test_fields_that_are_dropped_are_counted_line_by_line(cloud: Cloud, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"id-{n}", f"text {n}", seed=7) for n in range(50)])
+    ref, document = opened(path, unsupported="drop")
+    done = convert_range(ref, document, document.bedrock.ranges[0])
+    assert (done.requests, done.rejected, done.dropped) == (50, 0, {"seed": 50})
+
+
+def test_a_bad_line_keeps_what_is_wrong_with_it(cloud: Cloud, tmp_path: Path) -> None:
+    bad = json.dumps({"custom_id": "b", "method": "POST", "url": CHAT, "body": {}})
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", [chat("a"), bad]), on_invalid="skip")
+    (range_,) = document.bedrock.ranges
+    done = convert_range(ref, document, range_)
+    assert (done.requests, done.rejected) == (2, 1)
+    (error,) = refused(ref, range_).values()
+    assert (error.status, error.type) == (400, "invalid_request_error")
+    assert (error.code, error.param) == ("missing_required_parameter", "body.messages")

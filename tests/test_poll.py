@@ -284,3 +284,14 @@ def test_it_looks_as_often_as_was_asked(cloud: Cloud, sleeps: Sleeps) -> None:
     at(cloud, 4, lambda: cloud.bedrock.move(arns[0], "Completed"))
     poll.fn(HELD, 7.0)
     assert sleeps == [7.0, 7.0, 7.0]
+
+
+def test_only_a_job_that_is_not_found_may_be_new(cloud: Cloud, sleeps: Sleeps) -> None:
+    in_flight(cloud, "00000")
+    batch = stored()
+    for each in batch.bedrock.shards or []:
+        assert each.job
+        each.job.submitted_at = int(cloud.clock())
+    cloud.bedrock.refuse("GetModelInvocationJob", "AccessDeniedException", 403)
+    with pytest.raises(PipelineError, match="asking for the state"):
+        look(HELD, batch)

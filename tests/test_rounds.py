@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasks.batch.document import BatchDocument, Origin, Shard
@@ -192,3 +193,26 @@ def test_an_immediate_batch_stays_on_demand(cloud: Cloud) -> None:
     after = start_round(HELD, batch, write_remainders(HELD, batch, range_of(), {"00000": ids(range(50))}))
     assert [each.route for each in after.bedrock.shards or []] == ["batch", "on_demand"]
     assert after.expires_at is None
+
+
+def test_a_round_is_of_the_epoch_that_writes_it(cloud: Cloud) -> None:
+    later = msgspec.structs.replace(HELD, epoch=2)
+    batch, _ = asked(cloud, epoch=2)
+    pieces = write_remainders(later, batch, range_of(), {"00000": ids(range(20))})
+    first, second = start_round(later, batch, pieces).bedrock.shards or []
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert shard_object(REF, second.id, second.epoch).key in cloud.s3.objects
+
+
+def test_pieces_of_a_kind_are_gathered_over_all_ranges(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other they would be too few for a job, and asked at the full price."""
+    made: list[tuple[str, list[int]]] = []
+
+    def merged(_ref: Any, _document: Any, pieces: list[Remainder], kind: str, name: str, _number: int) -> Shard:
+        made.append((kind, [each.range for each in pieces]))
+        return shard(name, round=2)
+
+    monkeypatch.setattr("tasks.rounds.merge", merged)
+    batch, _ = asked(cloud)
+    start_round(HELD, batch, [piece(5, 10, range=r, invocation=i) for r in (1, 0) for i in ("InvokeModel", "Converse")])
+    assert made == [("Converse", [0, 1]), ("InvokeModel", [0, 1])]

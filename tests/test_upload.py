@@ -154,3 +154,31 @@ def test_the_last_object_is_looked_at_as_well(cloud: Cloud) -> None:
     cloud.s3.put(REF.uri("input", "part-00001.jsonl").key, b"another body")
     with pytest.raises(PipelineError, match=r"part-00001\.jsonl"):
         commit_shards(HELD, before, [converted(first), converted(second)])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "window", "routes"),
+    [
+        (5, "24h", ["none", "none", "batch"]),
+        (4, "24h", ["on_demand"] * 2),
+        (6, "immediate", ["on_demand"] * 2),
+    ],
+)
+def test_what_together_is_just_enough_is_gathered_for_a_job_alone(
+    cloud: Cloud, numbers: int, window: str, routes: list[str]
+) -> None:
+    before = opened(cloud, completion_window=window)
+    parts = [
+        converted(uploaded(cloud, f"0000{n}", range(n * 6, n * 6 + numbers), ranges=[n], route="on_demand"))
+        for n in (0, 1)
+    ]
+    assert [each.route for each in commit_shards(HELD, before, parts).bedrock.shards or []] == routes
+
+
+def test_too_few_records_have_a_code(cloud: Cloud) -> None:
+    before = opened(cloud, options={"below_minimum": "fail"})
+    with pytest.raises(BatchFailedError) as caught:
+        commit_shards(HELD, before, [converted(uploaded(cloud, numbers=range(6), route="on_demand"))])
+    errors = caught.value.batch.errors
+    assert errors
+    assert [error.code for error in errors.data] == ["below_minimum"]

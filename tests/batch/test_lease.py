@@ -533,3 +533,14 @@ def test_a_failed_batch_is_not_blamed_on_a_lost_lease(cloud: Cloud) -> None:
     assert mine.explains(failed) is False
     assert mine.explains(LostLeaseError("x")) is False
     assert mine.explains(PipelineError("a file is gone")) is True
+
+
+def test_a_beat_is_as_old_as_its_beginning(cloud: Cloud) -> None:
+    """The machine was asleep while it was on its way: another may have taken over since."""
+    store(cloud, document())
+    mine = taken(cloud)
+    cloud.s3.before("PutObject", lambda: cloud.clock.advance(40), on="heartbeat")
+    mine._beat()
+    store(cloud, document(holder="other", epoch=9))
+    with pytest.raises(LostLeaseError):
+        mine.check()
