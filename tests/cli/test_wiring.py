@@ -18,7 +18,7 @@ from flows.cli.process import SYNTHETIC
 from tasks.batch.paths import BatchRef
 from tasks.batch.result import BatchResult
 from tasks.comparison.result import Comparison
-from tasks.errors import PipelineError
+from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import RequestCounts
 from tests.builders import REF, document, shard
 from tests.conftest import CLAUDE, NOVA
@@ -543,3 +543,17 @@ def test_version_and_short_help(capsys: Said) -> None:
 def test_every_command_is_where_it_is_said_to_be() -> None:
     for name in cli._COMMANDS:
         assert cli._command(name).name == name
+
+
+@pytest.mark.parametrize("status", ["completed", "expired", "cancelled", "in_progress", "failed"])
+def test_the_files_of_any_batch_are_saved(
+    batch_inference: Flow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: Any
+) -> None:
+    """Also of one that failed: what was answered is paid for."""
+    found = batch(status=status)
+    failed = status == "failed"
+    batch_inference.result = BatchFailedError("no", found) if failed else found
+    save = Flow({})
+    monkeypatch.setattr("flows.cli.saving.save_batch", save)
+    run("run", "in.jsonl", "--model", "m", "--output-dir", str(tmp_path), "--quiet")
+    assert save.calls == [((found, tmp_path), {})]

@@ -86,7 +86,17 @@ def test_one_is_retrieved_as_it_stands(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    "id", ["../other", "batch_" + "0" * 31, "batch_" + "0" * 33, "batch_" + "G" * 32, "batch_" + "../" * 10 + "aa", ""]
+    "id",
+    [
+        "../other",
+        "batch_" + "0" * 31,
+        "batch_" + "0" * 33,
+        "batch_" + "G" * 32,
+        "batch_" + "A" * 32,
+        "x" + "batch_" + "0" * 32,
+        "batch_" + "../" * 10 + "aa",
+        "",
+    ],
 )
 @pytest.mark.parametrize("use", [retrieve_batch, cancel_batch, read_document, lambda id: list(batch_output(id))])
 def test_what_is_no_id_leads_nowhere(cloud: Cloud, id: str, use: Any) -> None:

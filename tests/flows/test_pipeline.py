@@ -269,3 +269,25 @@ def test_the_end_of_a_batch_is_reported_and_tidied_with_what_was_read(
     assert times == [0, 1, 2, 0]
     assert [result.range for result in given["report"]] == [0, 1, 2]
     assert given["tidy"] == ends.id
+
+
+def test_what_was_converted_is_uploaded_in_the_inputs_order(
+    cloud: Cloud, called: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: a batch whose shards are settled is not converted again."""
+    given: list[Any] = []
+
+    def upload(_ref: Any, _document: Any, converted: list[Any]) -> Any:
+        given.append(converted)
+        return document([shard()])
+
+    monkeypatch.setattr(pipeline, "convert", lambda ref, found, range_: f"range {range_.index}")
+    monkeypatch.setattr(pipeline, "upload", upload)
+    mine = held(cloud)
+    ranges = [range_of(0), range_of(1, first=100), range_of(2, first=200)]
+    store(cloud, document(None, holder=mine.id, section={"ranges": ranges}))
+    drive(mine.ref)
+    assert given == [["range 0", "range 1", "range 2"]]
+    store(cloud, document([shard()], holder=mine.id, section={"ranges": ranges}))
+    drive(mine.ref)
+    assert len(given) == 1
