@@ -13,7 +13,7 @@ from tasks.comparison.estimate import estimate_judge, estimate_variants, require
 from tasks.comparison.judge import Judge, read_judge
 from tasks.comparison.reference import read_reference
 from tasks.comparison.texts import asked
-from tasks.comparison.variants import BATCH_OPTIONS, Variant, changer, read_variants, slug
+from tasks.comparison.variants import BATCH_OPTIONS, Variant, changer, lines_of, read_variants, slug
 from tasks.errors import ConfigurationError, InputFileError
 from tasks.storage.sources import find_sources
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
@@ -221,3 +221,29 @@ def test_one_odd_line_costs_neither_the_estimate_nor_the_inputs(tmp_path: Path) 
     assert json.loads(change(good[0].encode()))["body"]["messages"][0] == {"role": "system", "content": "Be kind"}
     for line in path.read_bytes().splitlines():
         asked(change(line))
+
+
+@pytest.mark.parametrize("field", ["model", "messages", "input", "prompt", "stream"])
+def test_what_is_the_datasets_is_not_overridden(field: str) -> None:
+    with pytest.raises(ConfigurationError, match="but for input, messages, model, prompt, stream"):
+        read_variants([{"model": CLAUDE, "overrides": {field: None}}])
+
+
+def test_labels_are_short_and_models_as_long_as_they_are() -> None:
+    (found,) = read_variants([{"model": CLAUDE, "label": f" {'x' * 78} "}])
+    assert found.label == "x" * 78
+    assert read_variants([{"model": CLAUDE, "label": "x" * 80}])
+    for label in ("x" * 81, "  ", 5):
+        with pytest.raises(ConfigurationError, match="label must be text of 1 to 80 characters"):
+            read_variants([{"model": CLAUDE, "label": label}])
+    arn = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{HAIKU}"
+    assert len(arn) > 80
+    assert read_variants([arn])[0].label == arn
+    assert slug("x" * 100, 7) == f"07-{'x' * 60}"
+
+
+def test_blank_lines_are_no_requests_and_stay_where_they_are(tmp_path: Path) -> None:
+    line = json.dumps(chat("a"))
+    path = tmp_path / "in.jsonl"
+    path.write_text(f"\n{line}\n \t\n{line}\n\n")
+    assert [json.loads(each)["custom_id"] for each in lines_of(find_sources(str(path)))] == ["a", "a"]

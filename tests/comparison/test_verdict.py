@@ -434,3 +434,71 @@ def test_a_judge_that_prefers_nobody_contradicts_nobody(said: Any) -> None:
     assert sentences[0].startswith("a is the most accurate")
     assert any("does not tell" in sentence for sentence in sentences)
     assert not [sentence for sentence in sentences if "contradicts" in sentence]
+
+
+def test_the_widest_difference_in_cost_is_told(said: Any) -> None:
+    def costs(*prices: float) -> str:
+        rates = {name: Rate(price, 10 * price, "batch", "", "") for name, price in zip("abc", prices, strict=True)}
+        return str(said(dict.fromkeys("abc", LABELS), LABELS, rates=rates)[1])
+
+    start = "Per thousand requests that both answered,"
+    assert costs(1, 2, 4) == f"{start} a costs $0.2 and c $0.8, 4.0 times as much."
+    assert costs(4, 2, 1) == f"{start} c costs $0.2 and a $0.8, 4.0 times as much."
+    assert costs(1, 1, 4) == f"{start} a costs $0.2 and c $0.8, 4.0 times as much."
+
+
+def test_what_is_not_worth_a_word(said: Any) -> None:
+    """No price of who answered nothing; nothing lost where nothing is compared with a reference, if it is little."""
+    nothing: list[Any] = [None] * 100
+    sentences = said({"a": LABELS, "b": nothing}, LABELS, rates={"b": None})
+    assert not [each for each in sentences if "price" in each]
+    few: list[Any] = [None, None, *LABELS[2:]]
+    assert not [each for each in said({"a": few, "b": LABELS}) if "lost" in each]
+
+
+def test_shares_that_are_worth_a_word(said: Any) -> None:
+    wordy = [f"I say {label}" if n < 30 else label for n, label in enumerate(LABELS)]
+    assert said({"a": wordy, "b": LABELS}, LABELS)[2] == (
+        "30.0 % of a's answers are none of the reference's labels, and count as wrong (the report names the commonest); "
+        '30.0 % hold one label in a longer text, which extract="includes" would read.'
+    )
+    assert said({"a": [["x", "y"]] * 100, "b": LABELS}, LABELS)[-1] == (
+        "Of requests with several answers (n up to 2), the first one is compared."
+    )
+    texts = [f"text {max(n, 1)}" for n in range(100)]
+    assert said({"a": LABELS, "b": LABELS}, LABELS, texts=texts)[-1] == (
+        "Of 100 requests, 99 are different; repeats are not taken for independent."
+    )
+
+
+def test_a_judge_that_never_chose_what_is_right(said: Any) -> None:
+    given = judged(("a", "b", 1, 2, 0))
+    given.pairs[0] = msgspec.structs.replace(given.pairs[0], with_reference=0, against_reference=3)
+    assert said({"a": LABELS, "b": wrong(20)}, LABELS, given)[2].endswith("it chose that one in 0 of 3 cases.")
+
+
+def test_where_each_is_beaten_by_another_there_is_no_winner(cloud: Cloud, tmp_path: Path) -> None:
+    numbers = Compared(cloud, tmp_path, {"a": wrong(5), "b": wrong(20), "c": wrong(40)}, LABELS).numbers
+    ab, ac, bc = numbers.pairs
+    turned = {
+        "accuracy_difference": -(ac.accuracy_difference or 0.0),
+        "difference_interval": (-0.9, -0.1),
+    }
+    numbers.pairs = [ab, msgspec.structs.replace(ac, **turned), bc]
+    sentences = [each.replace("\u00a0", " ") for each in verdict(numbers, None, {})]
+    assert sentences[0] == (
+        "There is no clear winner: 100 labelled requests do not tell a (95.0 %), b (80.0 %) and c (60.0 %) apart."
+    )
+    assert [each[:25] for each in sentences[1:4]] == [
+        f"{x} is more accurate than {y}"[:25] for x, y in ("ab", "bc", "ca")
+    ]
+
+
+def test_of_several_claims_the_weakest_test_is_told(said: Any) -> None:
+    answers = {"a": wrong(5), "d": wrong(8, start=5), "b": wrong(20, start=20), "c": wrong(60)}
+    (sentence,) = (each for each in said(answers, LABELS) if each.startswith("a is more accurate than"))
+    found = re.fullmatch(
+        r"a is more accurate than b and c \(each: mid-p McNemar test, p = (0\.0\d\d), .* 6 pairs\)\.", sentence
+    )
+    assert found, sentence
+    assert 0.001 < float(found[1]) < 0.05

@@ -12,6 +12,7 @@ import pytest
 
 from flows import compare as flow
 from flows.compare import compare_models, estimate_file
+from flows.hooks import stop_all_on_cancel
 from tasks.comparison.result import Comparison
 from tasks.errors import ConfigurationError, InputFileError, PipelineError
 from tests.builders import REF, ROLE
@@ -352,3 +353,13 @@ def test_a_comparison_that_could_cost_more_submits_nothing(cloud: Cloud, service
     with pytest.raises(ConfigurationError, match="nothing was submitted"):
         compare(path, judge=JUDGE, max_cost_usd=most, completion_window="48h")
     assert len(cloud.bedrock.jobs) == jobs
+
+
+def test_a_comparison_that_is_cancelled_stops_its_batches() -> None:
+    assert compare_models.on_cancellation_hooks == [stop_all_on_cancel]
+
+
+def test_a_few_questions_of_a_judge_go_as_the_call_says(cloud: Cloud, service: Service, tmp_path: Path) -> None:
+    service.outcome = of_judge
+    judge = {"model": CLAUDE, "requests": 10}
+    assert [row["jobs"] for row in compare(chats(tmp_path), judge=judge, below_minimum="pad").estimate] == [1, 1, 1]
