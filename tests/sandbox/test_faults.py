@@ -54,3 +54,13 @@ def test_the_journal_counts_bodies_by_what_is_in_them() -> None:
     assert journal.snapshot() == {"calls": {"Converse": 1}, "bodies": 2, "paid": 3, "asked": 3, "most_often": 2}
     journal.reset()
     assert journal.snapshot() == {"calls": {}, "bodies": 0, "paid": 0, "asked": 0, "most_often": 0}
+
+
+def test_the_quotas_are_awss_unless_it_is_said() -> None:
+    """https://docs.aws.amazon.com/bedrock/latest/userguide/quotas.html: batch inference. All else is well."""
+    assert (DEFAULTS["min_records"], DEFAULTS["max_records"], DEFAULTS["max_jobs"]) == (100, 50_000, 20)
+    others = {name: value for name, value in DEFAULTS.items() if name not in ("min_records", "max_records", "max_jobs")}
+    owner = others.pop("bucket_owner")
+    assert owner == "123456789012"
+    assert others.pop("record_errors")["rate"] == others.pop("invoke_errors")["rate"] == 0
+    assert not any(others.values())

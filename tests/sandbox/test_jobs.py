@@ -1,6 +1,7 @@
 """Jobs of the imitation: their states, what they read and write, and how they are spoiled; on S3 in memory."""
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -63,7 +64,20 @@ def test_every_record_is_answered_once_in_an_order_of_its_own(cloud: Cloud) -> N
     ids = [line["recordId"] for line in lines]
     assert sorted(ids) == [f"r{n:08d}" for n in range(51)] != ids
     assert [line["recordId"] for line in lines if "error" in line] == ["r00000050"]
-    assert imitation.manifest(job)["inputTokenCount"] == 2 * 50
+    said = sum(
+        json.loads(line)["modelOutput"]["usage"]["output_tokens"]
+        for line in imitation.output(job)
+        if b"error" not in line
+    )
+    assert imitation.manifest(job) == {
+        "totalRecordCount": 51,
+        "processedRecordCount": 51,
+        "successRecordCount": 50,
+        "errorRecordCount": 1,
+        "inputTokenCount": 2 * 50,
+        "outputTokenCount": said,
+    }
+    assert said > 50
     assert imitation.journal.snapshot() | {"calls": 0} == {
         "calls": 0, "bodies": 1, "paid": 50, "asked": 51, "most_often": 50
     }  # fmt: skip
@@ -216,3 +230,47 @@ def test_output_is_written_with_the_jobs_own_key(cloud: Cloud) -> None:
     for name in ("a.jsonl.out", "manifest.json.out"):
         options = cloud.s3.objects[f"out/{job.id}/{name}"].options
         assert (options["ServerSideEncryption"], options["SSEKMSKeyId"]) == ("aws:kms", "key-1")
+
+
+def test_what_a_job_says_of_itself(cloud: Cloud) -> None:
+    asked = request(
+        clientRequestToken="t",
+        vpcConfig={"subnetIds": ["s"]},
+        timeoutDurationInHours=48,
+        modelInvocationType="InvokeModel",
+        tags=[{"key": "a", "value": "b"}],
+    )
+    imitation = Imitation(cloud)
+    cloud.s3.put("in/a.jsonl", record(0) + b"\n" + record(1, max_tokens=-1) + b"\n")
+    job = imitation.jobs.get(imitation.jobs.create(asked))
+    until(lambda: job.status not in OPEN, "the job ends")
+    found = job.describe()
+    times = {name: found.pop(name) for name in ("submitTime", "lastModifiedTime", "endTime")}
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", each) for each in times.values())
+    del asked["tags"]
+    assert found == {
+        **asked,
+        "jobArn": job.arn,
+        "status": "Completed",
+        "totalRecordCount": 2,
+        "processedRecordCount": 2,
+        "successRecordCount": 1,
+        "errorRecordCount": 1,
+    }
+    usual = imitation.end([record(0)]).describe()
+    assert (usual["timeoutDurationInHours"], usual["modelInvocationType"]) == (24, "InvokeModel")
+    assert not {"vpcConfig", "clientRequestToken"} & usual.keys()
+
+
+def test_nova_and_converse_count_tokens_too(cloud: Cloud) -> None:
+    body = {"messages": [{"role": "user", "content": [{"text": "four"}]}]}
+    imitation = Imitation(cloud)
+    line = json.dumps({"recordId": "r1", "modelInput": body}).encode()
+    job = imitation.end([line], modelId=NOVA, modelInvocationType="Converse")
+    (found,) = map(json.loads, imitation.output(job))
+    usage = found["modelOutput"]["usage"]
+    assert (found["recordId"], found["modelInput"]) == ("r1", body)
+    counted = imitation.manifest(job)
+    assert (counted["inputTokenCount"], counted["outputTokenCount"]) == (usage["inputTokens"], usage["outputTokens"])
+    # A job of Converse echoes every member of a union.
+    assert found["modelOutput"]["output"]["message"]["content"][0]["image"] is None

@@ -167,3 +167,42 @@ def test_the_newest_jobs_are_listed_first_unless_it_is_said(cloud: Cloud) -> Non
 
     assert listed() == names[::-1]
     assert listed("?sortOrder=Ascending") == names
+
+
+def test_a_call_fails_so_many_times_and_is_answered_then(cloud: Cloud) -> None:
+    service = Service(cloud, invoke_errors={"rate": 1.0, "code": 429, "message": "slow", "times": 2})
+    path = f"/model/{CLAUDE}/invoke"
+    assert [service.post(path, CHAT).status_code for _ in range(4)] == [429, 429, 200, 200]
+    assert service.post(path, {**CHAT, "max_tokens": 8}).status_code == 429, "each body for itself"
+    assert service.journal.snapshot() | {"calls": 0} == {
+        "calls": 0, "bodies": 1, "paid": 2, "asked": 5, "most_often": 2
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "code"),
+    [
+        (400, "ValidationException", 400),
+        (402, "ServiceQuotaExceededException", 400),
+        (403, "AccessDeniedException", 403),
+        (404, "ResourceNotFoundException", 404),
+        (408, "ModelTimeoutException", 408),
+        (409, "ConflictException", 400),
+        (419, "ExpiredTokenException", 403),
+        (429, "ThrottlingException", 429),
+        (500, "InternalServerException", 500),
+        (418, "InternalServerException", 500),
+    ],
+)
+def test_errors_are_called_as_aws_calls_them(cloud: Cloud, status: int, name: str, code: int) -> None:
+    service = Service(cloud, invoke_errors={"rate": 1.0, "code": status, "message": "why", "times": 1})
+    reply = service.post(f"/model/{CLAUDE}/invoke", CHAT)
+    assert error_of(reply) == (code, name)
+    assert reply.json == {"message": "why"}
+
+
+def test_a_job_may_be_unknown_for_a_while(cloud: Cloud) -> None:
+    service = Service(cloud, unknown_gets=2)
+    arn = service.post("/model-invocation-job", JOB).json["jobArn"]
+    path = f"/model-invocation-job/{quote(arn, safe='')}"
+    assert [service.client.get(path).status_code for _ in range(3)] == [404, 404, 200]

@@ -216,3 +216,10 @@ def test_many_wildcards_take_no_time() -> None:
     for pattern in ("**/" * 30 + "*a*a*a*a*b", "**/a/" * 30 + "b"):
         (glob,) = readings(pattern)
         assert not glob.selects("/".join(["a"] * 60))
+
+
+def test_capitals_are_letters_of_their_own() -> None:
+    """As in S3's keys, on every machine."""
+    (pattern,) = readings("in/a*.jsonl")
+    assert pattern.selects("in/ab.jsonl")
+    assert not any(pattern.selects(key) for key in ("in/Ab.jsonl", "IN/ab.jsonl", "in/ab.JSONL"))

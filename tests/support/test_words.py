@@ -83,3 +83,8 @@ def test_amounts_and_times_at_their_bounds() -> None:
         "1 h 0 min",
         "2 h 2 min",
     ]
+
+
+def test_a_text_that_just_fits_is_whole() -> None:
+    assert cut("three words here", 16) == "three words here"
+    assert cut("three words here", 15) == "three words…"
