@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 
 from tasks import aws
+from tasks.bedrock.models import parse_model
+from tasks.bedrock.prices import rate_for
 from tasks.comparison.judge import Judge
-from tasks.comparison.tasks import _link, parameters_of, prepare_inputs, require_valid
+from tasks.comparison.tasks import _link, _pricing, parameters_of, prepare_inputs, require_valid
 from tasks.comparison.variants import Variant
 from tasks.errors import InputFileError
 from tasks.openai_format.requests import KNOWN_ENDPOINTS
 from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tasks.validate import read_input
+from tests.builders import REF, document, shard, store
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
-from tests.fakes import BUCKET, Cloud
+from tests.fakes import BUCKET, REGION, Cloud
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,15 @@ def test_what_a_reader_needs_to_repeat_the_run() -> None:
         ("judge", f"{NOVA}, 1 request"),
     ]
     assert parameters_of(variants[:1], None, None) == [(f"Variant {CLAUDE}", CLAUDE)]
+
+
+def test_a_profile_costs_what_its_model_does(cloud: Cloud) -> None:
+    """An application's profile does not say whose it is; its batch noted that."""
+    profile = f"arn:aws:bedrock:{REGION}:123456789012:application-inference-profile/abcdef"
+    kept = document([shard(route="on_demand")], section={"model": profile, "base_model": CLAUDE})
+    store(cloud, kept)
+    ref: Any = SimpleNamespace(settings=SimpleNamespace(root=REF.root))
+    found = _pricing(ref, profile, kept.public())
+    assert (found.batch, found.shares) == (rate_for(parse_model(CLAUDE), batch=True), (1.0,))
+    assert found.batch is not None
+    assert _pricing(ref, NOVA, kept.public()).batch == rate_for(parse_model(NOVA), batch=True)
