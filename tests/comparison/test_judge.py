@@ -155,6 +155,7 @@ def test_what_replies_add_up_to(cloud: Cloud) -> None:
     (pair,) = judged.pairs
     assert (pair.first_wins, pair.second_wins, pair.ties, pair.contradictions) == (2, 1, 4, 3)
     assert pair.p_value == pair.adjusted_p == 1.0
+    assert (pair.first_win_rate.count, pair.first_win_rate.total) == (2, 3), "of those that one of them won"
     assert (judged.requests, judged.verdicts, judged.incomplete) == (7, 16, 2)
     assert (judged.unreadable, judged.cut_off, judged.asked, judged.failed) == (2, 1, 20, 2)
     assert (judged.both_first, judged.both_second) == (2, 1)
@@ -216,3 +217,10 @@ def test_what_failed_is_not_judged_by_the_text_it_left(cloud: Cloud) -> None:
     put_table(cloud, [["a", "b"], ["a", "half"]], ok=[[True, True], [True, False]])
     assert write_questions(Judge(NOVA), LABELS, TABLE, ASKED, None) == 2
     assert {each["custom_id"].partition("-")[0] for each in questions(cloud)} == {key(0)}
+
+
+def test_a_choice_that_was_cut_off_is_none(cloud: Cloud) -> None:
+    """It may be the beginning of "A is worse"."""
+    output = put_replies(cloud, {**verdicts(0, ("A", "length"), "B"), **verdicts(1, "A", "I will not say.")})
+    judged = read_verdicts(Judge(NOVA), LABELS, "b", output)
+    assert (judged.verdicts, judged.unreadable, judged.cut_off, judged.incomplete) == (2, 2, 1, 2)

@@ -102,6 +102,7 @@ def test_free_texts_stand_in_an_answer_as_words() -> None:
     assert not some.right("It is Newark, York", ("New York",))
     assert not some.right("It is new yorkish", ("New York",))
     assert not some.right("anything", ("!!!",)), "it has no word"
+    assert not some.right("?", ("!!!",)), "nor have both together"
     assert not Matcher(Reference({})).right("It is New York", ("New York",))
 
 

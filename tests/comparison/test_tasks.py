@@ -10,14 +10,24 @@ from tasks import aws
 from tasks.bedrock.models import parse_model
 from tasks.bedrock.prices import rate_for
 from tasks.comparison.judge import Judge
-from tasks.comparison.tasks import _link, _pricing, parameters_of, prepare_inputs, require_valid
+from tasks.comparison.tasks import (
+    _link,
+    _pricing,
+    collect_verdicts,
+    parameters_of,
+    prepare_inputs,
+    prepare_judge,
+    require_valid,
+)
 from tasks.comparison.variants import Variant
 from tasks.errors import InputFileError
+from tasks.openai_format.batch import RequestCounts
 from tasks.openai_format.requests import KNOWN_ENDPOINTS
 from tasks.storage.sources import find_sources
 from tasks.storage.uris import S3Uri
 from tasks.validate import read_input
 from tests.builders import REF, document, shard, store
+from tests.comparison.test_judge import key, put_replies, put_table
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
 from tests.fakes import BUCKET, REGION, Cloud
 
@@ -92,3 +102,20 @@ def test_a_profile_costs_what_its_model_does(cloud: Cloud) -> None:
     assert (found.batch, found.shares) == (rate_for(parse_model(CLAUDE), batch=True), (1.0,))
     assert found.batch is not None
     assert _pricing(ref, NOVA, kept.public()).batch == rate_for(parse_model(NOVA), batch=True)
+
+
+def test_a_judge_is_asked_once_of_what_repeats_and_held_to_the_reference(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_table(cloud, [["a", "b"], ["a", "b"]], [[1, 0], [1, 0]])
+    ref: Any = SimpleNamespace(
+        uri=lambda *names: S3Uri(BUCKET, "/".join(names)), settings=SimpleNamespace(kms_key="arn:key/1")
+    )
+    repeated: Any = SimpleNamespace(clusters=[1, 1])
+    assert prepare_judge.fn(ref, Judge(NOVA), ["x", "y"], repeated) == (f"s3://{BUCKET}/inputs/judge.jsonl", 2)
+    assert cloud.s3.objects["inputs/judge.jsonl"].options["SSEKMSKeyId"] == "arn:key/1"
+    monkeypatch.setattr("tasks.comparison.tasks._pricing", lambda *_: SimpleNamespace(rate=None))
+    output = put_replies(cloud, {f"{key(0)}-0-1-ab": "A", f"{key(0)}-0-1-ba": "B"})
+    batch = document([], request_counts=RequestCounts(total=4), output_file=output).public()
+    judged = collect_verdicts.fn(ref, Judge(NOVA), ["x", "y"], batch)
+    assert (judged.pairs[0].with_reference, judged.asked, judged.failed, judged.cost_usd) == (1, 4, 2, None)

@@ -363,3 +363,19 @@ def test_a_few_questions_of_a_judge_go_as_the_call_says(cloud: Cloud, service: S
     service.outcome = of_judge
     judge = {"model": CLAUDE, "requests": 10}
     assert [row["jobs"] for row in compare(chats(tmp_path), judge=judge, below_minimum="pad").estimate] == [1, 1, 1]
+
+
+def test_the_margin_stays_that_of_the_first_one_named(
+    cloud: Cloud, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it has no results."""
+    batch = flow._batch
+
+    def first_refused(label: str, *rest: Any) -> Any:
+        if label == CLAUDE:
+            raise PipelineError("denied")
+        return batch(label, *rest)
+
+    monkeypatch.setattr(flow, "_batch", first_refused)
+    found = compare(chats(tmp_path), reference=labels(tmp_path), margin=5)
+    assert (found.numbers["base"], found.within_margin, found.failed) == (CLAUDE, False, {CLAUDE: "denied"})
