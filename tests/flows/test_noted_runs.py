@@ -101,6 +101,7 @@ class Prefect:
         self.parents: dict[uuid.UUID, uuid.UUID | None] = {}
         self.given: list[tuple[uuid.UUID, str]] = []
         self.broken: Exception | None = None
+        self.asked: list[uuid.UUID] = []
 
     def run(self, state: Any, parent: FlowRun | None = None) -> FlowRun:
         task = uuid.uuid4() if parent is not None else None
@@ -119,6 +120,7 @@ class Prefect:
         pass
 
     def read_flow_run(self, id: uuid.UUID) -> FlowRun:
+        self.asked.append(id)
         if id not in self.runs:
             raise ObjectNotFound(Exception("no such run"))
         return self.runs[id]
@@ -262,9 +264,11 @@ def test_a_task_of_no_run_ends_the_line(cloud: Cloud, prefect: Prefect) -> None:
     run = prefect.run(Running(), prefect.run(Running()))
     assert run.parent_task_run_id is not None
     prefect.parents[run.parent_task_run_id] = None
+    prefect.asked.clear()
     note(cloud, run)
     (found,) = read_notes(SETTINGS)
     assert found.line == [run]
+    assert prefect.asked == [run.id], "what has no id is not asked for: that would be an error"
 
 
 def test_a_note_that_cannot_be_removed_leaves_the_others_theirs(

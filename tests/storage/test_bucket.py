@@ -109,3 +109,12 @@ def test_a_bucket_that_says_where_it_is_when_all_is_well(cloud: Cloud, monkeypat
     there = SimpleNamespace(meta=SimpleNamespace(region_name="eu-west-1"))
     monkeypatch.setattr("tasks.aws.bedrock", lambda: there)
     check_bucket(ROOT)
+
+
+def test_the_reason_that_a_head_request_is_not_given(cloud: Cloud) -> None:
+    cloud.s3.refuse("HeadBucket", "400", 400)
+    cloud.s3.refuse("ListObjectsV2", "RequestTimeTooSkewed", 403)
+    with pytest.raises(ConfigurationError, match="clock is wrong"):
+        check_bucket(ROOT)
+    cloud.s3.refuse("HeadBucket", "400", 400)
+    check_bucket(ROOT)

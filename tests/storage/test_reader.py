@@ -259,3 +259,12 @@ def test_reads_that_break_off_are_begun_again_later_and_later(
 def test_a_block_is_two_mebibytes() -> None:
     """What a run holds at a time is so many of them."""
     assert reader.BLOCK_BYTES == 2 * 1024 * 1024
+
+
+def test_a_line_that_is_cut_is_never_taken_for_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a block ends at the limit, too: what arrives is longer than that, and refused."""
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 5)
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"x" * 15 + b"\ny\n")
+    (source,) = find_sources(str(path))
+    assert read(source, limit=10) == [(0, b"x" * 11), (16, b"y")]

@@ -206,3 +206,11 @@ def test_a_worker_elsewhere_finds_the_file(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HOME", str(tmp_path))
     for named in ("in.jsonl", "*.jsonl", "~/in.jsonl", "."):
         assert [source.uri for source in find_sources(named)] == [str(tmp_path.resolve() / "in.jsonl")]
+
+
+def test_the_marker_of_a_folder_is_no_input(cloud: Cloud) -> None:
+    """The console makes an empty object of a folder's name."""
+    cloud.s3.put("in/", b"")
+    cloud.s3.put("in/a.jsonl", b"{}\n")
+    for named in ("in/", "in"):
+        assert [source.name for source in find_sources(f"s3://{BUCKET}/{named}")] == ["a.jsonl"]

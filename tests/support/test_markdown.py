@@ -72,6 +72,7 @@ def test_code_is_only_that(text: str) -> None:
 
 def test_one_line() -> None:
     assert one_line(" a\n\tb\x1b[0m\u202e\u200bc\ud800 ") == "a b[0mc"
+    assert MOST_CHARACTERS == 500
     assert one_line("x" * 9999) == "x" * MOST_CHARACTERS + "…"
 
 

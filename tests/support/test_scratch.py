@@ -18,12 +18,16 @@ from tasks.validate import validate_input
 from tests.conftest import write_chats
 
 
-def test_what_is_written_is_there_and_gone() -> None:
+def test_what_is_written_is_there_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no name even while it is open: a killed process leaves no prompts on the disk."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with ScratchFile() as file:
         assert file.write(b"abc" * 1000) == 3000
         file.seek(3)
         assert file.read(3) == b"abc"
-    assert not list(Path(tempfile.gettempdir()).glob("bedrock-batch-*abc"))
+        assert file.read_at(1, 4) == b"bcab"
+        assert not list(tmp_path.iterdir())
+    assert scratch_folder().name.startswith("bedrock-batch-")
 
 
 @pytest.fixture
