@@ -33,6 +33,8 @@ def test_of_a_failed_batch_jobs_that_did_nothing_are_tried_anew(cloud: Cloud) ->
     good = shard("00002", done=True, jobs=[job("Completed", 2, processed=100)])
     after = resumed(cloud, nothing, something, good)
     assert [(each.done, each.retry) for each in after.bedrock.shards] == [(False, True), (True, True), (True, False)]
+    # With the same number, another attempt would have the failed one's token, and be that job.
+    assert [each.jobs for each in after.bedrock.shards] == [nothing.jobs, something.jobs, good.jobs]
     assert (after.status, after.failed_at, after.errors) == ("in_progress", None, None)
     assert after.bedrock.last_round == 1 + Limits().max_rounds, "of the second, a further round asks the rest"
 

@@ -300,3 +300,8 @@ def test_what_a_batch_is_opened_with(cloud: Cloud, monkeypatch: pytest.MonkeyPat
     with settings_in_force(caller):
         options = call().options
     assert (options.image_folders, options.closed_folders) == ((f"s3://{BUCKET}/own",), (f"s3://{BUCKET}/own/x",))
+
+
+@pytest.mark.parametrize("endpoint", ["/chat/completions", "/v1/chat/completions/"])
+def test_an_endpoint_may_be_called_as_azure_does(cloud: Cloud, endpoint: str) -> None:
+    assert call(endpoint=endpoint).parameters.endpoint == endpoint

@@ -147,3 +147,16 @@ def test_jobs_of_a_type_that_the_models_row_has_not_are_not_chosen(
     found = encoder().encode(line())
     assert found.invocation == "Converse"
     assert json.loads(found.model_inputs[0])["messages"] == [{"role": "user", "content": [{"text": "Hi"}]}]
+
+
+def test_the_beginning_of_an_answer_keeps_the_space_before_it() -> None:
+    messages = [user(), {"role": "assistant", "content": "  { \n"}]
+    (body,) = encoder(model="anthropic.claude-3-haiku-20240307-v1:0").encode(line(messages=messages)).model_inputs
+    assert json.loads(body)["messages"][-1] == {"role": "assistant", "content": "  {"}
+
+
+@pytest.mark.parametrize(("effort", "budget"), [("minimal", 1024), ("low", 2048), ("medium", 4000)])
+def test_a_budget_is_the_efforts_and_at_most_half_of_the_answer(effort: str, budget: int) -> None:
+    model = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    (body,) = encoder(model=model).encode(line(reasoning_effort=effort, max_tokens=8000)).model_inputs
+    assert json.loads(body)["thinking"] == {"type": "enabled", "budget_tokens": budget}

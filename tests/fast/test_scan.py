@@ -145,3 +145,12 @@ def test_places_of_a_mask(size: int) -> None:
     for every in (1, 3, 50):
         mask = np.arange(size) % every == every - 1
         assert module._places(mask).tolist() == np.flatnonzero(mask).tolist()
+
+
+def test_no_other_character_makes_an_escape() -> None:
+    """A line with another one is no JSON, and would fail the whole job."""
+    known = set(b'"\\/bfnrtu')
+    for byte in set(range(0x20, 0x7F)) - known:
+        assert scanned(b'"x\\' + bytes([byte]) + b'y"\n').odd.tolist() == [0], chr(byte)
+    for byte in known - {ord("u")}:
+        assert scanned(b'"x\\' + bytes([byte]) + b'y"\n').odd.tolist() == [], chr(byte)
