@@ -87,6 +87,7 @@ def test_a_conflict_about_a_job_that_is_not_there_is_an_error(cloud: Cloud) -> N
         # It names records, and is of jobs all the same.
         ("The number of records of jobs in flight exceeds the quota.", True),
         ("Files of concurrent jobs: quota exceeded.", True),
+        ("Records of submitted jobs exceed the quota.", True),
     ],
 )
 def test_only_a_quota_of_jobs_frees_itself(cloud: Cloud, message: str, waits: bool) -> None:
@@ -229,3 +230,9 @@ def test_the_message_of_a_job_holds_no_text_of_a_record(cloud: Cloud) -> None:
     found = get_job(arn)
     assert "TEXT OF A REQUEST" not in (found.message or "")
     assert "malformed" in (found.message or "")
+
+
+@pytest.mark.parametrize("model", [f"us.{CLAUDE}", f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}"])
+def test_a_model_is_called_what_the_user_called_it(cloud: Cloud, model: str) -> None:
+    arn = create_job(request(model_id=model))
+    assert cloud.bedrock.jobs[arn]["modelId"] == model

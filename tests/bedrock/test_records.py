@@ -222,3 +222,8 @@ def test_a_reply_with_half_a_pair_in_its_bytes_is_repaired() -> None:
     kept = encode_output_line("r1", b'{"a":"\xed\xa0\x80"}')
     assert b'"reply"' in kept
     assert decode_output_line(kept).outcome == '{"a":"\ufffd"}'.encode()
+
+
+def test_an_error_goes_before_a_reply() -> None:
+    line = b'{"recordId":"r1","reply":"e30=","error":{"errorCode":400,"errorMessage":"no"}}'
+    assert decode_output_line(line).outcome == RecordError(400, "no")

@@ -346,3 +346,9 @@ def test_a_reply_of_converse_that_breaks_off_is_paid_for(cloud: Cloud) -> None:
     outcome = outcome_of(reply)
     assert isinstance(outcome, RecordError)
     assert (outcome.unreadable, reply.retryable, len(cloud.runtime.calls)) == (True, False, 1)
+
+
+def test_a_body_is_json_and_so_is_its_reply(cloud: Cloud) -> None:
+    ask(CLAUDE, "InvokeModel")
+    ((_, given),) = cloud.runtime.calls
+    assert (given["modelId"], given["contentType"], given["accept"]) == (CLAUDE, "application/json", "application/json")

@@ -121,3 +121,8 @@ def test_a_price_that_is_known_only_one_way() -> None:
     assert "$2.00, $0.5000 of it for the input (" in str(found)
     beside = msgspec.structs.replace(found, route="on_demand", on_demand_cost_usd=2.0, batch_cost_usd=None)
     assert "$2.00, $0.5000 of it for the input (" in str(beside)
+
+
+def test_what_a_part_stands_for_is_rounded_up() -> None:
+    found = estimate(survey(LINE, LINE, LINE, chat("b", "x" * 400, n=2, max_tokens=52)), 101, LIMITS)
+    assert (found.records, found.input_tokens, found.max_output_tokens) == (127, 12_676, 6414)

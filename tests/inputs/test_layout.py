@@ -188,3 +188,11 @@ def test_a_range_has_its_own_layout_encrypted_as_the_batch_is(cloud: Cloud) -> N
     cloud.s3.put(key, b"\x90")
     with pytest.raises(PipelineError, match="another version wrote it"):
         read_layout(keyed, range_)
+
+
+def test_a_range_over_two_files_has_the_stretches_of_both(cloud: Cloud) -> None:
+    first, second = (Segment(source=n, start=0, end=9, first_request=n, first_line=1, requests=1) for n in (0, 1))
+    range_ = range_of().model_copy(update={"segments": [first, second]})
+    stretches = [Stretch(0, 0, 9, 5), Stretch(1, 0, 9, 6), Stretch(2, 0, 9, 7)]
+    store_layout(REF, [range_], Layout([], stretches))
+    assert read_layout(REF, range_).stretches == stretches[:2]

@@ -386,3 +386,9 @@ def test_an_object_of_just_the_size_is_read_and_one_byte_more_is_refused(
     cloud.s3.put("b.png", b"x" * (media.MAX_BYTES + 1))
     with pytest.raises(RequestError, match=r"the object is larger than 5,000,000 bytes"):
         place.fetch(f"s3://{BUCKET}/b.png")
+
+
+def test_a_closed_folder_is_not_read_whatever_else_is(cloud: Cloud) -> None:
+    cloud.s3.put("own/a.png", b"x")
+    with pytest.raises(RequestError, match="may be read"):
+        Media(allow_http=False, buckets=[BUCKET], closed=[S3Uri(BUCKET, "own")]).fetch(f"s3://{BUCKET}/own/a.png")

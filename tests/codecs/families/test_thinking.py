@@ -228,3 +228,9 @@ def test_what_stands_beside_thinking(fields: dict[str, Any], dropped: dict[str, 
     assert policy.dropped == dropped
     assert (chat.temperature, chat.rest) == (None, {})
     assert chat.top_p == (0.95 if fields.get("top_p") == 0.95 else None)
+
+
+def test_an_effort_beside_adaptive_thinking_as_it_was_given() -> None:
+    given = {"type": "adaptive", "display": "omitted"}
+    thinking, output, _ = think(ADAPTIVE, Policy("error", "x"), rest={"thinking": given}, reasoning_effort="high")
+    assert (thinking, output) == (given, {"effort": "high"})
