@@ -236,3 +236,8 @@ def test_the_message_of_a_job_holds_no_text_of_a_record(cloud: Cloud) -> None:
 def test_a_model_is_called_what_the_user_called_it(cloud: Cloud, model: str) -> None:
     arn = create_job(request(model_id=model))
     assert cloud.bedrock.jobs[arn]["modelId"] == model
+
+
+def test_which_jobs_take_a_slot_and_which_are_over() -> None:
+    assert OPEN_STATUSES == ("Submitted", "Validating", "Scheduled", "InProgress", "Stopping")
+    assert {"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"} == FINAL_STATUSES

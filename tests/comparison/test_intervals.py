@@ -1,6 +1,7 @@
 """The statistics against known values, and the intervals against a truth that is known: they cover it as they say."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -298,3 +299,17 @@ def test_equal_scores_between_0_and_1_are_as_many_as_they_are(score: float) -> N
     assert found == pytest.approx(intervals.proportion(score * worth(12, 12), worth(12, 12)), abs=1e-9)
     paired = intervals.PairedScores(np.full(12, score), np.zeros(12), np.arange(12))
     assert paired.interval == pytest.approx(intervals.paired_difference(score * worth(12, 12), 0, worth(12, 12)))
+
+
+def test_resampled_intervals_are_as_wide_as_95_percent_are() -> None:
+    """Of a share and of the mean of a bell curve it is known: 1.96 standard errors. Those of 90 % have 1.64."""
+
+    def share(tables: Any) -> Any:
+        return np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1))
+
+    low, high = intervals.of_table([[80, 20], [20, 80]], share, intervals.logit, intervals.expit) or (0, 0)
+    width = float(intervals.logit(high) - intervals.logit(low))
+    assert width / 2 * np.sqrt(200 * 0.8 * 0.2) == pytest.approx(1.96, rel=0.08)
+    values = np.random.default_rng(5).normal(size=1000)
+    low, high = intervals.mean(values) or (0, 0)
+    assert (high - low) / 2 / (values.std(ddof=1) / np.sqrt(1000)) == pytest.approx(1.96, rel=0.08)

@@ -204,3 +204,11 @@ def test_whoever_writes_runs_no_further_ahead_than_one_part(
     ]
     # What has not begun is not begun any more.
     assert order[-1] == (True, fails)
+
+
+def test_what_is_closed_is_not_aborted(cloud: Cloud) -> None:
+    with S3Writer(PLACE) as out:
+        out.write(PART)
+    out.abort()
+    assert cloud.s3.objects[PLACE.key].body == PART
+    assert not given(cloud, "AbortMultipartUpload")
