@@ -200,3 +200,9 @@ def test_batch_json_is_json_under_its_key(cloud: Cloud) -> None:
     begin_finalizing(ref)
     options = cloud.s3.objects[REF.document.key].options
     assert (options["SSEKMSKeyId"], options["ContentType"]) == ("arn:key/1", "application/json")
+
+
+def test_what_is_forgotten_is_planned_anew(cloud: Cloud) -> None:
+    store(cloud, document([shard()], holder="me", section={"ranges": [range_of(0)]}))
+    fail_batch(HELD, [BatchError(code="x", message="m")], forget=True)
+    assert (stored().bedrock.ranges, stored().bedrock.shards) == ([], None)

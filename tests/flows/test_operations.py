@@ -122,6 +122,7 @@ def test_the_lines_of_either_file(cloud: Cloud, status: str) -> None:
         uris[f"{name}_file"] = str(uri)
     id = put(cloud, 1, status=status, **uris)
     assert list(batch_output(id)) == [{"of": "output", "n": 0}, {"of": "output", "n": 1}]
+    assert list(batch_output(id, incomplete=True)) == list(batch_output(id)), "nothing is missing"
     assert list(batch_output(id, errors=True)) == [{"of": "error", "n": 0}, {"of": "error", "n": 1}]
     assert list(batch_output(put(cloud, 2, status=status), errors=True)) == [], "there is no such file"
 
