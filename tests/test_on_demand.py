@@ -1,10 +1,11 @@
 """Calls on demand against S3 in memory: what is stored, what is sent again, and how often it may be paid for."""
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from tasks.batch.document import BatchDocument, BedrockSection, Shard
 from tasks.batch.lease import holding
 from tasks.batch.paths import BatchRef
 from tasks.bedrock.names import PADDING_PREFIX, record_id
-from tasks.bedrock.records import decode_output_line, encode_output_line
+from tasks.bedrock.records import RecordError, decode_output_line, encode_output_line
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply
 from tasks.errors import LostLeaseError, PipelineError
 from tasks.on_demand import RESENDS, answer_on_demand, answer_shard, sent_again
@@ -362,3 +363,23 @@ def test_calls_that_were_sent_again_are_said_once(cloud: Cloud, one_by_one: None
         "other",
         "2 calls on demand were sent again after a lost reply; each may have been billed twice",
     ]
+
+
+def test_calls_are_under_way_side_by_side(cloud: Cloud) -> None:
+    batch, each = waiting(cloud)
+    together = threading.Barrier(2)
+    cloud.runtime.before("InvokeModel", lambda: together.wait(10), times=2)
+    assert answer_shard(HELD, batch, each) == 5
+
+
+def test_a_record_without_any_reply_has_a_gateways_error(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: Any) -> NoReturn:
+        raise LostReplyError("no reply")
+
+    monkeypatch.setattr("tasks.on_demand.invoke", lose)
+    batch, each = waiting(cloud)
+    assert answer_shard(HELD, batch, each) == 5
+    key = PLACE.uri("bedrock", "on-demand", f"part-{each.id}", f"{record_id(0)}.jsonl.out").key
+    outcome = decode_output_line(cloud.s3.objects[key].body).outcome
+    assert isinstance(outcome, RecordError)
+    assert outcome.status == 504
