@@ -383,3 +383,9 @@ def test_a_record_without_any_reply_has_a_gateways_error(cloud: Cloud, monkeypat
     outcome = decode_output_line(cloud.s3.objects[key].body).outcome
     assert isinstance(outcome, RecordError)
     assert outcome.status == 504
+
+
+def test_calls_are_of_the_tier_that_was_chosen(cloud: Cloud) -> None:
+    batch, each = waiting(cloud, options={"service_tier": "flex"})
+    answer_shard(HELD, batch, each)
+    assert {given["serviceTier"] for _, given in cloud.runtime.calls} == {"flex"}
