@@ -461,3 +461,17 @@ def test_a_record_that_a_job_answered_twice_is_said(cloud: Cloud, monkeypatch: p
     cloud.s3.put(REF.uri("bedrock", "job-00000", "part-2.jsonl.out").key, json.dumps(answer(0)).encode())
     result = normalized(cloud, batch(1), given)
     assert (result.completed, result.oddities) == (1, {"records that were answered more than once": 1})
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+def test_what_has_no_price_or_no_honest_count_is_counted(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fast: str
+) -> None:
+    """And the price is asked for the tier that calls on demand have."""
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    tiers: list[str] = []
+    monkeypatch.setattr("tasks.results.costs.rate_for", lambda _, *, batch, tier: tiers.append(tier))
+    given = batch(options={"service_tier": "priority"})
+    result = normalized(cloud, given, output(cloud, answer(0), answer(1), answer(2, output_tokens=-5)))
+    assert (result.completed, result.without_cost, result.without_usage) == (3, 3, 1)
+    assert set(tiers) == {"priority"}

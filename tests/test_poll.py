@@ -295,3 +295,10 @@ def test_only_a_job_that_is_not_found_may_be_new(cloud: Cloud, sleeps: Sleeps) -
     cloud.bedrock.refuse("GetModelInvocationJob", "AccessDeniedException", 403)
     with pytest.raises(PipelineError, match="asking for the state"):
         look(HELD, batch)
+
+
+def test_a_job_that_cannot_be_looked_at_now_keeps_no_other_from_being_noted(cloud: Cloud, sleeps: Sleeps) -> None:
+    arns = in_flight(cloud, "00000", "00001")
+    cloud.bedrock.move(arns[1], "Completed")
+    cloud.bedrock.refuse("GetModelInvocationJob", "ThrottlingException", 429, on=arns[0])
+    assert [each.done for each in look(HELD, stored()).bedrock.shards or []] == [False, True]
