@@ -475,3 +475,10 @@ def test_what_has_no_price_or_no_honest_count_is_counted(
     result = normalized(cloud, given, output(cloud, answer(0), answer(1), answer(2, output_tokens=-5)))
     assert (result.completed, result.without_cost, result.without_usage) == (3, 3, 1)
     assert set(tiers) == {"priority"}
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+def test_an_error_beside_an_output_is_an_error(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
+    result = normalized(cloud, batch(1), output(cloud, {**answer(0), **error(0, 400)}))
+    assert (result.completed, result.failed) == (0, 1)
