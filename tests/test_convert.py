@@ -22,12 +22,14 @@ from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.convert import convert_range
 from tasks.errors import ConfigurationError, InputFileError
 from tasks.inputs.layout import read_layout
+from tasks.inputs.media import Media
 from tasks.inputs.plan import size_sampler
 from tasks.open import name_batch, resume_batch, store_invalid_lines
 from tasks.openai_format.faults import HALF_PAIR, MAX_DEPTH, NO_NUMBER, fault_of, first_custom_id, nests_too_deeply
 from tasks.openai_format.requests import CHAT
 from tasks.openai_format.results import decode_http_error, error_line
 from tasks.shards.index import read_index, requests_of
+from tasks.storage.uris import S3Uri
 from tasks.validate import validate_input
 from tests.builders import call
 from tests.codecs.helpers import CALL, RESULTS, TOOL, user
@@ -414,3 +416,39 @@ def test_a_bad_line_keeps_what_is_wrong_with_it(cloud: Cloud, tmp_path: Path) ->
     (error,) = refused(ref, range_).values()
     assert (error.status, error.type) == (400, "invalid_request_error")
     assert (error.code, error.param) == ("missing_required_parameter", "body.messages")
+
+
+def test_what_requests_may_refer_to(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    def media(**given: Any) -> Media:
+        made.append(given)
+        return Media(**given)
+
+    monkeypatch.setattr("tasks.convert.Media", media)
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", [chat("a")]))
+    more = {
+        "image_buckets": ("pictures",),
+        "image_folders": ("s3://bucket/own",),
+        "closed_folders": ("s3://bucket/own/x",),
+    }
+    document.bedrock.options = document.bedrock.options.model_copy(update=more)
+    convert_range(ref, document, document.bedrock.ranges[0])
+    assert made == [
+        {
+            "allow_http": False,
+            "buckets": {ref.root.bucket, "pictures"},
+            "folders": (S3Uri("bucket", "own"),),
+            "closed": (S3Uri("bucket", "own/x"),),
+        }
+    ]
+
+
+def test_requests_of_the_other_type_of_job_have_an_object_of_their_own(cloud: Cloud, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [chat("a"), chat("b", tools=[TOOL])])
+    ref, document = opened(path, model="mistral.mistral-large-2407-v1:0")
+    done = convert_range(ref, document, document.bedrock.ranges[0])
+    assert [(each.id, each.invocation, each.records) for each in done.shards] == [
+        ("00000", "Converse", 1),
+        ("00000-other", "InvokeModel", 1),
+    ]
