@@ -19,8 +19,8 @@ from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.encoder import MAX_RECORDS
 from tasks.codecs.families.anthropic import AnthropicCodec
-from tasks.convert import convert_range
-from tasks.errors import ConfigurationError, InputFileError
+from tasks.convert import convert, convert_range
+from tasks.errors import ConfigurationError, InputFileError, PipelineError
 from tasks.inputs.layout import read_layout
 from tasks.inputs.media import Media
 from tasks.inputs.plan import size_sampler
@@ -452,3 +452,165 @@ def test_requests_of_the_other_type_of_job_have_an_object_of_their_own(cloud: Cl
         ("00000", "Converse", 1),
         ("00000-other", "InvokeModel", 1),
     ]
+
+
+#: Its plain chats go by Converse, and its tools by its own body.
+COHERE = "cohere.command-r-v1:0"
+ASKS = [
+    {
+        "type": "function",
+        "function": {"name": "look", "parameters": {"type": "object", "properties": {"q": {"type": "string"}}}},
+    }
+]
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_every_request_of_every_file_has_its_row_and_its_records(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    """Over two files, with blank and bad lines between those that are alike, and jobs of both types."""
+    monkeypatch.setenv("BEDROCK_BATCH_FAST", switch)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    plain: list[Any] = [chat(f"a{n:02d}", f"Question {n:02d}", max_tokens=10, logit_bias={"1": 1}) for n in range(40)]
+    plain[7] = ""
+    plain[9] = "{"
+    plain[20] = chat("a20", "Question", n=3, max_tokens=10)
+    plain[30] = {**chat("a30"), "method": "GET"}
+    asking: list[Any] = [chat(f"b{n:02d}", f"Question {n:02d}", tools=ASKS, max_tokens=10) for n in range(40)]
+    asking[11] = "  "
+    asking[12] = chat("b12", "Question 12", logit_bias={"1": 1})
+    write_lines(folder / "a.jsonl", plain)
+    write_lines(folder / "b.jsonl", asking)
+    ref, document = opened(folder, model=COHERE, unsupported="drop", on_invalid="skip", below_minimum="pad")
+    (range_,) = document.bedrock.ranges
+    done = convert_range(ref, document, range_)
+    rows = [row for rows in requests_of(read_index(ref, range_)) for row in rows]
+    expected = []
+    for file, lines in enumerate((plain, asking)):
+        for line, given in enumerate(lines, 1):
+            if str(given).strip():
+                custom_id = given["custom_id"] if isinstance(given, dict) else None
+                shard_id = None if custom_id in (None, "a30") else "00000-other" if file and line != 13 else "00000"
+                expected += [
+                    (custom_id, file, line, choice, shard_id) for choice in range(3 if custom_id == "a20" else 1)
+                ]
+    assert [(row.custom_id, row.file, row.line, row.choice, row.shard) for row in rows] == expected
+    assert [row.request for row in rows if row.choice == 0] == list(range(78))
+    assert (done.requests, done.rejected) == (78, 2)
+    assert done.dropped == {"logit_bias": 37}
+    errors = {row.line: decode_http_error(row.error) for row in rows if row.error is not None}
+    assert {line: (error.status, error.code, error.param) for line, error in errors.items()} == {
+        10: (400, "invalid_json_line", None),
+        31: (400, "invalid_method", "method"),
+    }
+    assert [(shard.id, shard.invocation, shard.records, shard.padding) for shard in done.shards] == [
+        ("00000", "Converse", 40, 60),
+        ("00000-other", "InvokeModel", 38, 62),
+    ]
+    for shard in done.shards:
+        records = [json.loads(line) for line in cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines()]
+        sent = records[: shard.records]
+        assert [record["recordId"] for record in sent] == [row.record_id for row in rows if row.shard == shard.id]
+        by_id = {row.record_id: row.custom_id for row in rows}
+        for record in sent:
+            number = (by_id[record["recordId"]] or "")[1:]
+            assert number in ("20", "12") or f"Question {number}" in json.dumps(record["modelInput"])
+        assert all(record["recordId"].startswith("pad") for record in records[shard.records :])
+        # Padding is of the shard's own type of job.
+        assert ("messages" in records[-1]["modelInput"]) == (shard.invocation == "Converse")
+
+
+def test_bad_lines_are_those_that_this_epoch_listed(cloud: Cloud, tmp_path: Path) -> None:
+    """And the conversion reads them where they were written."""
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", [chat("a"), "{", chat("b")]), on_invalid="skip")
+    first = cloud.s3.objects[ref.own("invalid.jsonl").key].body
+    second = msgspec.structs.replace(ref, epoch=2)
+    cloud.s3.put(second.own("invalid.jsonl").key, first.replace(b'"param":null', b'"param":"of the second"'))
+    (range_,) = document.bedrock.ranges
+    convert_range(second, document, range_)
+    (error,) = refused(second, range_).values()
+    assert error.param == "of the second"
+
+
+def test_whoever_interrupts_it_leaves_no_upload(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_lines(tmp_path / "in.jsonl", [chat(f"id-{n}", "x" * 1000, max_tokens=n + 1) for n in range(12_000)])
+    ref, document = opened(path)
+    (range_,) = document.bedrock.ranges
+
+    def interrupt(amount: int) -> None:
+        if cloud.s3.count("UploadPart"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.convert.advance", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert_range(ref, document, range_)
+    assert cloud.s3.count("CreateMultipartUpload") == 1
+    assert not cloud.s3.uploads
+
+
+def test_what_a_request_may_refer_to_is_handed_on(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Recorded(Media):
+        def __init__(self, **given: Any) -> None:
+            made.append(given)
+            super().__init__(**given)
+
+    monkeypatch.setattr("tasks.convert.Media", Recorded)
+    cloud.s3.put("in/in.jsonl", json.dumps(chat("a")).encode() + b"\n")
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", [chat("a")]))
+    document.bedrock.sources[0]["uri"] = "s3://input-bucket/in.jsonl"
+    options = {
+        "fetch_images": True,
+        "image_buckets": ("images",),
+        "image_folders": ("s3://mine/a",),
+        "closed_folders": ("s3://mine/a/b",),
+    }
+    document.bedrock.options = document.bedrock.options.model_copy(update=options)
+    with pytest.raises(PipelineError):
+        convert_range(ref, document, document.bedrock.ranges[0])
+    document.bedrock.options = BatchOptions()
+    with pytest.raises(PipelineError):
+        convert_range(ref, document, document.bedrock.ranges[0])
+    assert made == [
+        {
+            "allow_http": True,
+            "buckets": {"bucket", "input-bucket", "images"},
+            "folders": (S3Uri("mine", "a"),),
+            "closed": (S3Uri("mine", "a/b"),),
+        },
+        {"allow_http": False, "buckets": {"bucket", "input-bucket"}, "folders": None, "closed": ()},
+    ]
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_the_type_of_job_and_the_mode_that_were_chosen_are_kept(
+    cloud: Cloud, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = write_lines(tmp_path / "in.jsonl", [chat("a", seed=1), *(chat(f"b{n}", n=2) for n in range(600))])
+    ref, document = opened(path, invocation="Converse", model=NOVA)
+    (range_,) = document.bedrock.ranges
+    done = convert(ref, document, range_)
+    assert [(shard.invocation, shard.records) for shard in done.shards] == [("Converse", 1200)]
+    assert [error.param for error in refused(ref, range_).values()] == ["seed"]
+    assert caplog.messages == ["Converted part-00000: 601 requests into 1,200 records, 1 rejected"]
+
+
+def test_a_profile_is_converted_as_what_it_stands_for(cloud: Cloud, tmp_path: Path) -> None:
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", [chat("a", "Hi")]))
+    document.bedrock.model = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+    (shard,) = convert_range(ref, document, document.bedrock.ranges[0]).shards
+    body = json.loads(cloud.s3.objects[shard_object(ref, shard.id).key].body)["modelInput"]
+    assert "anthropic_version" in body
+
+
+def test_progress_is_counted_in_requests(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    monkeypatch.setattr("tasks.convert.advance", done.append)
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", ["", *(chat(f"id-{n}") for n in range(30)), "", "{"]))
+    convert_range(ref, document, document.bedrock.ranges[0])
+    assert sum(done) == 31

@@ -10,7 +10,7 @@ from tasks import fetch
 from tasks.batch.document import Shard
 from tasks.errors import PipelineError
 from tasks.fetch import find_output
-from tests.builders import REF, job, shard
+from tests.builders import REF, document, job, shard
 from tests.fakes import Cloud
 
 
@@ -109,3 +109,78 @@ def test_what_a_healthy_job_counts_is_not_odd(cloud: Cloud) -> None:
     assert not find_output(REF, shard(padding=10, jobs=[job("Completed")])).warnings
     manifest(cloud, totalRecordCount=100, processedRecordCount=40, successRecordCount=40, errorRecordCount=0)
     assert not find_output(REF, asked("PartiallyCompleted")).warnings
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"),
+    [("Completed", True), ("PartiallyCompleted", True), ("Stopped", False), ("Expired", False), ("Failed", False)],
+)
+def test_output_is_waited_for_where_a_job_must_have_some(cloud: Cloud, status: str, waits: bool) -> None:
+    """The manifest alone is none."""
+    manifest(cloud)
+    found = find_output(REF, asked(status))
+    assert cloud.s3.count("ListObjectsV2") == (11 if waits else 1)
+    folder = f"s3://bucket/prefix/batches/{REF.batch_id}/bedrock/{job().id}"
+    assert found.warnings == [f"Job job-0 is {status} but left no output under {folder}."] * waits
+    assert found.objects == []
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "said"),
+    [
+        ("Completed", {"totalRecordCount": 130, "processedRecordCount": 130}, None),
+        ("Completed", {"totalRecordCount": 131}, "The manifest of job job-0 counts 131 records; 130 were sent."),
+        ("Completed", {"processedRecordCount": 131}, "The manifest of job job-0 counts 131 processed records of 130."),
+        ("Stopped", {"processedRecordCount": 50}, None),
+        ("Completed", {"processedRecordCount": 130, "successRecordCount": 1}, None),
+        ("Completed", {"successRecordCount": 1, "errorRecordCount": 1}, None),
+        ("Completed", {"processedRecordCount": 130, "successRecordCount": 129, "errorRecordCount": 1}, None),
+        (
+            "Stopped",
+            {"processedRecordCount": 0, "successRecordCount": 1, "errorRecordCount": 0},
+            "The manifest of job job-0 counts 0 processed records, but 1 answer and 0 errors.",
+        ),
+    ],
+)
+def test_padding_is_among_what_was_sent(cloud: Cloud, status: str, counts: dict[str, int], said: str | None) -> None:
+    output(cloud)
+    manifest(cloud, **counts)
+    found = find_output(REF, shard(records=100, padding=30, jobs=[job(status)]))
+    assert found.warnings == [said] * (said is not None)
+    assert found.manifest is not None
+
+
+@pytest.mark.parametrize("body", [b"{", b'"\xff"', b"[" * 100_000, b'{"totalRecordCount":"x"}', b""])
+def test_a_manifest_of_any_bytes_ends_no_batch(cloud: Cloud, body: bytes) -> None:
+    output(cloud)
+    output(cloud, 0, "manifest.json.out", body)
+    found = find_output(REF, asked("Completed"))
+    assert (found.manifest, found.warnings, len(found.objects)) == (None, [], 1)
+
+
+def test_without_a_manifest_none_is_read(cloud: Cloud) -> None:
+    output(cloud)
+    output(cloud, 0, "other/manifest.json.out", b"{}")
+    assert find_output(REF, asked("Stopped")).manifest is None
+    assert cloud.s3.count("GetObject") == 0
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_what_was_found_is_said(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    output(cloud, 0, body=b"x" * 1000)
+    manifest(cloud, totalRecordCount=7)
+    shards = [
+        asked("Completed"),
+        shard("00001", route="on_demand", records=3),
+        shard("00002", route="none", records=50),
+    ]
+    found = fetch.fetch(REF, document(shards))
+    assert list(found) == ["00000", "00001", "00002"]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "The manifest of job job-0 counts 7 records; 100 were sent."),
+        ("INFO", "Found 1 output object of 1,000 bytes; 3 records were asked on demand"),
+    ]
+    caplog.clear()
+    fetch.fetch(REF, document(shards[2:]))
+    assert caplog.messages == ["Found 0 output objects of 0 bytes"]

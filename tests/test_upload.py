@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tasks.batch.document import BatchDocument, Shard
@@ -182,3 +183,114 @@ def test_too_few_records_have_a_code(cloud: Cloud) -> None:
     errors = caught.value.batch.errors
     assert errors
     assert [error.code for error in errors.data] == ["below_minimum"]
+
+
+def test_a_shard_is_looked_for_where_its_epoch_wrote_it(cloud: Cloud) -> None:
+    """Whoever verifies it may hold a later lease."""
+    before = opened(cloud)
+    part = converted(uploaded(cloud))
+    later = msgspec.structs.replace(HELD, epoch=2)
+    assert [each.id for each in commit_shards(later, before, [part]).bedrock.shards or []] == ["00000"]
+
+
+def test_a_size_that_differs_is_not_what_was_uploaded(cloud: Cloud) -> None:
+    before = opened(cloud)
+    first = uploaded(cloud)
+    first.bytes += 1000
+    with pytest.raises(PipelineError, match=rf"\({first.bytes - 1000:,} bytes for {first.bytes:,}\): somebody else"):
+        commit_shards(HELD, before, [converted(first)])
+
+
+def test_a_batch_that_is_cancelled_meanwhile_stays_so(cloud: Cloud) -> None:
+    before = opened(cloud)
+    part = converted(uploaded(cloud))
+    cloud.s3.before(
+        "PutObject", lambda: store(cloud, before.model_copy(update={"status": "cancelling"})), on="batch.json"
+    )
+    after = commit_shards(HELD, before, [part])
+    assert (after.status, after.in_progress_at) == ("cancelling", None)
+    assert [each.id for each in after.bedrock.shards or []] == ["00000"]
+
+
+def test_shards_that_are_settled_meanwhile_stay(cloud: Cloud) -> None:
+    """The task is repeated while its first try is on its way."""
+    before = opened(cloud)
+    part = converted(uploaded(cloud), dropped={"seed": 1})
+    settled = before.model_copy(deep=True)
+    settled.bedrock.shards = [uploaded(cloud, "other")]
+    cloud.s3.before("PutObject", lambda: store(cloud, settled), on="batch.json")
+    after = commit_shards(HELD, before, [part])
+    assert [each.id for each in after.bedrock.shards or []] == ["other"]
+    assert after.bedrock.dropped_fields == {}
+
+
+def test_what_is_gathered_is_gathered_by_type_of_job(cloud: Cloud) -> None:
+    """Each into a shard of its own name, whose pieces it is told apart from; just enough is enough."""
+    before = opened(cloud)
+    parts = [
+        converted(
+            uploaded(cloud, f"0000{n}", range(n * 20, n * 20 + 5), ranges=[n], route="on_demand"),
+            uploaded(
+                cloud,
+                f"0000{n}-other",
+                range(n * 20 + 5, n * 20 + 10),
+                ranges=[n],
+                route="on_demand",
+                invocation="Converse",
+            ),
+        )
+        for n in (0, 1)
+    ]
+    *left, converse, invoke = commit_shards(HELD, before, parts).bedrock.shards or []
+    assert [(each.route, each.done) for each in left] == [("none", True)] * 4
+    assert [(each.id, each.invocation, each.route, each.records) for each in (converse, invoke)] == [
+        ("gathered-00000", "Converse", "batch", 10),
+        ("gathered-00001", "InvokeModel", "batch", 10),
+    ]
+    for made, numbers in ((converse, [*range(5, 10), *range(25, 30)]), (invoke, [*range(5), *range(20, 25)])):
+        assert cloud.s3.objects[REF.uri("input", f"part-{made.id}.jsonl").key].body == b"".join(records(numbers))
+
+
+def test_a_piece_that_changed_is_not_gathered(cloud: Cloud) -> None:
+    before = opened(cloud)
+    parts = [
+        converted(uploaded(cloud, f"0000{n}", range(n * 6, n * 6 + 6), ranges=[n], route="on_demand")) for n in (0, 1)
+    ]
+
+    def change() -> None:
+        cloud.s3.put(REF.uri("input", "part-00001.jsonl").key, b"x" * parts[1].shards[0].bytes)
+
+    cloud.s3.after("HeadObject", change, on="part-00001.jsonl")
+    with pytest.raises(PipelineError):
+        commit_shards(HELD, before, parts)
+
+
+def test_what_is_too_little_is_named_with_its_remedy(cloud: Cloud) -> None:
+    before = opened(cloud, options={"below_minimum": "fail"})
+    part = converted(
+        uploaded(cloud), uploaded(cloud, "00000-other", range(50, 56), route="on_demand", invocation="Converse")
+    )
+    with pytest.raises(BatchFailedError) as caught:
+        commit_shards(HELD, before, [part])
+    (error,) = caught.value.batch.errors.data if caught.value.batch.errors else []
+    assert (error.code, error.message) == (
+        "below_minimum",
+        'The Converse job would have 6 records; it takes at least 10. Add requests, or choose below_minimum="on_demand" '
+        'or "pad".',
+    )
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_what_is_asked_by_others_is_not_counted_twice(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    parts = [
+        converted(
+            uploaded(cloud, f"0000{n}", range(n * 6, n * 6 + 6), ranges=[n], route="on_demand"), dropped={"seed": 1}
+        )
+        for n in (0, 1)
+    ]
+    upload(HELD, opened(cloud), parts)
+    assert [(record.levelname, record.getMessage().partition(",")[0]) for record in caplog.records] == [
+        ("INFO", "Uploaded 12 records in 1 shard"),
+        ("WARNING", "Dropped from 2 requests: seed"),
+    ]

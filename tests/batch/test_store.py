@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tasks import aws
 from tasks.batch.document import BatchDocument, LeaseState
 from tasks.batch.paths import epoch_of
 from tasks.batch.store import batch_ids, create, load, read, update
@@ -149,3 +150,36 @@ def test_an_epoch_is_closed_once(cloud: Cloud) -> None:
     ended.status = "completed"
     ended.close_epoch()
     assert ended.bedrock.lease == LeaseState(epoch=5)
+
+
+def test_it_waits_longer_each_time_that_somebody_was_faster(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(aws, "back_off", waits.append)
+    store(cloud, document())
+    cloud.s3.refuse("PutObject", "ConditionalRequestConflict", 409, times=7)
+    update(REF, lambda current: setattr(current, "model", "x"))
+    assert waits == [0, 1, 2, 3, 4, 4, 4]
+
+
+def test_it_is_written_for_people_and_with_the_key(cloud: Cloud) -> None:
+    keyed = msgspec.structs.replace(REF, kms_key="key")
+    create(keyed, document())
+    update(keyed, lambda current: setattr(current, "model", "x"))
+    written = cloud.s3.objects[REF.document.key]
+    assert (written.options["ContentType"], written.options["SSEKMSKeyId"]) == ("application/json", "key")
+    assert written.body.startswith(b'{\n "id": ')
+    first, second = (given for name, given in cloud.s3.calls if name == "PutObject")
+    assert (first.get("IfNoneMatch"), first.get("IfMatch"), second.get("IfNoneMatch")) == ("*", None, None)
+    assert second["IfMatch"]
+
+
+def test_batches_that_may_not_be_listed_are_an_error_of_ours(cloud: Cloud) -> None:
+    cloud.s3.refuse("ListObjectsV2", "AccessDenied", 403)
+    with pytest.raises(PipelineError, match=r"listing s3://bucket/prefix"):
+        list(batch_ids(REF.root))
+
+
+def test_whoever_creates_second_and_holds_a_lease_is_told_of_it(cloud: Cloud) -> None:
+    store(cloud, document(holder="other"))
+    with pytest.raises(LostLeaseError):
+        create(HELD, document(created_at=2))

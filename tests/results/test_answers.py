@@ -151,7 +151,10 @@ def test_large_objects_are_read_in_blocks_and_small_ones_at_once(cloud: Cloud, m
         assert not found.oddities
 
 
-def test_an_object_that_changed_is_not_read(cloud: Cloud) -> None:
+@pytest.mark.parametrize("most", [0, 1 << 20])
+def test_an_object_that_changed_is_not_read(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """A small one as little as a large one."""
+    monkeypatch.setattr(module, "_SMALL_OBJECT", most)
     entry = put(cloud, "out", line(0))
     put(cloud, "out", line(1))
     with answers([1]) as found, pytest.raises(Exception, match=r"out"):
@@ -210,3 +213,41 @@ def test_neighbours_in_the_file_are_read_at_once(monkeypatch: pytest.MonkeyPatch
     # Ten bytes between two texts are read with them, eleven are not.
     assert read == [(0, 40), (51, 10), (100, 10)]
     assert (places.tolist(), len(data)) == ([0, 15, 30, 40, 50], 60)
+
+
+def test_an_object_between_the_small_and_the_large_is_read_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = put(cloud, "out", line(0))
+    for most in (entry.bytes - 1, entry.bytes, entry.bytes + 1):
+        monkeypatch.setattr(module, "_SMALL_OBJECT", most)
+        with answers([1]) as found:
+            found.load([output(entry)])
+            assert (found.kinds[0], found.oddities) == (ANSWERED, {})
+
+
+def test_more_jobs_than_a_byte_counts(cloud: Cloud) -> None:
+    """Whose output the last ones' is, is told as the 255th's; it is somebody's, and nothing of it is odd."""
+    count = 300
+    outputs = [output(put(cloud, f"{n}.out", line(n)), shard=f"{n:05d}") for n in range(count)]
+    with answers([1] * count) as found:
+        found.load(outputs)
+        assert list(found.kinds) == [ANSWERED] * count
+        told = [found.shards[place] for place in found.sources(np.arange(count))]
+        assert told == [f"{min(n, 254):05d}" for n in range(count)]
+        assert not found.oddities
+
+
+def test_all_small_objects_of_a_job_are_read(cloud: Cloud) -> None:
+    """Answers on demand are an object each: more of them than are read at a time."""
+    count = 300
+    with answers([1] * count) as found:
+        found.load([output(*(put(cloud, f"{n}.out", line(n)) for n in range(count)))])
+        assert list(found.kinds) == [ANSWERED] * count
+
+
+def test_the_spool_is_closed_and_memory_bounded() -> None:
+    with answers([1]) as found:
+        spool = found._file
+        assert not spool.closed
+    assert spool.closed
+    assert (module._SMALL_OBJECT, module._PIECE_BYTES, module._SKIPPED_BYTES) == (1 << 20, 8 << 20, 16 << 10)
+    assert (MISSING, RETRYABLE, REFUSED, ANSWERED) == (0, 1, 2, 3), "a greater one goes before a lesser one"

@@ -9,6 +9,7 @@ from tasks.batch.document import BatchDocument, Origin, Shard
 from tasks.batch.paths import shard_object
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.names import record_id
+from tasks.errors import PipelineError
 from tasks.shards.gather import Remainder, gather, merge, write_remainders
 from tasks.storage.reader import read_lines
 from tests.builders import REF, document, put_shard, range_of, records, shard
@@ -194,3 +195,47 @@ def test_padding_is_never_asked_again(cloud: Cloud) -> None:
     (left,) = write_remainders(LATER, batch(first), range_of(), {"00000": {*ids(*range(7)), b"pad000000000"}})
     assert left.uri is not None
     assert cloud.s3.objects[left.uri.removeprefix("s3://bucket/")].body == b"".join(records(range(7)))
+
+
+def test_every_piece_is_in_one_group_in_its_order() -> None:
+    pieces = [
+        Remainder(f"{n:05d}", n, count, "InvokeModel", bytes=size)
+        for n, (count, size) in enumerate([(60, 1), (40, 1), (1, 1), (1, 999), (1, 1), (200, 5000), (1, 1)])
+    ]
+    groups = [[piece.range for piece in group] for group in gather(pieces, LIMITS)]
+    assert groups == [[0, 1], [2, 3], [4], [5], [6]]
+    assert list(gather([], LIMITS)) == []
+
+
+def test_what_is_gathered_is_encrypted_and_of_its_type_of_job(cloud: Cloud) -> None:
+    """Padding, too; each record of it has an id of its own. Pieces of one range name it once."""
+    pieces = pieces_of(cloud, 2, 3, 1)
+    pieces[2].range = 1
+    made = merge(LATER, batch(options={"below_minimum": "pad"}), pieces, "Converse", "r2-00000", 2)
+    written = cloud.s3.objects[shard_object(LATER, "r2-00000").key]
+    assert written.options["SSEKMSKeyId"] == "key"
+    assert (made.invocation, made.ranges, made.padding) == ("Converse", [1, 2], 4)
+    ids_ = [msgspec.json.decode(line)["recordId"] for line in written.body.splitlines()]
+    assert ids_[6:] == [f"pad{n:09d}" for n in range(4)]
+    assert all("messages" in msgspec.json.decode(line)["modelInput"] for line in written.body.splitlines()[6:])
+    assert (made.bytes, made.etag) == (len(written.body), written.etag)
+
+
+def test_what_changed_meanwhile_is_not_asked(cloud: Cloud) -> None:
+    """It would be paid for, and is not what the index knows."""
+    first = asked(cloud)
+    cloud.s3.put(shard_object(REF, first.id).key, b"x" * first.bytes)
+    with pytest.raises(PipelineError):
+        write_remainders(LATER, batch(first), range_of(), {"00000": ids(1)})
+    pieces = pieces_of(cloud, 4)
+    cloud.s3.put(REF.uri("again", "part-0.jsonl").key, b"x" * pieces[0].bytes)
+    with pytest.raises(PipelineError):
+        merge(LATER, batch(), pieces, "InvokeModel", "r2-00000", 2)
+
+
+def test_the_round_names_what_is_written(cloud: Cloud) -> None:
+    """Of the third round; and a shard is read where its own epoch wrote it."""
+    first = asked(cloud, epoch=2)
+    later = msgspec.structs.replace(LATER, epoch=5)
+    (left,) = write_remainders(later, batch(first, section={"round": 3}), range_of(), {"00000": ids(1)})
+    assert left.uri == str(REF.uri("again", "epoch-5", "part-00000-r4.jsonl"))
