@@ -214,6 +214,7 @@ def test_completion_knows_commands_and_choices(monkeypatch: pytest.MonkeyPatch) 
 #: A process for each call, forked from one that has imported everything: that takes seconds.
 FORKING = """
 import json, os, sys
+import flows.check, flows.compare
 from flows.cli.main import main
 for place, call in enumerate(json.loads(sys.argv[1])):
     if not os.fork():
