@@ -203,3 +203,31 @@ def test_a_hook_that_its_tenant_has_no_more_is_not_waited_for(cloud: Cloud, monk
     order = update_order(owner, order.id, lambda current: setattr(current.notices[0], "due", 0.0))
     announce(tenant(), order)
     assert not list(open_orders(owner))
+
+
+def test_a_notice_that_is_taken_at_its_last_try_is_delivered(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the time of each try, which a receiver holds against its clock; the log says how the order ended."""
+    caplog.set_level("INFO")
+    replies: list[str | None] = ["HTTP 500"] * len(RETRY_SECONDS)
+    times: list[int] = []
+
+    def deliver(hook: object, event_id: str, event: bytes, now: int) -> str | None:
+        times.append(now)
+        return replies.pop() if replies else None
+
+    monkeypatch.setattr("tasks.api.endings.deliver", deliver)
+    clock = {"now": 4_000_000_000.7}
+    monkeypatch.setattr("tasks.api.endings.time.time", lambda: clock["now"])
+    owner = tenant(webhooks=HOOKS)
+    order = create(owner, upload(owner).id)
+    close_order(owner, order, end_of(order))
+    assert times == [4_000_000_000]
+    assert f"Order {order.id} is completed" in caplog.messages
+    for _ in RETRY_SECONDS:
+        clock["now"] = get_order(owner, order.id).notices[0].due
+        announce(owner, get_order(owner, order.id))
+    (notice,) = get_order(owner, order.id).notices
+    assert (notice.tries, notice.done, notice.failed) == (len(RETRY_SECONDS) + 1, True, False)
+    assert not list(open_orders(owner))

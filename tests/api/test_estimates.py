@@ -21,7 +21,8 @@ def test_every_line_of_a_small_file_counts(cloud: Cloud) -> None:
     assert (found["object"], found["file_id"], found["model"]) == ("file.cost_estimate", stored.id, CLAUDE)
     assert (found["requests"], found["jobs"], found["route"], found["exact"]) == (300, 1, "batch", True)
     assert found["input_tokens"] == 300 * one["input_tokens"] > 0
-    assert found["max_output_tokens"] == 300 * one["max_output_tokens"] > 0
+    assert found["max_output_tokens"] == 300 * one["max_output_tokens"] > found["input_tokens"]
+    assert found["accuracy"] == "tokens to within about a third"
     assert found["max_cost_usd"] == found["batch_cost_usd"]
     assert found["on_demand_cost_usd"] == pytest.approx(2 * found["batch_cost_usd"])
     assert msgspec.json.decode(msgspec.json.encode(found)) == found, "as it is sent"

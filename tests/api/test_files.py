@@ -25,7 +25,7 @@ from tasks.api.files import (
     results_uri,
     save_file,
 )
-from tasks.api.ids import new_id, result_file_id
+from tasks.api.ids import new_id, result_file_id, seconds_of
 from tasks.errors import TransientError
 from tasks.storage.uris import S3Uri, parse_input_uri
 from tests.api.callers import LINE, tenant, upload
@@ -323,3 +323,15 @@ def test_a_page_has_no_more_files_than_may_be_listed_and_none_that_is_not_ours(
         assert len(found) <= 2
         seen += [stored.id for stored in found]
     assert seen == ids
+
+
+def test_a_file_is_as_old_as_its_upload_and_may_be_kept_anew(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = tenant()
+    stored = upload(owner)
+    file = FileUpload(owner)
+    file.write(LINE)
+    monkeypatch.setattr("tasks.api.files.time.time", lambda: 4_000_000_000.0)
+    found = file.finish("late.jsonl", None)
+    assert found.created_at == seconds_of(file.id) < 4_000_000_000
+    save_file(owner, stored.model_copy(update={"expires_at": 5_000_000_000}))
+    assert get_file(owner, stored.id).expires_at == 5_000_000_000

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -87,6 +88,7 @@ def test_an_exchange_is_counted_and_named() -> None:
     assert (line["route"], line["tenant"], line["client"]) == ("unknown", None, None)
     assert len(line["user_agent"]) == 120
     assert exchange().id != found.id
+    assert re.fullmatch("req_[0-9a-f]{32}", found.id)
 
 
 def test_a_change_is_noted_by_who_and_which(caplog: pytest.LogCaptureFixture) -> None:

@@ -327,7 +327,11 @@ def test_an_empty_key_is_nobodys_whatever_is_configured() -> None:
     assert Tenants((tenant(keys=(nothing,)),)).of_key(None) is None
 
 
-def test_a_server_without_keys_has_one_caller_whatever_key_is_sent() -> None:
+def test_a_server_without_keys_has_one_caller_whatever_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BEDROCK_BATCH_API_KEY", raising=False)
+    keyless = load_tenants(keyless=True).keyless
+    assert keyless is not None
+    assert keyless.keys == (), "no key is its own"
     assert Tenants((tenant(), tenant("other")), tenant()).of_key("other-key-0123456789") == tenant()
 
 

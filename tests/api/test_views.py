@@ -8,7 +8,7 @@ import pytest
 from tasks.api.errors import NotFoundError
 from tasks.api.ids import new_id
 from tasks.api.orders import Order
-from tasks.api.views import ended, ended_alone, failed, output_uri, refused, view
+from tasks.api.views import cancelled, ended, ended_alone, failed, output_uri, refused, view
 from tasks.batch.document import Origin, Shard
 from tasks.openai_format.batch import BatchError, BatchUsage, RequestCounts
 from tests.builders import document, job, shard
@@ -186,6 +186,8 @@ def test_an_order_that_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     end = ended_alone(_order(cancelling_at=1500))
     assert (end.status, end.cancelling_at, end.cancelled_at) == ("cancelled", 1500, 2000)
     assert ended_alone(_order(cancelling_at=2500)).cancelled_at == 2500
+    before = ended(_order(), document(status="completed", completed_at=1200))
+    assert cancelled(_order(cancelling_at=1500), before).cancelling_at == 1500
     assert (end.output_file_id, end.request_counts.total) == (None, 0)
 
 

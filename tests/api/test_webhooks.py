@@ -40,7 +40,8 @@ def test_an_event_in_openais_shape() -> None:
         "data": {"id": "batch_1"},
     }
     order.final.status = "failed"
-    assert msgspec.json.decode(event_of(order, "evt_1"))["created_at"] == 3
+    other = msgspec.json.decode(event_of(order, "evt_1"))
+    assert (other["type"], other["created_at"]) == ("batch.failed", 3)
 
 
 class _Receiver:

@@ -43,6 +43,7 @@ def test_each_error_has_its_status_and_the_whole_envelope(
 ) -> None:
     answer = answer_of(error)
     found = json.loads(bytes(answer.body))["error"]
+    assert answer.headers["content-type"] == "application/json"
     assert (answer.status_code, found["type"], found["code"]) == (status, kind, code)
     assert set(found) == {"message", "type", "param", "code"}
     assert found["param"] == (error.param if isinstance(error, CallError) else None)

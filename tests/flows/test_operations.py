@@ -316,6 +316,31 @@ def test_a_line_of_any_length_is_given_back_whole(cloud: Cloud, monkeypatch: pyt
     assert len(line["long"]) == 9 << 20
 
 
+def test_who_drives_does_so_as_the_holder_of_the_lease(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it writes is named by its epoch, and encrypted with the settings' key."""
+    driven: list[BatchRef] = []
+    monkeypatch.setattr(operations, "drive", lambda ref, **_: driven.append(ref))
+    monkeypatch.setenv("BEDROCK_BATCH_KMS_KEY", "arn:key/1")
+    mark_open(of(1))
+    collect_batches(put(cloud, 1))
+    cancel_batch(put(cloud, 2))
+    epochs = [stored(of(number)).bedrock.lease.epoch for number in (1, 2)]
+    assert [(ref.batch_id, ref.epoch, ref.kms_key) for ref in driven] == [
+        (of(1).batch_id, epochs[0], "arn:key/1"),
+        (of(2).batch_id, epochs[1], "arn:key/1"),
+    ]
+    assert min(epochs) >= 1
+
+
+def test_what_is_gone_or_over_is_told_and_held_by_nobody(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "trying_to_hold", lambda *_, **__: pytest.fail("its lease is taken"))
+    mark_open(of(1))
+    mark_open(of(2))
+    id = put(cloud, 2, status="completed")
+    assert cancel_batch(id).status == "completed"
+    assert [batch.id for batch in collect_batches()] == [id]
+
+
 # What Prefect is to know
 
 
