@@ -53,9 +53,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.command(
-    cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.command(cls=_Commands, epilog=_EPILOG)
 @click.version_option(package_name="bedrock-batch-pipeline")
 def bedrock_batch() -> None:
     """Run OpenAI-format batch files on Amazon Bedrock.
@@ -68,7 +66,9 @@ def bedrock_batch() -> None:
 def execute(command: click.Command, arguments: Sequence[str] | None, name: str) -> int:
     """Run a command; returns its exit status. An expected error is one line."""
     try:
-        status = command.main(arguments, prog_name=name, standalone_mode=False)
+        status = command.main(
+            arguments, prog_name=name, standalone_mode=False, help_option_names=["-h", "--help"], max_content_width=110
+        )
         return status if isinstance(status, int) else DONE
     except click.ClickException as error:
         error.show()

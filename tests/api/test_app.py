@@ -557,7 +557,7 @@ def test_the_content_of_a_result_file_comes_by_its_batch(client: TestClient, clo
     save_file(tenant(), result)
     errors = get_file(tenant(), post_file(client, LINE * 2)["id"])
     save_file(tenant(), errors.model_copy(update={"id": result_file_id(batch, "errors"), "purpose": "batch_output"}))
-    files = {"output_file": stored.uri, "error_file": errors.uri}
+    files: dict[str, Any] = {"output_file": stored.uri, "error_file": errors.uri}
     end = ended(get_order(tenant(), batch), document(status="completed", completed_at=5, **files).public())
     update_order(tenant(), batch, lambda current: setattr(current, "final", end))
     assert client.get(f"batches/{batch}/output").content == LINE
