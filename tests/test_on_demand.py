@@ -20,6 +20,7 @@ from tasks.bedrock.records import RecordError, decode_output_line, encode_output
 from tasks.bedrock.runtime import LostReplyError, Reply, error_reply
 from tasks.errors import LostLeaseError, PipelineError
 from tasks.on_demand import RESENDS, answer_on_demand, answer_shard, sent_again
+from tasks.openai_format.requests import MAX_LINE_BYTES
 from tasks.storage.reader import read_lines
 from tasks.storage.uris import S3Uri
 from tests.builders import HELD, document, put_shard, records, shard, store, stored
@@ -389,3 +390,10 @@ def test_calls_are_of_the_tier_that_was_chosen(cloud: Cloud) -> None:
     batch, each = waiting(cloud, options={"service_tier": "flex"})
     answer_shard(HELD, batch, each)
     assert {given["serviceTier"] for _, given in cloud.runtime.calls} == {"flex"}
+
+
+def test_a_record_of_any_length_is_asked(cloud: Cloud) -> None:
+    """A line of the input may be as long as its limit; with what the model wants around it, its record is longer."""
+    each = put_shard(cloud, shard(), records([0], text="x" * MAX_LINE_BYTES))
+    (found,) = on_demand._records_of(PLACE, each)
+    assert found.record_id == record_id(0)

@@ -6,9 +6,11 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from tasks.codecs import all_codecs
 from tasks.codecs.base import (
     UNFORESEEN,
     Chat,
+    ChatCodec,
     ConversionFault,
     Policy,
     RequestError,
@@ -125,3 +127,11 @@ def test_thoughts_are_left_out_and_counted_once() -> None:
 )
 def test_json_is_compact_and_keeps_every_digit(value: Any, text: str) -> None:
     assert dumps(value).decode() == text
+
+
+def test_which_job_the_chats_of_each_family_go_to() -> None:
+    """Converse's answers carry a usage where the native ones of a family do not."""
+    found = {codec.family: codec.prefers for codec in all_codecs() if isinstance(codec, ChatCodec)}
+    native = ["anthropic", "mistral", "nova", "openai-bodied", "titan-text", "unserved"]
+    converse = ["cohere-command", "converse", "deepseek-r1", "llama", "mistral-chat", "mistral-instruct"]
+    assert found == dict.fromkeys(native, "InvokeModel") | dict.fromkeys(converse, "Converse")
