@@ -63,6 +63,8 @@ def test_a_bucket_of_the_environment_leaves_the_block_out(
     block.update(OF_THE_BLOCK)
     set_all(monkeypatch, BUCKET="my-bucket")
     assert load_settings() == Settings(S3Uri("my-bucket", "bedrock-batch"), None, None)
+    set_all(monkeypatch, BUCKET="s3://my-bucket/", PREFIX="/mine/of/")
+    assert load_settings().root == S3Uri("my-bucket", "mine/of")
 
 
 def test_the_block(monkeypatch: pytest.MonkeyPatch, block: dict[str, Any]) -> None:

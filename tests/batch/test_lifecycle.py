@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from tasks.batch.document import Job
-from tasks.batch.lifecycle import batch_failed, begin_finalizing, discard, fail_batch, tidy
+from tasks.batch.lifecycle import batch_failed, begin_finalizing, discard, fail_batch, first_causes, tidy
 from tasks.batch.paths import BatchRef
+from tasks.batch.registry import mark_open, open_batches
 from tasks.bedrock.limits import Limits
 from tasks.errors import LostLeaseError
 from tasks.open import resume_batch
@@ -206,3 +207,20 @@ def test_what_is_forgotten_is_planned_anew(cloud: Cloud) -> None:
     store(cloud, document([shard()], holder="me", section={"ranges": [range_of(0)]}))
     fail_batch(HELD, [BatchError(code="x", message="m")], forget=True)
     assert (stored().bedrock.ranges, stored().bedrock.shards) == ([], None)
+
+
+def test_who_may_not_read_whether_it_is_over_leaves_it_open_with_a_warning(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = store(cloud, document([], status="completed"))
+    mark_open(REF)
+    cloud.s3.refuse("GetObject", "AccessDenied", 403, on=REF.document.key)
+    tidy(HELD, batch)
+    assert f"Collectors will look at batch {REF.batch_id} again" in caplog.text
+    assert list(open_batches(REF.root)) == [REF.batch_id]
+
+
+def test_three_causes_are_all_of_three() -> None:
+    errors = [BatchError(code=code, message="m") for code in "abcd"]
+    assert first_causes(errors[:3]) == "a: m; b: m; c: m"
+    assert first_causes(errors) == "a: m; b: m; c: m; and 1 more"

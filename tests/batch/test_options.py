@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import msgspec
@@ -10,12 +11,13 @@ import pytest
 from flows.batch import batch_inference
 from flows.compare import compare_models
 from tasks.batch.document import BatchDocument
-from tasks.batch.options import BatchOptions, parse_window, resolve_options
+from tasks.batch.options import BatchOptions, _resolve, parse_window, read_metadata, resolve_options
 from tasks.batch.parameters import BatchParameters, OnInvalid, Parameters
 from tasks.bedrock.limits import Limits
+from tasks.bedrock.models import parse_model
 from tasks.comparison.parameters import ComparisonParameters
 from tasks.comparison.variants import BATCH_OPTIONS
-from tasks.errors import ConfigurationError
+from tasks.errors import AccessDeniedError, ConfigurationError
 from tasks.open import name_batch, resume_batch
 from tasks.settings import settings_in_force
 from tasks.storage.uris import S3Uri
@@ -39,7 +41,25 @@ FLOWS = [(batch_inference, BatchParameters), (compare_models, ComparisonParamete
         ("Immediate", None),
         *(
             (bad, ValueError)
-            for bad in ("23h", "169h", "8d", "10d", "0h", "0d", "h", "d", "", "24", "24 h", "-24h", "1.5d", "1w", "²4h")
+            for bad in (
+                "23h",
+                "169h",
+                "8d",
+                "10d",
+                "0h",
+                "0d",
+                "h",
+                "d",
+                "",
+                "24",
+                "24 h",
+                "-24h",
+                "1.5d",
+                "1w",
+                "²4h",
+                "0024h",
+                "9" * 5000 + "h",
+            )
         ),
     ],
 )
@@ -235,7 +255,11 @@ def test_a_call_is_resolved(cloud: Cloud) -> None:
     [
         ({"model": "a b"}, "no Bedrock"),
         ({"completion_window": "8d"}, "completion_window"),
+        ({"completion_window": "x" * 500}, "not 'x{80}':"),
         ({"metadata": {"a": 1}}, r"metadata\['a'\]"),
+        ({"output_data_config": {"s3OutputDataConfig": "s3://bucket-b"}}, "output_data_config must be"),
+        ({"output_data_config": {"s3OutputDataConfig": {"s3Uri": "bucket-b"}}}, "output_data_config"),
+        ({"service_tier": "reserved", "max_cost_usd": 0}, "max_cost_usd cannot be held"),
         ({"endpoint": "/v1/embeddings"}, "is not served by"),
         ({"output_data_config": {"s3Uri": "s3://bucket-b"}}, "output_data_config must be"),
         (
@@ -305,3 +329,53 @@ def test_what_a_batch_is_opened_with(cloud: Cloud, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("endpoint", ["/chat/completions", "/v1/chat/completions/"])
 def test_an_endpoint_may_be_called_as_azure_does(cloud: Cloud, endpoint: str) -> None:
     assert call(endpoint=endpoint).parameters.endpoint == endpoint
+
+
+def test_a_key_of_metadata_is_text() -> None:
+    odd: dict[Any, str] = {1: "a"}
+    with pytest.raises(ConfigurationError, match=r"metadata\[1\] must be text, not int"):
+        read_metadata(odd)
+
+
+def test_no_price_is_looked_for_where_the_usual_tier_is_asked(cloud: Cloud) -> None:
+    assert call(model="anthropic.claude-of-tomorrow-v1:0", max_cost_usd=1).options.service_tier == "default"
+
+
+def test_the_bucket_is_that_of_the_account_that_is_set(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEDROCK_BATCH_BUCKET_OWNER", "123456789012")
+    cloud.s3.calls.clear()
+    options = call(output_data_config={"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/x"}}).options
+    assert options.output_owner == options.bucket_owner == "123456789012"
+    heads = [given for operation, given in cloud.s3.calls if operation == "HeadBucket"]
+    assert heads
+    assert {given.get("ExpectedBucketOwner") for given in heads} == {"123456789012"}
+
+
+PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        AccessDeniedError("no"),
+        {"models": []},
+        {},
+        {"models": [{"modelArn": "no model at all"}]},
+        {"models": [{"modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}"}]},
+    ],
+)
+def test_a_profile_stands_for_its_model_where_that_is_told(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    def get_inference_profile(**given: str) -> Any:
+        assert given == {"inferenceProfileIdentifier": PROFILE}
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    client = SimpleNamespace(get_inference_profile=get_inference_profile)
+    monkeypatch.setattr("tasks.batch.options.aws.bedrock", lambda: client)
+    profile = parse_model(PROFILE)
+    model = _resolve(profile)
+    if isinstance(found, dict) and found.get("models") and CLAUDE in found["models"][0]["modelArn"]:
+        assert (model.id, model.base_id, model.provider, model.region) == (PROFILE, CLAUDE, "anthropic", profile.region)
+    else:
+        assert model == profile, "Converse serves it, whatever it is"

@@ -103,6 +103,7 @@ def test_notes_are_listed_and_what_is_none_is_passed_over(cloud: Cloud) -> None:
     with run_noted(REF):
         cloud.s3.put(f"prefix/runs/{OTHER_RUN}.json", b'{"batch_id":"%b"}' % OTHER.batch_id.encode())
         cloud.s3.put("prefix/runs/readme.txt", b"hello")
+        cloud.s3.put("prefix/runs/!first", b"hello")
         cloud.s3.put(f"prefix/runs/{UUID(int=3)}.json", b"not json")
         cloud.s3.put(f"prefix/runs/{UUID(int=4)}.json", b'{"batch":7}')
         cloud.s3.put(f"elsewhere/runs/{UUID(int=5)}.json", b'{"batch_id":"batch_9"}')

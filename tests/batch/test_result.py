@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.batch.result import BatchResult
+from tasks.batch.result import BatchResult, result_of
 from tasks.errors import PipelineError
 from tasks.openai_format.batch import BatchError, BatchErrors, BatchUsage, InputTokensDetails, RequestCounts
+from tests.builders import REF, document, shard
 from tests.conftest import chat, write_lines
 from tests.fakes import BUCKET, Cloud
 
@@ -73,6 +74,27 @@ def test_every_file_that_there_is_has_a_row() -> None:
     }
 
 
+def test_what_cost_nothing_and_took_no_second_is_told() -> None:
+    rows = dict(batch(cost_usd=0.0, completed_at=1000).rows())
+    assert (rows["cost"], rows["took"]) == ("$0.00", "0 s")
+
+
+def test_a_line_without_an_id_has_its_text_all_the_same(cloud: Cloud, tmp_path: Path) -> None:
+    table = pa.table({"custom_id": pa.array([None], pa.string()), "line": [1], "content": ["x"], "file": ["in.jsonl"]})
+    pq.write_table(table, tmp_path / "results.parquet")
+    cloud.s3.put("pre/results.parquet", (tmp_path / "results.parquet").read_bytes())
+    path = write_lines(tmp_path / "in.jsonl", [chat("a", "How?")])
+    done = batch(parquet_file=f"s3://{BUCKET}/pre/results.parquet", input_file_id=str(path))
+    assert done.to_arrow(["content"], prompts=True).to_pydict()["prompt"] == ["How?"]
+
+
+def test_of_a_document_the_result_has_what_is_public() -> None:
+    found = result_of(document([shard()]))
+    assert type(found) is BatchResult
+    assert "bedrock" not in found.model_dump()
+    assert found.id == REF.batch_id
+
+
 @pytest.mark.parametrize("ended", ["completed_at", "failed_at", "expired_at", "cancelled_at"])
 def test_it_took_until_it_ended_in_whatever_way(ended: str) -> None:
     assert batch(**{"completed_at": None, ended: 1060}).seconds == 60
@@ -90,6 +112,8 @@ def test_the_table(cloud: Cloud, tmp_path: Path) -> None:
     assert done.to_pandas(["custom_id"]).to_dict("list") == {"custom_id": ["a", "b"]}
     with_prompts = done.to_arrow(["content"], prompts=True)
     assert with_prompts.to_pydict() == {"content": ["x", None], "prompt": ["How?", "Be brief.\n\nWhy?"]}
+    placed = done.to_arrow(["line", "custom_id"], prompts=True)
+    assert placed.to_pydict() == {"line": [1, 3], "custom_id": ["a", "b"], "prompt": ["How?", "Be brief.\n\nWhy?"]}
     write_lines(path, [chat("z")] * 3)
     with pytest.raises(PipelineError, match="not the input of batch batch_1 any more"):
         done.to_pandas(prompts=True)
