@@ -1,5 +1,6 @@
 """Converting a line never costs another line: what is wrong with it, or with this program, is an error line of its own."""
 
+import base64
 import json
 import logging
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from tasks.shards.index import read_index, requests_of
 from tasks.storage.uris import S3Uri
 from tasks.validate import validate_input
 from tests.builders import call
-from tests.codecs.helpers import CALL, RESULTS, TOOL, user
+from tests.codecs.helpers import CALL, PNG, RESULTS, TOOL, user
 from tests.conftest import CLAUDE, NOVA, chat, write_lines
 from tests.fakes import Cloud
 from tests.test_fuzz_encode import converted
@@ -273,7 +274,9 @@ def refused(ref: BatchRef, range_: Range) -> dict[str, Any]:
     return {str(row.custom_id): decode_http_error(row.error) for row in rows if row.error is not None}
 
 
-@pytest.mark.parametrize("change", ["a byte of its last block", "nothing, but a request too few was counted"])
+@pytest.mark.parametrize(
+    "change", ["a byte of its last block", "nothing, but 7,001 were counted", "nothing, but 6,999 were counted"]
+)
 def test_an_input_that_is_another_one_by_now_leaves_no_upload(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -289,8 +292,9 @@ def test_an_input_that_is_another_one_by_now_leaves_no_upload(
         wanted = "has changed since it was validated"
     else:
         range_ = range_.model_copy(deep=True)
-        range_.segments[0].requests += 1
-        wanted = "part-00000 should hold 7,001 requests and holds 7,000"
+        counted = change.split()[2]
+        range_.segments[0].requests = int(counted.replace(",", ""))
+        wanted = f"part-00000 should hold {counted} requests and holds 7,000"
     with pytest.raises(InputFileError, match=wanted):
         convert_range(ref, document, range_)
     assert cloud.s3.count("UploadPart") >= 1, "this is about a conversion that is well under way"
@@ -329,6 +333,8 @@ def test_what_no_object_has_room_for_is_refused_and_what_just_fits_is_sent(
     assert max(sizes) == sizes[40] == most
     errors = refused(ref, range_)
     assert errors.keys() == {"id-41"}
+    lines_of = {row.custom_id: row.line for rows in requests_of(read_index(ref, range_)) for row in rows}
+    assert lines_of == {f"id-{n:02d}": n + 1 for n in range(43)}
     assert (errors["id-41"].status, errors["id-41"].code, errors["id-41"].param) == (400, "request_too_large", "body")
     assert f"larger than the {most:,} bytes" in errors["id-41"].message
 
@@ -614,3 +620,75 @@ def test_progress_is_counted_in_requests(cloud: Cloud, tmp_path: Path, monkeypat
     ref, document = opened(write_lines(tmp_path / "in.jsonl", ["", *(chat(f"id-{n}") for n in range(30)), "", "{"]))
     convert_range(ref, document, document.bedrock.ranges[0])
     assert sum(done) == 31
+
+
+#: Two kinds of lines, each of which fits a template: model, what the even and what the odd ones ask for besides, and by
+#: kind whose shard they go to, what is to remember of them and which fields they drop.
+KINDS: dict[str, tuple[str, list[dict[str, Any]], list[Any]]] = {
+    "remembered otherwise": (
+        CLAUDE,
+        [{"tools": ASKS}, {"functions": [ASKS[0]["function"]]}],
+        [("00000", None, {}), ("00000", b'{"function_call":true}', {})],
+    ),
+    "of the other type of job": (
+        COHERE,
+        [{}, {"tools": ASKS}],
+        [("00000", None, {}), ("00000-other", None, {})],
+    ),
+    "dropping other fields": (
+        CLAUDE,
+        [{"seed": 7}, {"logit_bias": {"1": 1}}],
+        [("00000", None, {"seed": 15}), ("00000", None, {"logit_bias": 15})],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lines_of_two_kinds_in_turn_are_told_apart(cloud: Cloud, tmp_path: Path, kind: str) -> None:
+    """All of them fit a template, and stand in one run."""
+    model, bodies, wanted = KINDS[kind]
+    lines = [chat(f"id-{n:02d}", f"Question {n:02d}", **bodies[n % 2]) for n in range(30)]
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", lines), model=model, unsupported="drop")
+    (range_,) = document.bedrock.ranges
+    assert set(read_layout(ref, range_).stretches[0].shapes) == {1, 2}, "this is about lines that fit a template"
+    done = convert_range(ref, document, range_)
+    rows = [row for rows in requests_of(read_index(ref, range_)) for row in rows]
+    assert [(row.custom_id, row.shard, row.context) for row in rows] == [
+        (f"id-{n:02d}", *wanted[n % 2][:2]) for n in range(30)
+    ]
+    assert done.dropped == wanted[0][2] | wanted[1][2]
+    sent = {shard.id: shard.records for shard in done.shards}
+    assert sent == ({"00000": 30} if wanted[0][0] == wanted[1][0] else {"00000": 15, "00000-other": 15})
+
+
+def test_a_bad_line_that_fits_a_template_is_found_behind_a_blank_one(cloud: Cloud, tmp_path: Path) -> None:
+    """A blank line is no request: those behind it keep the numbers that validation gave them."""
+    given: list[Any] = [chat(f"id-{n:02d}", f"Question {n:02d}") for n in range(30)]
+    given[12] = chat("id-03", "The same custom_id again")
+    given.insert(12, "")
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", given), on_invalid="skip")
+    (range_,) = document.bedrock.ranges
+    assert read_layout(ref, range_).stretches[0].shapes[13], "this is about a bad line that fits a template"
+    done = convert_range(ref, document, range_)
+    assert (done.requests, done.rejected, [shard.records for shard in done.shards]) == (30, 1, [29])
+    rows = [row for rows in requests_of(read_index(ref, range_)) for row in rows]
+    assert [(row.request, row.line) for row in rows if row.error is not None] == [(12, 14)]
+
+
+def test_a_bad_line_that_is_the_first_of_its_range_is_not_sent(cloud: Cloud, tmp_path: Path) -> None:
+    given = [{**chat("a"), "method": "GET"}, chat("b")]
+    ref, document = opened(write_lines(tmp_path / "in.jsonl", given), on_invalid="skip")
+    (range_,) = document.bedrock.ranges
+    done = convert_range(ref, document, range_)
+    assert (done.requests, done.rejected, [shard.records for shard in done.shards]) == (2, 1, [1])
+    assert {custom_id: error.code for custom_id, error in refused(ref, range_).items()} == {"a": "invalid_method"}
+
+
+def test_an_image_in_the_bucket_goes_into_its_record(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.s3.put("images/a.png", base64.b64decode(PNG))
+    seen = {"type": "image_url", "image_url": {"url": "s3://bucket/images/a.png"}}
+    path = write_lines(tmp_path / "in.jsonl", [chat("a", messages=[user([seen])])])
+    ref, document = opened(path)
+    (shard,) = convert_range(ref, document, document.bedrock.ranges[0]).shards
+    (turn,) = json.loads(cloud.s3.objects[shard_object(ref, shard.id).key].body)["modelInput"]["messages"]
+    assert turn["content"][0]["source"] == {"type": "base64", "media_type": "image/png", "data": PNG}

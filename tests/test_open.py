@@ -237,6 +237,26 @@ def test_what_is_asked_again_of_a_failed_batch(cloud: Cloud, retry_failed: bool)
     ]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_job_that_answered_something_is_reason_for_a_further_round(cloud: Cloud, order: int) -> None:
+    """Wherever it stands among those that answered nothing."""
+    shards = [
+        shard("00000", done=True, jobs=[job("Failed", 0, processed=1)]),
+        shard("00001", done=True, jobs=[job("Failed", 1, processed=0)]),
+    ]
+    after = resumed(cloud, call(), summary(), shards=shards[::order], status="failed", section={"round": 1})
+    assert after.bedrock.last_round == 1 + Limits().max_rounds
+
+
+def test_a_batch_whose_unanswered_requests_were_never_counted_is_retried(cloud: Cloud) -> None:
+    """Versions before this one did not count them; none is another thing."""
+    for unanswered, status in ((None, "in_progress"), (0, "completed")):
+        shards = [shard(done=True, jobs=[job("Completed")])]
+        section = {"unanswered": unanswered}
+        after = resumed(cloud, call(retry_failed=True), summary(), shards=shards, status="completed", section=section)
+        assert after.status == status
+
+
 def test_a_failed_job_alone_needs_no_further_round(cloud: Cloud) -> None:
     shards = [shard("00000", done=True, jobs=[job("Failed", 1, processed=0)])]
     after = resumed(cloud, call(), summary(), shards=shards, status="failed", section={"round": 1})

@@ -108,13 +108,15 @@ def test_what_stays_too_little_goes_on_demand_or_fails_the_batch(cloud: Cloud) -
     for minimum in ("on_demand", "fail"):
         before = opened(cloud, options={"below_minimum": minimum})
         part = converted(uploaded(cloud, numbers=range(6), route="on_demand"))
+        cloud.s3.put(REF.uri("index", "part-00000.parquet").key, b"x")
         if minimum == "on_demand":
             assert [each.route for each in commit_shards(HELD, before, [part]).bedrock.shards or []] == ["on_demand"]
             continue
         with pytest.raises(BatchFailedError, match="it takes at least 10"):
             commit_shards(HELD, before, [part])
         assert (stored().status, stored().bedrock.shards) == ("failed", None)
-        assert not cloud.s3.keys(REF.uri("input").key), "nothing is left lying"
+        left = [key for folder in ("input", "index") for key in cloud.s3.keys(REF.uri(folder).key)]
+        assert (stored().bedrock.ranges, left) == ([], []), "nothing is left lying"
 
 
 @pytest.mark.parametrize(

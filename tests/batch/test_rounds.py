@@ -71,3 +71,10 @@ def test_the_shard_that_asked_last_is_followed_through_all_rounds() -> None:
     ]
     last = {key: each.id for key, each in current_shards(document(shards)).items()}
     assert last == {(0, "00000"): "r2-00000", (1, "00001"): "00001-r3", (1, "00001-1"): "00001-1"}
+
+
+def test_a_shard_that_was_asked_again_as_a_whole_is_still_found_by_its_records() -> None:
+    """It is of a later round by then, and follows no other."""
+    whole, other = shard("00000", round=2), shard("00001", ranges=[1], round=3)
+    later = shard("00001-r4", ranges=[1], round=4, origins=[Origin(range=1, shard="00001")])
+    assert current_shards(document([whole, other, later])) == {(0, "00000"): whole, (1, "00001"): later}
