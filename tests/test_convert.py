@@ -16,12 +16,16 @@ from tasks.batch.options import BatchOptions
 from tasks.batch.paths import BatchRef, shard_object
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.models import parse_model
+from tasks.bedrock.names import record_id
 from tasks.codecs.base import Policy, RequestError
 from tasks.codecs.dropped import DroppedFields
 from tasks.codecs.encoder import MAX_RECORDS
 from tasks.codecs.families.anthropic import AnthropicCodec
 from tasks.convert import convert, convert_range
 from tasks.errors import ConfigurationError, InputFileError, PipelineError
+from tasks.fast.line import FastEncoder
+from tasks.fast.records import RecordForm, form_of
+from tasks.fast.template import Template
 from tasks.inputs.layout import read_layout
 from tasks.inputs.media import Media
 from tasks.inputs.plan import size_sampler
@@ -622,43 +626,58 @@ def test_progress_is_counted_in_requests(cloud: Cloud, tmp_path: Path, monkeypat
     assert sum(done) == 31
 
 
-#: Two kinds of lines, each of which fits a template: model, what the even and what the odd ones ask for besides, and by
-#: kind whose shard they go to, what is to remember of them and which fields they drop.
-KINDS: dict[str, tuple[str, list[dict[str, Any]], list[Any]]] = {
+#: Two kinds of lines, each of which fits a template: what the even and what the odd ones ask for besides; then by kind
+#: what is to remember of each, and which fields all of them drop.
+KINDS: dict[str, tuple[list[dict[str, Any]], list[bytes | None], dict[str, int]]] = {
     "remembered otherwise": (
-        CLAUDE,
         [{"tools": ASKS}, {"functions": [ASKS[0]["function"]]}],
-        [("00000", None, {}), ("00000", b'{"function_call":true}', {})],
+        [None, b'{"function_call":true}'],
+        {},
     ),
-    "of the other type of job": (
-        COHERE,
-        [{}, {"tools": ASKS}],
-        [("00000", None, {}), ("00000-other", None, {})],
-    ),
-    "dropping other fields": (
-        CLAUDE,
-        [{"seed": 7}, {"logit_bias": {"1": 1}}],
-        [("00000", None, {"seed": 15}), ("00000", None, {"logit_bias": 15})],
-    ),
+    "dropping other fields": ([{"seed": 7}, {"logit_bias": {"1": 1}}], [None, None], {"seed": 15, "logit_bias": 15}),
 }
+
+
+def in_turn(path: Path, bodies: list[dict[str, Any]]) -> tuple[BatchRef, BatchDocument]:
+    """A batch of lines of two kinds in turn, all of which fit a template and stand in one run."""
+    lines = [chat(f"id-{n:02d}", f"Question {n:02d}", **bodies[n % 2]) for n in range(30)]
+    ref, document = opened(write_lines(path, lines), unsupported="drop", below_minimum="on_demand")
+    assert set(read_layout(ref, document.bedrock.ranges[0]).stretches[0].shapes) == {1, 2}
+    return ref, document
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lines_of_two_kinds_in_turn_are_told_apart(cloud: Cloud, tmp_path: Path, kind: str) -> None:
-    """All of them fit a template, and stand in one run."""
-    model, bodies, wanted = KINDS[kind]
-    lines = [chat(f"id-{n:02d}", f"Question {n:02d}", **bodies[n % 2]) for n in range(30)]
-    ref, document = opened(write_lines(tmp_path / "in.jsonl", lines), model=model, unsupported="drop")
+    bodies, contexts, dropped = KINDS[kind]
+    ref, document = in_turn(tmp_path / "in.jsonl", bodies)
     (range_,) = document.bedrock.ranges
-    assert set(read_layout(ref, range_).stretches[0].shapes) == {1, 2}, "this is about lines that fit a template"
     done = convert_range(ref, document, range_)
     rows = [row for rows in requests_of(read_index(ref, range_)) for row in rows]
-    assert [(row.custom_id, row.shard, row.context) for row in rows] == [
-        (f"id-{n:02d}", *wanted[n % 2][:2]) for n in range(30)
+    assert [(row.custom_id, row.context) for row in rows] == [(f"id-{n:02d}", contexts[n % 2]) for n in range(30)]
+    assert done.dropped == dropped
+
+
+def test_lines_of_two_types_of_job_in_turn_go_to_the_object_of_their_own(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of no model both are written by templates so far: one of them only says so here."""
+
+    def other_form(template: Template, encoder: FastEncoder) -> RecordForm | None:
+        form = form_of(template, encoder)
+        return form and msgspec.structs.replace(
+            form, invocation="Converse" if b"temp" in template.line else "InvokeModel"
+        )
+
+    ref, document = in_turn(tmp_path / "in.jsonl", [{}, {"temperature": 0.5}])
+    monkeypatch.setattr("tasks.convert.form_of", other_form)
+    done = convert_range(ref, document, document.bedrock.ranges[0])
+    assert [(shard.id, shard.invocation, shard.records) for shard in done.shards] == [
+        ("00000", "InvokeModel", 15),
+        ("00000-other", "Converse", 15),
     ]
-    assert done.dropped == wanted[0][2] | wanted[1][2]
-    sent = {shard.id: shard.records for shard in done.shards}
-    assert sent == ({"00000": 30} if wanted[0][0] == wanted[1][0] else {"00000": 15, "00000-other": 15})
+    for first, shard in enumerate(done.shards):
+        records = [json.loads(line) for line in cloud.s3.objects[shard_object(ref, shard.id).key].body.splitlines()]
+        assert [record["recordId"] for record in records] == [record_id(n) for n in range(first, 30, 2)]
 
 
 def test_a_bad_line_that_fits_a_template_is_found_behind_a_blank_one(cloud: Cloud, tmp_path: Path) -> None:
