@@ -249,7 +249,7 @@ def test_one_job_that_answered_something_is_reason_for_a_further_round(cloud: Cl
 
 
 def test_a_batch_whose_unanswered_requests_were_never_counted_is_retried(cloud: Cloud) -> None:
-    """Versions before this one did not count them; none is another thing."""
+    """Nobody has counted them is another thing than that there are none."""
     for unanswered, status in ((None, "in_progress"), (0, "completed")):
         shards = [shard(done=True, jobs=[job("Completed")])]
         section = {"unanswered": unanswered}
