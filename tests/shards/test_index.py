@@ -57,6 +57,14 @@ def test_runs_and_single_rows_of_all_kinds() -> None:
     ]
 
 
+def test_requests_of_two_files_that_stand_on_the_same_line_are_two() -> None:
+    made = Index()
+    for file in range(2):
+        made.start_file(file)
+        made.add(file, "a", 1, shard="00000")
+    assert [[(row.request, row.file) for row in group] for group in requests_of(opened(made))] == [[(0, 0)], [(1, 1)]]
+
+
 def test_an_empty_one() -> None:
     index = opened(Index())
     assert index.metadata.num_rows == 0
@@ -76,6 +84,13 @@ def test_requests_stay_together_over_the_blocks_that_are_written_and_read() -> N
     assert len(groups) == INDEX_ROWS
     assert [row.choice for row in groups[-1]] == [0, 1, 2]
     assert groups[0] == [IndexRow(0, "id-0", 0, 1, 0, "r000000000", "00000", None, None)]
+
+
+def test_a_request_takes_about_a_byte() -> None:
+    made = Index()
+    for request in range(8192):
+        made.add(request, f"request-{request:06d}", request + 1, shard="00000", context=b'{"model":"a","n":1}')
+    assert len(made.finish()) < 8192
 
 
 @pytest.mark.parametrize("first", [0, 7, 99_999_998, 999_999_990])

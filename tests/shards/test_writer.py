@@ -67,6 +67,14 @@ def test_a_request_is_never_cut(cloud: Cloud) -> None:
     assert [shard.records for shard in out.shards] == [2, 2, 5, 1]
 
 
+def test_an_object_is_cut_by_its_bytes_in_all(cloud: Cloud) -> None:
+    out = writer()
+    for _ in range(3):
+        out.add(1, b"x" * 40)
+    out.close()
+    assert [(shard.records, shard.bytes) for shard in out.shards] == [(2, 80), (1, 40)]
+
+
 @pytest.mark.parametrize(
     ("records", "size", "fits"), [(2, 90, True), (3, 1, False), (1, 91, False), (2, 91, False), (0, 0, True)]
 )
