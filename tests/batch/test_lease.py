@@ -385,6 +385,7 @@ def test_who_was_relieved_changes_nothing(cloud: Cloud) -> None:
             with pytest.raises(LostLeaseError):
                 action()
     assert stored() == after
+    assert HEARTBEAT in cloud.s3.objects, "the other one's sign of life"
     assert mine.id not in lease._living
 
 
@@ -544,3 +545,17 @@ def test_a_beat_is_as_old_as_its_beginning(cloud: Cloud) -> None:
     store(cloud, document(holder="other", epoch=9))
     with pytest.raises(LostLeaseError):
         mine.check()
+
+
+def test_an_answer_about_the_lease_is_as_old_as_its_question(cloud: Cloud) -> None:
+    """It was long on its way: another may have taken over since."""
+    store(cloud, document())
+    mine = taken(cloud)
+    cloud.clock.advance(40)
+    reads = cloud.s3.count("GetObject")
+    cloud.s3.before("GetObject", lambda: cloud.clock.advance(40), on="batch.json")
+    mine.check()
+    store(cloud, document(holder="other", epoch=9))
+    with pytest.raises(LostLeaseError):
+        mine.check()
+    assert cloud.s3.count("GetObject") == reads + 2

@@ -69,6 +69,16 @@ def test_a_block_of_records_is_what_the_encoder_writes(model: str, body: dict[st
     assert bytes(records.between(7, 7)) == b""
 
 
+def test_records_of_two_kinds_of_lines_keep_the_order_of_the_lines() -> None:
+    lines = [line for pair in zip(lines_of(*TEXTS), lines_of(*TEXTS, temperature=0.5), strict=True) for line in pair]
+    data, block, templates = matched(lines)
+    assert len(templates.known) == 2
+    forms = [form_of(template, encoder()) for template in templates.known]
+    records = PlainRecords(data, block, np.arange(len(lines)), templates.known, forms)
+    each = [bytes(records.between(number, number + 1)) for number in range(len(lines))]
+    assert [json.loads(record)["recordId"] for record in each] == [f"r{number:09d}" for number in range(len(lines))]
+
+
 def test_other_lines_have_no_record() -> None:
     lines = lines_of(*TEXTS)
     lines[4] = json.dumps(chat("odd", "x", seed=1)).encode()
@@ -134,6 +144,21 @@ def test_texts_may_stand_in_another_order_than_in_the_line(model: str) -> None:
     assert [json.loads(record)["modelInput"] for record in written] == [
         json.loads(encoder(model).draft(line).model_inputs[0]) for line in lines
     ]
+
+
+def test_a_form_that_does_not_give_the_lines_own_record_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that takes this text otherwise than the next."""
+    encode = AnthropicCodec.encode
+
+    def other(self: AnthropicCodec, *given: Any) -> Any:
+        encoded = encode(self, *given)
+        if "Question 0" in json.dumps(encoded.body):
+            encoded.body["max_tokens"] = 1
+        return encoded
+
+    assert form("drop", seed=1) is not None
+    monkeypatch.setattr(AnthropicCodec, "encode", other)
+    assert form("drop", seed=1) is None
 
 
 def test_a_template_that_fails_has_no_form(monkeypatch: pytest.MonkeyPatch) -> None:

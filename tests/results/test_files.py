@@ -180,6 +180,14 @@ def test_results_that_fail_half_way_leave_nothing(cloud: Cloud) -> None:
     assert (cloud.s3.keys(), cloud.s3.uploads) == ([], {})
 
 
+def test_a_block_of_more_rows_than_a_group_is_several(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.results.files._GROUP_ROWS", 4)
+    with Results(KEYED, range_of(), "m") as results:
+        results.add_block(block(list(range(10)), {}))
+    table = pq.ParquetFile(io.BytesIO(written(cloud, "results.parquet")))
+    assert [group.num_rows for group in copy_groups(table)] == [4, 4, 2]
+
+
 def test_what_is_held_is_counted_by_its_rows_and_characters(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.results.files._GROUP_ROWS", 4)
     with Results(KEYED, range_of(), "m") as results:
