@@ -385,7 +385,6 @@ def test_who_was_relieved_changes_nothing(cloud: Cloud) -> None:
             with pytest.raises(LostLeaseError):
                 action()
     assert stored() == after
-    assert HEARTBEAT in cloud.s3.objects, "the other one's sign of life"
     assert mine.id not in lease._living
 
 
@@ -559,3 +558,21 @@ def test_an_answer_about_the_lease_is_as_old_as_its_question(cloud: Cloud) -> No
     with pytest.raises(LostLeaseError):
         mine.check()
     assert cloud.s3.count("GetObject") == reads + 2
+
+
+def test_who_knows_that_it_was_relieved_leaves_the_others_sign_of_life(cloud: Cloud) -> None:
+    store(cloud, document())
+    mine = taken(cloud)
+    held_by(cloud)
+    cloud.clock.advance(2 * lease.RENEWAL_SECONDS + 1)
+    with pytest.raises(LostLeaseError):
+        mine.check()
+    mine.release()
+    assert HEARTBEAT in cloud.s3.objects
+
+
+def test_trying_takes_a_lease_that_was_given_back_just_now(cloud: Cloud, no_waiting: list[float]) -> None:
+    store(cloud, document())
+    mine = Lease(REF)
+    assert mine.try_from_silent(patient=False)
+    assert (state().holder, no_waiting) == (mine.id, [])
