@@ -306,6 +306,16 @@ def test_what_was_odd_is_said_of_all_ranges_together(cloud: Cloud) -> None:
     assert (after.output_file_id, after.error_file_id) == (after.output_file, after.error_file)
 
 
+def test_the_same_folder_of_another_bucket_is_another_place(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr("tasks.assemble.copy_object", lambda _, target, *__: copied.append(str(target)))
+    monkeypatch.setattr("tasks.assemble.abort_uploads", lambda _: None)
+    publish(HELD, ended(cloud), "s3://more/prefix/batches", None)
+    place = f"s3://more/prefix/batches/{REF.batch_id}"
+    assert stored().bedrock.published == [place]
+    assert f"{place}/{OUTPUT}" in copied
+
+
 def test_copies_at_several_places_are_all_known(cloud: Cloud) -> None:
     batch = publish(HELD, ended(cloud), PLACE, None)
     publish(HELD, batch, "s3://bucket/more", None)

@@ -349,6 +349,17 @@ def test_what_may_not_is_settled(cloud: Cloud, status: str, state: str) -> None:
     assert (result.again, result.failed) == ([], 2)
 
 
+def test_what_was_never_asked_is_not_asked_again(cloud: Cloud) -> None:
+    """Neither the records of a job that never ran, nor requests that are no records."""
+    asked = put_shard(cloud, shard(), records(range(2)))
+    result = normalized(cloud, batch(2, [asked], section={"last_round": 2}))
+    assert (result.again, result.failed) == ([], 2)
+    index(cloud, (0, 0, None), (1, 0, HttpError(400, "bad", "invalid_request_error", "x")))
+    asked.jobs = [job("Completed")]
+    result = normalized(cloud, batch(2, [asked], section={"last_round": 2}), output(cloud, error(0, 429)))
+    assert [left.records for left in result.again] == [1]
+
+
 def index(cloud: Cloud, *given: tuple[int, int, HttpError | None]) -> None:
     """An index of rows that are each a request, a choice, and an error of our own."""
     made = Index()

@@ -72,7 +72,7 @@ class World:
             return error_reply(record_id, reply, "no")
         return Reply(encode_output_line(record_id, b"{}" if reply == "answer" else b"<html>"))
 
-    def run(self) -> int:
+    def run(self, shard: Shard = SHARD) -> int:
         section = BedrockSection(model="m", family="x", options={}, limits={}, last_round=2)
         document = BatchDocument(
             id="batch_1",
@@ -83,7 +83,7 @@ class World:
             created_at=1,
             bedrock=section,
         )
-        return answer_shard(REF, document, SHARD)
+        return answer_shard(REF, document, shard)
 
     @property
     def answers(self) -> list[bytes]:
@@ -115,6 +115,33 @@ def test_a_lost_reply_is_sent_again_so_often(world: World, lost: int) -> None:
     assert (said or "").partition(" ")[0] == (str(LINES * min(lost, RESENDS)) if lost else "")
     world.run()
     assert set(world.calls.values()) == {min(lost, RESENDS) + 1}
+
+
+def test_a_lost_reply_is_noted_before_the_pause(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.replies = ["lost"]
+
+    def killed(*_: Any) -> NoReturn:
+        raise Killed
+
+    monkeypatch.setattr("tasks.on_demand.aws.back_off", killed)
+    with pytest.raises(Killed):
+        world.run()
+    assert any(key.endswith("r000000000.1") for key in world.objects)
+
+
+def test_lost_replies_are_bounded_round_by_round(world: World) -> None:
+    lost = on_demand.LostReplies(REF, SHARD)
+    for _ in range(RESENDS + 1):
+        lost.note("r000000000")
+    assert not on_demand.LostReplies(REF, SHARD).may_send("r000000000")
+    assert on_demand.LostReplies(REF, SHARD.model_copy(update={"round": 2})).may_send("r000000000")
+
+
+@pytest.mark.parametrize(("round_", "calls"), [(1, 2), (2, 1), (3, 1)])
+def test_a_shard_of_a_later_round_has_the_rounds_that_are_left(world: World, round_: int, calls: int) -> None:
+    world.replies = [429]
+    world.run(SHARD.model_copy(update={"round": round_}))
+    assert set(world.calls.values()) == {calls}
 
 
 def test_the_bound_holds_over_throttling_rounds_and_killed_runs(world: World) -> None:

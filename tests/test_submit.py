@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
@@ -14,6 +15,7 @@ from tasks.batch.store import update
 from tasks.bedrock.limits import Limits
 from tasks.cancel import stop_batch
 from tasks.errors import BatchFailedError, LostLeaseError, PipelineError
+from tasks.storage.uris import S3Uri
 from tasks.submit import _error_code, submit, submit_jobs
 from tests.builders import HELD, REF, ROLE, document, job, shard, store, stored
 from tests.conftest import CLAUDE, NOVA
@@ -93,6 +95,14 @@ def test_jobs_are_noted_before_bedrock_hears_of_them(cloud: Cloud) -> None:
     assert len({job.token for job in jobs if job}) == 2
     submit_jobs(HELD)
     assert len(cloud.bedrock.jobs) == 2, "nothing waits any more"
+
+
+def test_a_batch_of_the_same_name_elsewhere_has_tokens_of_its_own(cloud: Cloud) -> None:
+    elsewhere = msgspec.structs.replace(HELD, root=S3Uri("bucket", "elsewhere"))
+    for ref in (HELD, elsewhere):
+        store(cloud, two_shards(), ref)
+        submit_jobs(ref)
+    assert len({given["clientRequestToken"] for given in created(cloud)}) == 4
 
 
 def test_what_a_job_is_asked_for(cloud: Cloud) -> None:
