@@ -232,6 +232,17 @@ def test_the_causes_of_a_failed_batch_are_its_jobs(cloud: Cloud) -> None:
     ]
 
 
+def test_the_cause_of_a_failed_job_holds_no_word_of_a_record(cloud: Cloud) -> None:
+    batch, results = finished(cloud)
+    batch.bedrock.shards = [shard(jobs=[job("Failed", message="no capacity: 'Zanzibar'")])]
+    store(cloud, batch)
+    errors = put_together(HELD, batch, results).errors
+    assert errors
+    message = errors.data[0].message or ""
+    assert "no capacity" in message
+    assert "Zanzibar" not in message
+
+
 # Copies
 
 

@@ -351,6 +351,15 @@ def test_what_no_waiting_mends_fails_the_batch(cloud: Cloud, code: str, message:
     assert stored().status == "failed"
 
 
+def test_what_may_be_mended_ends_the_run_and_not_the_batch(cloud: Cloud) -> None:
+    store(cloud, two_shards())
+    cloud.bedrock.refuse("CreateModelInvocationJob", "ExpiredTokenException", 403)
+    with pytest.raises(PipelineError) as caught:
+        submit_jobs(HELD)
+    assert not isinstance(caught.value, BatchFailedError)
+    assert stored().status == "in_progress"
+
+
 def test_what_is_throttled_waits_for_the_next_pass_and_so_do_the_others(cloud: Cloud) -> None:
     store(cloud, two_shards())
     cloud.bedrock.refuse("CreateModelInvocationJob", "ThrottlingException", 429)

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from tasks import normalize
 from tasks.batch.document import BatchDocument
 from tasks.batch.paths import BatchRef, result_piece
 from tasks.batch.store import read
+from tasks.codecs.base import Answer, Usage
 from tasks.convert import convert_range
 from tasks.fast.answers import PlainAnswers
 from tasks.inputs.plan import size_sampler
@@ -273,3 +275,37 @@ def test_columns_and_records_give_the_same_files(
                 assert run(outputs) == columns
 
     same()
+
+
+def taken(
+    *usages: Usage, error: type[Exception] | None = None, ways: tuple[int, ...] = (1, 2)
+) -> tuple[list[int], list[str]]:
+    """What is taken of two answers, each decoded in its own way, or failing so."""
+
+    def way(number: int) -> Any:
+        def decode(_: Any) -> Answer:
+            if error and number == 1:
+                raise error
+            return Answer(content=f"way {number}", finish_reason="stop", usage=usages[number - 1])
+
+        return decode
+
+    record: Any = SimpleNamespace(has_error=False, model_output=b"{}")
+    plain = PlainAnswers(np.array(ways, dtype=np.uint8), [way(1), way(2)])
+    places, texts = plain.take([record, record], np.array([0, 1]))
+    return places, texts.to_pylist()
+
+
+def test_each_answer_is_decoded_in_its_own_way() -> None:
+    assert taken(Usage(1, 2), Usage(3, 4)) == ([0, 1], ["way 1", "way 2"])
+    assert taken(Usage(1, 2), Usage(3, 4), ways=(2, 0)) == ([0], ["way 2"])
+
+
+def test_an_answer_that_nobody_foresaw_is_left_to_the_general_way() -> None:
+    assert taken(Usage(1, 2), Usage(3, 4), error=KeyError) == ([1], ["way 2"])
+
+
+@pytest.mark.parametrize("count", [2**31, 2**40, 2**63, 2**70, -1])
+def test_counts_that_are_too_large_for_the_columns_are_left_to_the_general_way(count: int) -> None:
+    assert taken(Usage(2**31 - 1, 2), Usage(3, 4)) == ([0, 1], ["way 1", "way 2"])
+    assert taken(Usage(count, 2), Usage(3, 4)) == ([], [])
