@@ -12,6 +12,7 @@ from prefect.logging import disable_run_logger
 from tasks import poll as module
 from tasks.batch.document import Shard
 from tasks.batch.jobs import Progress, stop_running
+from tasks.bedrock.jobs import JobStatus
 from tasks.cancel import stop_batch
 from tasks.errors import PipelineError
 from tasks.poll import describe, interval, look, poll
@@ -302,3 +303,11 @@ def test_a_job_that_cannot_be_looked_at_now_keeps_no_other_from_being_noted(clou
     cloud.bedrock.move(arns[1], "Completed")
     cloud.bedrock.refuse("GetModelInvocationJob", "ThrottlingException", 429, on=arns[0])
     assert [each.done for each in look(HELD, stored()).bedrock.shards or []] == [False, True]
+
+
+def test_no_counter_goes_back() -> None:
+    each = job(total=9, processed=7, succeeded=5, errored=2)
+    module._take_counts(each, JobStatus("arn", "InProgress", total=8, processed=6, succeeded=4, errored=1))
+    assert (each.total, each.processed, each.succeeded, each.errored) == (9, 7, 5, 2)
+    module._take_counts(each, JobStatus("arn", "InProgress", total=10, processed=9, succeeded=6, errored=3))
+    assert (each.total, each.processed, each.succeeded, each.errored) == (10, 9, 6, 3)
