@@ -100,3 +100,13 @@ def test_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEDROCK_BATCH_FAST", "yes")
     with pytest.raises(ConfigurationError, match="must be 1"):
         encoder_for(parse_model(CLAUDE), CHAT, "error")
+
+
+def test_a_number_is_written_as_the_line_has_it() -> None:
+    """1 and 1.0 are equal, and not the same bytes; the second line is no copy of the first."""
+    encoder = FastEncoder(parse_model(NOVA), CHAT, "error")
+    for given in (1, 1.0, 1):
+        line = json.dumps(chat("x", "Hello", temperature=given)).encode()
+        taken = encoder._encode_plain(line, b"")
+        assert taken is not None
+        assert b"".join(taken[1]).removesuffix(b"}\n") == encoder.encode_general(line).model_inputs[0]
