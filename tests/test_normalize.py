@@ -13,7 +13,7 @@ from tasks.batch.paths import index_object, result_piece
 from tasks.bedrock.limits import Limits
 from tasks.bedrock.names import record_id
 from tasks.errors import AccountingError
-from tasks.normalize import normalize_range
+from tasks.normalize import answered_so_far, normalize_range
 from tasks.openai_format.batch import RequestCounts
 from tasks.openai_format.results import HttpError, encode_error
 from tasks.results.files import RESULT_SCHEMA
@@ -493,3 +493,10 @@ def test_an_error_beside_an_output_is_an_error(cloud: Cloud, monkeypatch: pytest
     monkeypatch.setenv("BEDROCK_BATCH_FAST", fast)
     result = normalized(cloud, batch(1), output(cloud, {**answer(0), **error(0, 400)}))
     assert (result.completed, result.failed) == (0, 1)
+
+
+def test_of_a_request_of_several_records_nothing_is_known_before_all_of_them_are(cloud: Cloud) -> None:
+    index(cloud, (0, 0, None), (0, 1, None), (1, 0, None), (1, 1, None))
+    given = output(cloud, answer(0), answer(1), answer(1, choice=1))
+    found = list(answered_so_far(REF, batch(2), range_of(0, 2), [given]))
+    assert [result.rows[0].custom_id for result in found] == ["id-1"]
