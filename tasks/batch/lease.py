@@ -357,6 +357,8 @@ def _given_back(lease: Lease) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        # Found out by a read or write: the heartbeat that is there is the successor's.
+        lease.lost = lease.lost or isinstance(error, LostLeaseError)
         taken_over = lease.explains(error)
         # Workers of this run may still be writing, unless the batch came to its end.
         lease.release(failed=not isinstance(error, BatchFailedError))

@@ -388,6 +388,18 @@ def test_who_was_relieved_changes_nothing(cloud: Cloud) -> None:
     assert mine.id not in lease._living
 
 
+@pytest.mark.parametrize("found_out", [read, lambda ref: update(ref, lambda document: None)], ids=["read", "update"])
+def test_who_finds_out_by_a_read_or_write_leaves_the_successors_sign_of_life(cloud: Cloud, found_out: Any) -> None:
+    """Without it, an old batch would look deserted to a third runner."""
+    store(cloud, document())
+    with pytest.raises(LostLeaseError), holding(REF) as mine:
+        after = held_by(cloud)
+        sign = cloud.s3.objects[HEARTBEAT].etag
+        found_out(mine.ref)
+    assert cloud.s3.objects[HEARTBEAT].etag == sign
+    assert stored() == after
+
+
 def test_what_fails_since_another_took_over_says_that(cloud: Cloud) -> None:
     """Files that the other one has tidied away are missed by who wakes late: that is not the news."""
     store(cloud, document(epoch=3))
