@@ -34,7 +34,7 @@ demo-compare: $(STAMP)  ## Compare three models on the shipped, labelled sample 
 up: $(STAMP)  ## Prefect server, sandbox, served deployments and the API server; then click "Run" in the UI.
 	$(BIN)/python -m deployments.up
 
-unit: $(STAMP)  ## Run the tests that need no server: about a minute.
+unit: $(STAMP)  ## Run the tests that need no server: a minute and a half on two cores.
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not e2e"
 
 test: $(STAMP)  ## Run all tests.
