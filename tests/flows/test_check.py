@@ -72,22 +72,25 @@ def test_what_a_batch_cost_is_told_everywhere(sandbox: Sandbox, prefect_server: 
 # Without a server
 
 
+#: What a check is asked where nobody says otherwise.
+USUAL: dict[str, Any] = {
+    "reference": None,
+    "endpoint": None,
+    "completion_window": "24h",
+    "on_invalid": "fail",
+    "unsupported": "error",
+    "below_minimum": "on_demand",
+    "invocation": "auto",
+    "fetch_images": False,
+    "every": 1,
+}
+
+
 def looked_at(
     folder: Path, lines: list[Any], models: list[Any] | None = None, read: Any = read_input, **options: Any
 ) -> Check:
-    usual: dict[str, Any] = {
-        "reference": None,
-        "endpoint": None,
-        "completion_window": "24h",
-        "on_invalid": "fail",
-        "unsupported": "error",
-        "below_minimum": "on_demand",
-        "invocation": "auto",
-        "fetch_images": False,
-        "every": 1,
-    }
     path = str(write_lines(folder / "in.jsonl", lines))
-    return check_file(read, input_file=path, models=models or [HAIKU], **{**usual, **options})
+    return check_file(read, input_file=path, models=models or [HAIKU], **{**USUAL, **options})
 
 
 SEEDED = [chat(f"r{i}", seed=1) for i in range(120)]
@@ -222,21 +225,7 @@ def test_the_flow_passes_on_all_that_it_was_given(
     }
     assert check.fn(**named) is plain
     assert check.fn("a" * 300, [HAIKU]) is plain
-    usual = {
-        "input_file": "a" * 300,
-        "models": [HAIKU],
-        "reference": None,
-        "endpoint": None,
-        "completion_window": "24h",
-        "on_invalid": "fail",
-        "unsupported": "error",
-        "below_minimum": "on_demand",
-        "invocation": "auto",
-        "fetch_images": False,
-        "variants": [],
-        "every": 1,
-        "label_column": None,
-    }
+    usual = {**USUAL, "input_file": "a" * 300, "models": [HAIKU], "variants": [], "label_column": None}
     # What a run would do with bad lines, the check does.
     assert given == [
         (validate, {"on_invalid": "skip"}, named),
