@@ -16,11 +16,12 @@ from flows.cli import exits
 from flows.cli import main as cli
 from flows.cli.process import SYNTHETIC
 from tasks.batch.paths import BatchRef
-from tasks.batch.result import BatchResult
+from tasks.batch.result import BatchResult, result_of
 from tasks.comparison.result import Comparison
 from tasks.errors import BatchFailedError, PipelineError
 from tasks.openai_format.batch import RequestCounts
 from tests.builders import REF, document, shard
+from tests.cli import helpers
 from tests.conftest import CLAUDE, NOVA
 
 Said = pytest.CaptureFixture[str]
@@ -31,18 +32,8 @@ def run(*arguments: str) -> int:
 
 
 def batch(**fields: Any) -> BatchResult:
-    return BatchResult.model_validate(
-        {
-            "id": REF.batch_id,
-            "endpoint": "/v1/chat/completions",
-            "input_file_id": "x",
-            "completion_window": "24h",
-            "created_at": 1,
-            "status": "completed",
-            "request_counts": RequestCounts(total=2, completed=2, failed=0),
-            **fields,
-        }
-    )
+    usual = {"id": REF.batch_id, "model": None, "request_counts": RequestCounts(total=2, completed=2)}
+    return result_of(helpers.batch(**usual | fields))
 
 
 @pytest.fixture(autouse=True)
